@@ -1,0 +1,63 @@
+# `make demo` and `make test` do all their own set-up; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+TEST_INSTALLED := $(VENV)/test-installed
+TRAIN_INSTALLED := $(VENV)/train-installed
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: help demo test check format train-demo clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(INSTALLED) ## build the embedded demo's site into out/demo
+	$(BIN)/python build.py run demo
+	@echo "Open out/demo/site/index.html in a browser, or run: $(BIN)/python build.py serve out/demo"
+
+test: $(TEST_INSTALLED) browser ## lint, type-check, and run every test, those in a real browser too
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+check: test ## the same as test: what CI runs
+
+format: $(TEST_INSTALLED) ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+accept-golden: $(TEST_INSTALLED) ## take the rendered four-feature site as the expected one
+	$(BIN)/python -m pytest tests/golden --accept-golden
+
+train-demo: $(TRAIN_INSTALLED) ## train the demo's model and autoencoder anew from packages of the registries
+	$(BIN)/python -m demo.training
+
+clean: ## remove what was built, the virtual environment included
+	rm -rf out $(VENV)
+
+# Without an NVIDIA GPU the CPU build of torch is taken, from the configured index or PyTorch's own: the plain
+# one would bring gigabytes of CUDA packages.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	if command -v nvidia-smi >/dev/null || [ "$$(uname -s)" != Linux ]; then \
+	  $(BIN)/pip install --quiet -c constraints.txt torch; \
+	else \
+	  cpu=$$(sed -n 's/^torch==.*/&+cpu/p' constraints.txt); \
+	  $(BIN)/pip install --quiet "$$cpu" || $(BIN)/pip install --quiet "$$cpu" --index-url $(CPU_INDEX); \
+	fi
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(TEST_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+$(TRAIN_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[train]'
+	touch $@
+
+.PHONY: browser
+browser:
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null 2>&1 || sh tests/install_browser.sh

@@ -1,0 +1,175 @@
+"""Pages as a reader's machine sees them: structure, links, and the numbers and texts that they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sitegen.records import FeatureRecord
+from sitegen.render.environment import exact, significant
+from sitegen.render.text import group_tokens, marked
+from sitegen.render.views import Vocabulary
+
+VOID_ELEMENTS = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+}
+
+
+@dataclass
+class Page:
+    """What was read from a page's markup."""
+
+    doctype: str = ""
+    language: str = ""
+    charset: str = ""
+    title: str = ""
+    n_h1: int = 0
+    n_main: int = 0
+    links: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    numbers: list[tuple[str, str]] = field(default_factory=list)  # <data value="…">text</data>
+    lines: list[str] = field(default_factory=list)  # text of each context line
+    tokens: list[str] = field(default_factory=list)  # text of each token that heads a row of effects
+    unclosed: list[str] = field(default_factory=list)
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.page = Page()
+        self._open: list[str] = []
+        self._taking: dict[str, list[str]] = {}
+        self._value = ""
+
+    def handle_decl(self, decl: str) -> None:
+        self.page.doctype = decl
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        page = self.page
+        page.links += [given[name] for name in ("href", "src") if name in given]
+        page.ids += [given["id"]] if "id" in given else []
+        page.n_h1 += tag == "h1"
+        page.n_main += tag == "main"
+        if tag == "html":
+            page.language = given.get("lang", "")
+        elif tag == "meta":
+            page.charset = given.get("charset", page.charset)
+        elif tag in ("title", "data") or (tag == "code" and "th" in self._open):
+            self._taking[tag] = []
+            self._value = given.get("value", "") if tag == "data" else self._value
+        elif tag == "p" and given.get("class") == "context-line":
+            self._taking[tag] = []
+        if tag not in VOID_ELEMENTS:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """SVG's self-closing elements hold nothing that is read here."""
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.page.unclosed.append(tag)
+        taken = self._taking.pop(tag, None)
+        if taken is None:
+            return
+        text = "".join(taken)
+        if tag == "title":
+            self.page.title = text
+        elif tag == "data":
+            self.page.numbers.append((self._value, text))
+        elif tag == "p":
+            self.page.lines.append(text)
+        else:
+            self.page.tokens.append(text)
+
+    def handle_data(self, data: str) -> None:
+        for taken in self._taking.values():
+            taken.append(data)
+
+
+def read_page(path: Path) -> Page:
+    """The page's structure, links, numbers and lines."""
+    reader = _Reader()
+    reader.feed(path.read_text("utf-8"))
+    reader.close()
+    return reader.page
+
+
+def structure_findings(page: Page) -> list[str]:
+    """What every page must have and this one lacks."""
+    claims = {
+        "no doctype": page.doctype.lower() == "doctype html",
+        "no language": bool(page.language),
+        "no charset": page.charset.lower() == "utf-8",
+        "no title": bool(page.title.strip()),
+        f"{page.n_h1} h1 elements": page.n_h1 == 1,
+        f"{page.n_main} main elements": page.n_main == 1,
+        f"elements closed out of order: {', '.join(page.unclosed[:3])}": not page.unclosed,
+        "an id that stands twice": len(page.ids) == len(set(page.ids)),
+    }
+    return [finding for finding, holds in claims.items() if not holds]
+
+
+def link_target(page: str, link: str) -> tuple[str, str] | None:
+    """(path below the site, anchor) of a link on a page; None for one that leaves the site or the folder."""
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc or parts.path.startswith("/"):
+        return None
+    steps = page.split("/")[:-1] if parts.path else page.split("/")
+    for step in unquote(parts.path).split("/"):
+        if step == ".." and not steps:
+            return None
+        if step == "..":
+            steps.pop()
+        elif step not in ("", "."):
+            steps.append(step)
+    return "/".join(steps), parts.fragment
+
+
+def feature_page_findings(page: Page, record: FeatureRecord, vocabulary: Vocabulary) -> list[str]:
+    """Where a feature's page says something else than its record."""
+    contexts = [c for c in record.contexts if c.group == "top"]
+    by_interval = sorted(
+        (c for c in record.contexts if c.group == "interval"), key=lambda c: (-(c.interval or 0), c.rank)
+    )
+    effects = [*record.logits.top, *record.logits.bottom]
+    facts: list[float] = [
+        record.feature_id,
+        record.density,
+        record.n_active,
+        record.max_activation,
+        record.mean_active,
+        *[c.activation for c in contexts],
+        *[effect.value for effect in effects],
+        *[c.activation for c in by_interval],
+    ]
+    findings = _differences("number", [value for value, _ in page.numbers], [exact(value) for value in facts])
+    shown = [text for _, text in page.numbers][5:]
+    findings += _differences("shown number", shown, [significant(value) for value in facts[5:]])
+    texts = [
+        "".join(group.text for group in group_tokens([vocabulary.tokens[token] for token in context.tokens]))
+        for context in [*contexts, *by_interval]
+    ]
+    findings += _differences("context", page.lines, texts)
+    return findings + _differences("token", page.tokens, [marked(effect.token) for effect in effects])
+
+
+def _differences(what: str, shown: list[str], expected: list[str]) -> list[str]:
+    if len(shown) != len(expected):
+        return [f"shows {len(shown)} {what}s where its JSON has {len(expected)}"]
+    wrong = [(s, e) for s, e in zip(shown, expected, strict=True) if s != e]
+    return [f"{what} {wrong[0][0]!r} where its JSON gives {wrong[0][1]!r}"] if wrong else []

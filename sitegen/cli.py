@@ -1,0 +1,183 @@
+"""The command line: options to a configuration, stages in order, errors to exit codes. The one place that prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sitegen.config import Config, load_config, preset_names
+from sitegen.errors import SitegenError, UsageError
+from sitegen.output import OutputFolder, finished_output, open_output
+
+DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 done, 1 found wanting, 2 wrong usage or input."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.command(options))
+    except SitegenError as error:
+        print(f"build.py: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"build.py: {_os_error_line(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(
+            "build.py: stopped; run the same command again to go on from the last saved shard",
+            file=sys.stderr,
+        )
+    return WRONG_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="build.py", description="Builds a static dashboard of a sparse autoencoder's features."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    computing = _computing_options()
+
+    run = commands.add_parser(
+        "run", parents=[computing], help="sweep, render and check; takes up an interrupted run"
+    )
+    run.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: out/PRESET)")
+    run.set_defaults(command=_run)
+
+    sweep = commands.add_parser(
+        "sweep", parents=[computing], help="compute DIR/data from model, autoencoder and text"
+    )
+    sweep.add_argument("--out", type=Path, metavar="DIR", required=True, help="output folder")
+    sweep.set_defaults(command=_sweep)
+
+    render = commands.add_parser("render", help="make DIR/site from DIR/data; needs no torch")
+    render.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
+    render.set_defaults(command=_render)
+
+    check = commands.add_parser(
+        "check", help="examine links, schema, sizes, budgets and checksums; exit 1 with findings"
+    )
+    check.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
+    check.set_defaults(command=_check)
+
+    serve = commands.add_parser("serve", help="show DIR/site on this machine's loopback address")
+    serve.add_argument("out", type=Path, metavar="DIR", help="folder with a site")
+    serve.add_argument(
+        "--port", type=int, default=8000, metavar="P", help="port (default: 8000; 0: any free one)"
+    )
+    serve.set_defaults(command=_serve)
+
+    presets = commands.add_parser("presets", help="list the built-in presets")
+    presets.set_defaults(command=_presets)
+    return parser
+
+
+def _computing_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("preset", metavar="PRESET", help=f"{', '.join(preset_names())}, or a TOML file")
+    options.add_argument("--rows", metavar="N", help="read the first N rows only")
+    options.add_argument("--features", metavar="A-B,C", help="sweep these features only")
+    options.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    options.add_argument("--precision", metavar="fp32|bf16", help="of the encoder's product (default: fp32)")
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any field of the configuration, such as contexts.n_top=10; may be given again",
+    )
+    return options
+
+
+def _config(options: argparse.Namespace) -> Config:
+    overrides: dict[str, Any] = {}
+    for assignment in options.set:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}: give section.field=value, such as contexts.n_top=10")
+        overrides[key] = value
+    named = {
+        "corpus.n_rows": options.rows,
+        "sweep.features": options.features,
+        "sweep.device": options.device,
+        "sweep.precision": options.precision,
+    }
+    overrides |= {key: value for key, value in named.items() if value is not None}
+    if options.rows is not None and not (options.rows.isdigit() and int(options.rows) > 0):
+        raise UsageError(f"--rows {options.rows}: give a number of rows above 0")
+    return load_config(options.preset, overrides)
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _config(options)
+    output = open_output(options.out or Path("out") / config.preset)
+    _compute(config, output)
+    _render_site(output)
+    return _check_output(output)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    config = _config(options)
+    _compute(config, open_output(options.out))
+    return DONE
+
+
+def _compute(config: Config, output: OutputFolder) -> None:
+    from sitegen.compute import compute_data  # torch and transformer_lens take seconds to import
+
+    started = time.monotonic()
+    n_features = compute_data(config, output)
+    _say(f"wrote {output.data}: {n_features:,} features in {time.monotonic() - started:.0f} s")
+
+
+def _render(options: argparse.Namespace) -> int:
+    _render_site(finished_output(options.out))
+    return DONE
+
+
+def _render_site(output: OutputFolder) -> None:
+    from sitegen.render.site import render_site
+
+    started = time.monotonic()
+    n_pages = render_site(output)
+    _say(
+        f"wrote {output.site}: {n_pages:,} pages in {time.monotonic() - started:.0f} s; open {output.site}/index.html"
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    return _check_output(finished_output(options.out))
+
+
+def _check_output(output: OutputFolder) -> int:
+    from sitegen.check import check_output
+
+    report = check_output(output)
+    for finding in report.findings:
+        print(finding)
+    _say(report.summary)
+    return FOUND_WANTING if report.findings else DONE
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sitegen.serve import serve_site
+
+    serve_site(finished_output(options.out), options.port, _say)
+    return DONE
+
+
+def _presets(options: argparse.Namespace) -> int:
+    for name in preset_names():
+        print(f"{name:<14} {load_config(name).site.description}")
+    return DONE
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _os_error_line(error: OSError) -> str:
+    what = f"{error.filename}: " if error.filename else ""
+    reason = (error.strerror or str(error)).lower()
+    return f"{what}{reason}; free space or give another folder, then run the same command again"

@@ -1,0 +1,97 @@
+"""The computing stage: sources to a data folder. Everything with torch in it is behind this module."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import sitegen
+from sitegen.analysis.assemble import assemble_records
+from sitegen.config import Config
+from sitegen.files import whole_folder
+from sitegen.output import OutputFolder
+from sitegen.records import TokenText
+from sitegen.sources.subject import Subject, load_subject
+from sitegen.store import StoreWriter
+from sitegen.sweep.driver import sweep
+from sitegen.sweep.state import SweepState
+
+LIBRARIES = (
+    "torch",
+    "transformer_lens",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "huggingface_hub",
+    "numpy",
+)
+
+
+def compute_data(config: Config, output: OutputFolder) -> int:
+    """Sweeps and analyses a subject and writes `data/`, whole or not at all; returns the number of features.
+
+    raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
+    """
+    subject = load_subject(config)
+    state = sweep(subject, config, output.sweep)
+    vocab = token_texts(subject)
+    with whole_folder(output.data) as folder:
+        store = StoreWriter(folder)
+        n_of_kind = dict.fromkeys(("dead", "rare", "ordinary", "dense"), 0)
+        for record in assemble_records(state, subject, config, vocab):
+            store.add(record)
+            n_of_kind[record.kind] += 1
+        store.finish(_manifest(config, subject, state, n_of_kind), vocab)
+    return len(subject.feature_ids)
+
+
+def token_texts(subject: Subject) -> list[TokenText]:
+    """[d_vocab] what each of the model's ids stands for: text, bytes that are no whole character, or None."""
+    table = subject.tokenizer.token_bytes()[: subject.model.d_vocab]
+    texts: list[TokenText] = [None if token is None else _text_if_whole(token) for token in table]
+    return texts + [None] * (subject.model.d_vocab - len(texts))
+
+
+def _text_if_whole(token: bytes) -> TokenText:
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return token
+
+
+def _manifest(
+    config: Config, subject: Subject, state: SweepState, n_of_kind: dict[str, int]
+) -> dict[str, Any]:
+    n_rows, seq_len = subject.rows.tokens.shape
+    settings = config.as_dict()
+    settings["sweep"]["device"] = subject.device.type
+    return {
+        "preset": config.preset,
+        "config": settings,
+        "sources": {
+            "model": dataclasses.asdict(subject.model.provenance),
+            "autoencoder": dataclasses.asdict(subject.autoencoder.provenance),
+            "tokenizer": dataclasses.asdict(subject.tokenizer.provenance),
+            "corpus": dataclasses.asdict(subject.rows.provenance),
+        },
+        "rows": "documents joined with EOS behind each, cut to rows that begin with BOS, the rest dropped, rows "
+        "shuffled with numpy's default_rng(seed).permutation",
+        "counts": {
+            "n_features": len(subject.feature_ids),
+            "d_hidden": subject.autoencoder.d_hidden,
+            "d_hook": subject.model.d_hook,
+            "d_vocab": subject.model.d_vocab,
+            "n_rows": n_rows,
+            "seq_len": seq_len,
+            "n_positions": state.counts.n_positions,
+            "n_of_kind": n_of_kind,
+        },
+        "special_ids": list(subject.tokenizer.special_ids),
+        "versions": {
+            "sitegen": sitegen.__version__,
+            "python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
+    }

@@ -1,0 +1,278 @@
+"""What a run computes, as frozen dataclasses: one a stage, checked when made, read from a TOML preset."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sitegen.errors import UsageError
+
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+REPOSITORY_ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The language model, and the place in it that the autoencoder reads."""
+
+    name: str = (
+        ""  # TransformerLens name or Hub repository; or a folder with config.json and model.safetensors
+    )
+    hook_point: str = "blocks.0.mlp.hook_post"
+    tokenizer: str = ""  # Hub repository or folder; empty: the one that the model names
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.name), "model.name is empty: give a TransformerLens name, a Hub repository or a folder"
+        )
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The sparse autoencoder's weights."""
+
+    source: str = ""  # run1, run2 or a version number of `repository`; or a .pt or .safetensors file
+    repository: str = "NeelNanda/sparse_autoencoder"
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.source), "autoencoder.source is empty: give run1, run2, a version number or a file"
+        )
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """The text, and how it is cut into rows."""
+
+    dataset: str = ""  # Hub dataset; or leave empty and give files
+    revision: str = "main"  # branch, tag or commit of the dataset
+    split: str = "train"
+    files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
+    column: str = "text"
+    seq_len: int = 128  # tokens a row, BOS included
+    seed: int = 42  # of the rows' shuffle
+    n_rows: int = 0  # the first so many rows; 0: all
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.dataset) != bool(self.files), "give corpus.dataset or corpus.files, one of the two"
+        )
+        _require(
+            self.seq_len >= 2, f"corpus.seq_len is {self.seq_len}: a row needs BOS and one token at least"
+        )
+        _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
+        _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The pass over the rows. Batches and shards are a matter of the configuration, never of the number of workers."""
+
+    features: str = ""  # ranges such as 0-99,512; empty: all
+    batch_rows: int = 32  # rows a matrix product; its bits may depend on this
+    shard_rows: int = 1024  # rows of one saved state, a multiple of batch_rows
+    precision: str = "fp32"  # of the encoder's product: fp32, or bf16 to find candidates that fp32 decides
+    device: str = "auto"  # auto, cpu or cuda
+
+    def __post_init__(self) -> None:
+        _require(self.batch_rows > 0, f"sweep.batch_rows is {self.batch_rows}: give 1 or more")
+        _require(
+            self.shard_rows > 0 and self.shard_rows % self.batch_rows == 0,
+            f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
+        )
+        _require(
+            self.precision in ("fp32", "bf16"), f"sweep.precision is {self.precision!r}: give fp32 or bf16"
+        )
+        _require(
+            self.device in ("auto", "cpu", "cuda"), f"sweep.device is {self.device!r}: give auto, cpu or cuda"
+        )
+        parse_features(self.features)
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """How many contexts a feature keeps, and how long they are."""
+
+    n_top: int = 20  # largest activations, one for each distinct text
+    n_intervals: int = 10  # equal slices of (0, maximum]
+    n_per_interval: int = 5  # samples of each, at most
+    n_before: int = 16  # tokens shown before the peak
+    n_after: int = 8  # tokens shown after it
+
+    def __post_init__(self) -> None:
+        _require(self.n_top >= 1, f"contexts.n_top is {self.n_top}: give 1 or more")
+        _require(0 <= self.n_intervals <= 32, f"contexts.n_intervals is {self.n_intervals}: give 0 to 32")
+        _require(
+            self.n_per_interval >= 1, f"contexts.n_per_interval is {self.n_per_interval}: give 1 or more"
+        )
+        _require(self.n_before >= 0 and self.n_after >= 0, "contexts.n_before and n_after: give 0 or more")
+
+
+@dataclass(frozen=True)
+class LogitConfig:
+    """How much of each logit effect is kept."""
+
+    n_top: int = 20  # largest effects, and as many smallest
+    n_bins: int = 50  # of the histogram over the vocabulary
+
+    def __post_init__(self) -> None:
+        _require(self.n_top >= 1, f"logits.n_top is {self.n_top}: give 1 or more")
+        _require(self.n_bins >= 1, f"logits.n_bins is {self.n_bins}: give 1 or more")
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """What the pages say about the whole."""
+
+    title: str = "Sparse autoencoder features"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines `data/` and `site/`."""
+
+    preset: str  # the preset's name, or a TOML file's stem
+    model: ModelConfig
+    autoencoder: AutoencoderConfig
+    corpus: CorpusConfig
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    contexts: ContextConfig = field(default_factory=ContextConfig)
+    logits: LogitConfig = field(default_factory=LogitConfig)
+    site: SiteConfig = field(default_factory=SiteConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values; absolute paths are cut to their last part, since no machine's path is published."""
+        return typing.cast("dict[str, Any]", _published(dataclasses.asdict(self)))
+
+
+def preset_names() -> list[str]:
+    """Names of the built-in presets."""
+    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.toml"))
+
+
+def load_config(preset: str, overrides: dict[str, Any] | None = None) -> Config:
+    """The configuration of a preset's name or of a TOML file, with `section.field` overrides applied.
+
+    raises  UsageError if there is no such preset, section or field, or a value does not fit
+    """
+    path = Path(preset)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(
+                f"{preset}: no such file; give a preset ({', '.join(preset_names())}) or a TOML file"
+            )
+        base = path.resolve().parent
+    else:
+        path, base = PRESETS_FOLDER / f"{preset}.toml", REPOSITORY_ROOT
+        if preset not in preset_names():
+            hint = difflib.get_close_matches(preset, preset_names(), 1)
+            meant = f" (did you mean {hint[0]}?)" if hint else ""
+            raise UsageError(
+                f"no preset named {preset!r}{meant}: give {', '.join(preset_names())}, or a TOML file of your own"
+            )
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name} is not valid TOML: {error}") from None
+    return build_config(path.stem, table, base, overrides or {})
+
+
+def build_config(preset: str, table: dict[str, Any], base: Path, overrides: dict[str, Any]) -> Config:
+    """A `Config` from nested tables; relative files are resolved against `base`.
+
+    raises  UsageError naming the section, field or value that does not fit
+    """
+    table = {name: dict(section) if isinstance(section, dict) else section for name, section in table.items()}
+    for key, value in overrides.items():
+        section, _, name = key.partition(".")
+        if not name:
+            raise UsageError(f"--set {key}: give section.field=value, such as contexts.n_top=10")
+        table.setdefault(section, {})[name] = value
+    sections = {f.name: f for f in dataclasses.fields(Config) if f.name != "preset"}
+    types_of = typing.get_type_hints(Config)
+    for name in table:
+        if name not in sections:
+            raise UsageError(f"{preset}: no section named {name!r}; there are {', '.join(sections)}")
+    built = {name: _build_section(types_of[name], name, table.get(name, {})) for name in sections}
+    config = Config(preset=preset, **built)
+    return _resolve_files(config, base)
+
+
+def parse_features(text: str) -> list[int] | None:
+    """Feature numbers of `A-B,C` in rising order, each once; None for all.
+
+    raises  UsageError if a part is no number or range
+    """
+    if not text.strip():
+        return None
+    features: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UsageError(f"features {part.strip()!r}: give numbers and ranges such as 0-99,512")
+        features.update(range(int(first), int(last or first) + 1))
+    return sorted(features)
+
+
+def _build_section(section: type, name: str, values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise UsageError(f"[{name}] is {values!r}: give a table of fields")
+    hints = typing.get_type_hints(section)
+    for key in values:
+        if key not in hints:
+            raise UsageError(
+                f"no field {name}.{key}; there are {', '.join(f'{name}.{field}' for field in hints)}"
+            )
+    return section(**{key: _convert(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
+
+
+def _convert(key: str, value: Any, wanted: Any) -> Any:
+    """`value` as the field's type; text from the command line is read as that type."""
+    if isinstance(wanted, types.GenericAlias):  # tuple[str, ...]
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
+            return tuple(parts)
+        raise UsageError(f"{key} is {value!r}: give a list of texts")
+    if wanted is int and isinstance(value, str) and value.removeprefix("-").isdigit():
+        return int(value)
+    if wanted is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # autoencoder.source = 25
+    if type(value) is not wanted:
+        raise UsageError(f"{key} is {value!r}: give {'a whole number' if wanted is int else 'a text'}")
+    return value
+
+
+def _resolve_files(config: Config, base: Path) -> Config:
+    """Relative names that stand as files or folders beside the preset, made absolute."""
+
+    def resolve(name: str) -> str:
+        return str(base / name) if name and not Path(name).is_absolute() and (base / name).exists() else name
+
+    model = dataclasses.replace(
+        config.model, name=resolve(config.model.name), tokenizer=resolve(config.model.tokenizer)
+    )
+    autoencoder = dataclasses.replace(config.autoencoder, source=resolve(config.autoencoder.source))
+    corpus = dataclasses.replace(config.corpus, files=tuple(str(base / file) for file in config.corpus.files))
+    return dataclasses.replace(config, model=model, autoencoder=autoencoder, corpus=corpus)
+
+
+def _published(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _published(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_published(item) for item in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

@@ -1,0 +1,21 @@
+"""Errors a user can meet: each message names the thing that is wrong and what to do about it."""
+
+
+class SitegenError(Exception):
+    """Anything that a user, a file or a download can cause; the command line prints it as one line, exit code 2."""
+
+
+class UsageError(SitegenError):
+    """An option, a preset or a configuration value that makes no sense."""
+
+
+class SourceError(SitegenError):
+    """A model, autoencoder, tokenizer or corpus that cannot be read or does not fit."""
+
+
+class OutputError(SitegenError):
+    """An output folder that cannot be written, or that holds something else."""
+
+
+class StoreError(SitegenError):
+    """Data on disk that is missing, damaged or of another schema."""

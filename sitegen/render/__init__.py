@@ -1,0 +1,1 @@
+"""Records to what a page shows, to text, to files. No torch here."""

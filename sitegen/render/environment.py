@@ -1,0 +1,65 @@
+"""The Jinja environment: autoescape, strict names, and every filter in one place."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sitegen.config import REPOSITORY_ROOT
+
+TEMPLATES_FOLDER = REPOSITORY_ROOT / "templates"
+STATIC_FOLDER = REPOSITORY_ROOT / "static"
+
+
+def make_environment() -> Environment:
+    """The environment that every page is rendered in."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "exact": exact,
+        "significant": significant,
+        "percent": percent,
+        "grouped": grouped,
+        "share": share,
+    }
+    return environment
+
+
+def exact(value: float) -> str:
+    """The number as the JSON has it, for machines that read the page."""
+    return repr(value)
+
+
+def significant(value: float) -> str:
+    """Three significant digits, with a real minus sign."""
+    text = (
+        f"{value:.3g}"
+        if value and abs(value) < 0.001
+        else f"{value:.3f}"
+        if abs(value) < 10
+        else f"{value:.1f}"
+    )
+    return text.replace("-", "−")  # noqa: RUF001 a minus sign is meant
+
+
+def percent(share_of_one: float) -> str:
+    """A share as percent, small ones with enough digits to be told from nothing."""
+    value = 100 * share_of_one
+    if value == 0:
+        return "0 %"
+    digits = 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.01 else 5
+    return f"{value:.{digits}f} %"
+
+
+def grouped(count: int) -> str:
+    """A count with its thousands apart."""
+    return f"{count:,}"
+
+
+def share(value: float) -> str:
+    """0..1 with two digits and no leading zero, for style attributes."""
+    return f"{value:.2f}".lstrip("0").rstrip(".") or "0"

@@ -1,0 +1,76 @@
+"""Tokens as readable text: characters of several tokens whole, what cannot be seen as marks."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sitegen.records import TokenText
+
+NEWLINE_MARK, TAB_MARK, SPACE_MARK = "↩", "→", "·"
+MARKED = {"\n": NEWLINE_MARK, "\t": TAB_MARK, "\r": "␍"}
+JOINERS = "\u200c\u200d"  # invisible, but emoji and scripts fall apart without them
+INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """Neighbouring tokens that make whole characters together: most often one token.
+
+    first, last  indices, last included
+    text         what they say, with marks
+    """
+
+    first: int
+    last: int
+    text: str
+
+
+def group_tokens(tokens: Sequence[TokenText]) -> list[TokenGroup]:
+    """The tokens in groups of whole characters; bytes that make none stand as ⟨E6⟩, each token by itself."""
+    groups: list[TokenGroup] = []
+    first, pending = 0, b""  # tokens from `first` on whose bytes are no whole character yet
+    for i, token in enumerate(tokens):
+        if not isinstance(token, bytes):
+            groups += [_single(tokens, j) for j in range(first, i + 1)]
+        else:
+            pending += token
+            try:
+                groups.append(TokenGroup(first, i, visible(pending.decode())))
+            except UnicodeDecodeError as error:
+                if error.reason == "unexpected end of data":
+                    continue
+                groups += [_single(tokens, j) for j in range(first, i + 1)]
+        first, pending = i + 1, b""
+    return groups + [_single(tokens, j) for j in range(first, len(tokens))]
+
+
+def _single(tokens: Sequence[TokenText], i: int) -> TokenGroup:
+    return TokenGroup(i, i, visible(tokens[i]))
+
+
+def visible(token: TokenText) -> str:
+    """A token's text with line ends, tabs, bytes and invisible characters as marks; spaces stay spaces."""
+    if token is None:
+        return "⟨no token⟩"
+    if isinstance(token, bytes):
+        return "".join(f"⟨{byte:02X}⟩" for byte in token)
+    if token.isprintable():
+        return token
+    return "".join(_visible_character(character) for character in token)
+
+
+def marked(token: TokenText) -> str:
+    """A token standing alone: as `visible`, spaces as · too."""
+    return visible(token).replace(" ", SPACE_MARK)
+
+
+def _visible_character(character: str) -> str:
+    if character in MARKED:
+        return MARKED[character]
+    if character in JOINERS or unicodedata.category(character) not in INVISIBLE_CATEGORIES:
+        return character
+    if character < " ":
+        return chr(0x2400 + ord(character))
+    return f"⟨U+{ord(character):04X}⟩"

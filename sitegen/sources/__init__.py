@@ -1,0 +1,1 @@
+"""Weights, tokenizer and text: read, checked, with where they came from."""

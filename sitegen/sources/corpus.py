@@ -1,0 +1,191 @@
+"""The corpus: documents to rows of token ids, a function of the text and the configuration alone.
+
+Documents are encoded one after another, EOS behind each, the run of ids is cut to rows that begin with BOS, and the
+rows are shuffled. No part of that depends on the number of processes. Rows are kept on disk under a key of all that
+determines them, and read as a memory map.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sitegen.config import CorpusConfig
+from sitegen.errors import SourceError
+from sitegen.files import whole_file
+from sitegen.sources import hub
+from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.tokenizer import TextTokenizer
+
+ROWS_VERSION = 1  # raised when the way from text to rows changes, so that no older cache is read
+DOCUMENTS_AT_ONCE = 256
+FILE_KINDS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token rows [n_rows, seq_len] in shuffled order, a memory map of unsigned ids; no padding, BOS first in each."""
+
+    tokens: np.ndarray
+    provenance: Provenance
+
+
+def load_rows(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
+    """The corpus as rows, from the cache where it holds them.
+
+    raises  SourceError if the text cannot be read, has no such column or split, or fills no row
+    """
+    dataset, provenance = _open_dataset(config)
+    path = _cache_folder() / f"{_rows_key(config, provenance, tokenizer)}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            _write_rows(partial, _texts(dataset, config), config, tokenizer)
+    tokens = np.load(path, mmap_mode="r")
+    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, provenance)
+
+
+def _open_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
+    """(the `datasets` table, where it came from), its column known to be there."""
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
+    dataset, provenance = _open_files(config) if config.files else _open_hub_dataset(config)
+    if config.column not in dataset.column_names:
+        raise SourceError(
+            f"{provenance.name} has no column {config.column!r}; it has {', '.join(dataset.column_names)}: "
+            "set corpus.column"
+        )
+    return dataset, provenance
+
+
+def _open_files(config: CorpusConfig) -> tuple[Any, Provenance]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    kind, paths = _local_files(config.files)
+    provenance = local_provenance(", ".join(path.name for path in paths), paths)
+    options = {"sample_by": "document"} if kind == "text" else {}
+    try:
+        files = [str(path) for path in paths]
+        return load_dataset(kind, data_files=files, split="train", **options), provenance
+    except (DatasetGenerationError, ValueError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise SourceError(f"{provenance.name} cannot be read as {kind}: {reason}") from None
+
+
+def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
+    """A split of a Hub dataset. Its files' hashes are checked before a table is built from them."""
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+    from huggingface_hub import hf_hub_download
+
+    name = config.dataset
+    try:
+        with hub.hub_errors(name):
+            builder = load_dataset_builder(name, revision=config.revision)
+            splits = builder.config.data_files or {}
+            if config.split not in splits:
+                raise SourceError(
+                    f"{name} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
+                )
+            paths = {}
+            for url in splits[config.split]:  # hf://datasets/OWNER/NAME@COMMIT/path/in/repository
+                commit, _, file = url.split("@", 1)[1].partition("/")
+                paths[file] = Path(hf_hub_download(name, file, repo_type="dataset", revision=commit))
+                hub.verify_download(paths[file], name, file)
+            builder.download_and_prepare()
+            return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{name}: no such dataset, or the Hub cannot be reached ({reason})") from None
+    except (DatasetGenerationError, ValueError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise SourceError(f"{name} cannot be read: {reason}") from None
+
+
+def _local_files(names: tuple[str, ...]) -> tuple[str, list[Path]]:
+    """(the loader's name, the files), all of one kind."""
+    paths = [Path(name) for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(f"{path}: no such corpus file")
+        if path.suffix not in FILE_KINDS:
+            raise SourceError(f"{path.name}: a corpus file ends in {', '.join(FILE_KINDS)}")
+    kinds = {FILE_KINDS[path.suffix] for path in paths}
+    if len(kinds) > 1:
+        raise SourceError(f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one")
+    return kinds.pop(), paths
+
+
+def _texts(dataset: Any, config: CorpusConfig) -> Iterator[list[str]]:
+    for batch in dataset.select_columns([config.column]).iter(DOCUMENTS_AT_ONCE):
+        texts = batch[config.column]
+        wrong = next((text for text in texts if not isinstance(text, str)), None)
+        if wrong is not None or None in texts:
+            raise SourceError(
+                f"column {config.column!r} holds {type(wrong).__name__}, not text: set corpus.column"
+            )
+        yield [text for text in texts if text]
+
+
+def _write_rows(
+    path: Path, batches: Iterator[list[str]], config: CorpusConfig, tokenizer: TextTokenizer
+) -> None:
+    """The rows of all documents as a .npy file at `path`, without holding more than a batch of documents."""
+    body = config.seq_len - 1
+    stream_path = path.with_name(f"{path.name}.stream")
+    try:
+        n_tokens = 0
+        with stream_path.open("wb") as stream:
+            for texts in batches:
+                for ids in tokenizer.encode(texts):
+                    stream.write(np.array([*ids, tokenizer.eos_id], np.int32).tobytes())
+                    n_tokens += len(ids) + 1
+        n_rows = n_tokens // body
+        if n_rows == 0:
+            raise SourceError(
+                f"the corpus has {n_tokens} tokens, too few for one row of {config.seq_len}: give more text"
+            )
+        ids = np.memmap(stream_path, np.int32, "r")[: n_rows * body].reshape(n_rows, body)
+        order = np.random.default_rng(config.seed).permutation(n_rows)
+        with path.open("wb") as file:
+            rows = np.empty((0, config.seq_len), np.int32)
+            np.lib.format.write_array_header_2_0(
+                file, {"descr": rows.dtype.str, "fortran_order": False, "shape": (n_rows, config.seq_len)}
+            )
+            for start in range(0, n_rows, 4096):
+                chosen = order[start : start + 4096]
+                rows = np.full((len(chosen), config.seq_len), tokenizer.bos_id, np.int32)
+                rows[:, 1:] = ids[chosen]
+                file.write(rows.tobytes())
+    finally:
+        stream_path.unlink(missing_ok=True)
+
+
+def _rows_key(config: CorpusConfig, provenance: Provenance, tokenizer: TextTokenizer) -> str:
+    """Hash of all that determines the rows: the files' own hashes, the tokenizer's, and how rows are made."""
+    facts = [
+        ROWS_VERSION,
+        [file.sha256 for file in provenance.files],
+        config.split if config.dataset else "",
+        config.column,
+        config.seq_len,
+        config.seed,
+        tokenizer.content_hash,
+        tokenizer.bos_id,
+        tokenizer.eos_id,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sae-sitegen" / "rows"

@@ -1,0 +1,170 @@
+"""The language model: rows of ids to activations at one hook point, and the way from there to the logits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sitegen.errors import SourceError
+from sitegen.sources import hub
+from sitegen.sources.provenance import Provenance, local_provenance
+
+ALIASES = {"gelu-1l": "NeelNanda/GELU_1L512W_C4_Code"}
+LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
+LEGACY_FILES = ["config.json", "model_final.pth"]
+MLP_HOOK = re.compile(r"blocks\.(\d+)\.mlp\.hook_post")
+RESIDUAL_HOOK = re.compile(
+    r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post|hook_mlp_out|hook_attn_out)"
+)
+
+
+class _ReachedHook(BaseException):
+    """Ends the forward pass at the hook: no attention of later layers, no unembedding."""
+
+
+@dataclass(frozen=True)
+class HookedModel:
+    """A TransformerLens model, read at one hook point."""
+
+    bridge: Any  # transformer_lens.TransformerBridge
+    hook_point: str
+    d_hook: int  # width of the activations at the hook point
+    W_out: (
+        Tensor | None
+    )  # [d_hook, d_model] from the hook point to the residual stream; None where it is that stream
+    W_U: Tensor  # [d_model, d_vocab], folded and centred as TransformerLens does by default
+    provenance: Provenance
+
+    @property
+    def n_ctx(self) -> int:
+        """Longest row the model takes, in tokens."""
+        return int(self.bridge.cfg.n_ctx)
+
+    @property
+    def d_vocab(self) -> int:
+        """Number of token ids the unembedding knows."""
+        return int(self.W_U.shape[1])
+
+    @torch.no_grad()
+    def hook_activations(self, tokens: Tensor) -> Tensor:
+        """[n_rows, seq_len, d_hook] float32 at the hook point for `tokens` [n_rows, seq_len] int64.
+
+        The pass ends there, which gives the same bits as the whole one for a fraction of its cost.
+        """
+        found: list[Tensor] = []
+
+        def keep(activations: Tensor, hook: Any) -> None:
+            found.append(activations)
+            raise _ReachedHook
+
+        try:
+            self.bridge.run_with_hooks(tokens, fwd_hooks=[(self.hook_point, keep)])
+        except _ReachedHook:
+            pass
+        return found[0]
+
+
+def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device) -> HookedModel:
+    """The model of a folder, of a legacy TransformerLens repository, or of any other name TransformerLens knows.
+
+    tokenizer  the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
+    raises     SourceError if it cannot be read, has no such hook point, or the hook point's way to the logits is
+               not linear
+    """
+    repository = ALIASES.get(name, name)
+    if Path(name).is_dir():
+        bridge, provenance = _boot_folder(Path(name))
+    elif repository.startswith(LEGACY_OWNERS):
+        bridge, provenance = _boot_legacy(repository, tokenizer)
+    else:
+        bridge, provenance = _boot_transformers(repository, tokenizer)
+    if hook_point not in bridge.hook_dict:
+        raise SourceError(
+            f"{name} has no hook point {hook_point}; its MLP's is blocks.0.mlp.hook_post, for example"
+        )
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    bridge.eval().requires_grad_(False).to(device, print_details=False)
+    W_out = _way_out(bridge, hook_point)
+    W_U = bridge.W_U.detach()
+    d_hook = W_U.shape[0] if W_out is None else W_out.shape[0]
+    return HookedModel(bridge, hook_point, int(d_hook), W_out, W_U, provenance)
+
+
+def _way_out(bridge: Any, hook_point: str) -> Tensor | None:
+    """What takes the hook point's activations to the residual stream: W_out for an MLP, nothing for the stream."""
+    if match := MLP_HOOK.fullmatch(hook_point):
+        W_out: Tensor = bridge.blocks[int(match[1])].mlp.W_out.detach()
+        return W_out
+    if RESIDUAL_HOOK.fullmatch(hook_point):
+        return None
+    raise SourceError(
+        f"hook point {hook_point}: the way from there to the logits is not linear; "
+        "give blocks.N.mlp.hook_post or a residual-stream hook such as blocks.N.hook_resid_pre"
+    )
+
+
+def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold."""
+    _, provenance = hub.download(repository, LEGACY_FILES)
+    from transformer_lens.model_bridge import TransformerBridge
+
+    with hub.hub_errors(repository), _weight_errors(repository):
+        return TransformerBridge.boot_tl_legacy(repository, tokenizer=tokenizer), provenance
+
+
+def _boot_transformers(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    with hub.hub_errors(name), _weight_errors(name):
+        bridge = TransformerBridge.boot_transformers(name, tokenizer=tokenizer, dtype=torch.float32)
+    revision = getattr(bridge.original_model.config, "_commit_hash", None)
+    return bridge, Provenance(name, revision, ())
+
+
+def _boot_folder(folder: Path) -> tuple[Any, Provenance]:
+    """The legacy layout on disk: config.json, and the same weights as safetensors (any float type)."""
+    paths = [folder / "config.json", folder / "model.safetensors"]
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(
+                f"{folder.name} holds no {path.name}: a model folder has config.json and model.safetensors"
+            )
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
+
+    with _weight_errors(str(folder.name)):
+        values = json.loads(paths[0].read_text("utf-8"))
+        names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
+        config = TransformerBridgeConfig(
+            **{name: values[name] for name in names},
+            normalization_type=values["normalization"],
+            positional_embedding_type="standard",
+            architecture="TransformerLensNative",
+        )
+        weights = {name: weight.float() for name, weight in load_file(paths[1]).items()}
+        bridge = TransformerBridge.boot_native(config)
+        bridge.load_state_dict(convert_tl_checkpoint(weights, config), strict=True)
+    return bridge, local_provenance(folder.name, paths)
+
+
+@contextmanager
+def _weight_errors(name: str) -> Iterator[None]:
+    """Turns what a loader raises over unfit weights into one line that names the model."""
+    try:
+        yield
+    except KeyError as error:
+        raise SourceError(f"{name}: the model's files lack {error}") from None
+    except (ValueError, RuntimeError, OSError, SafetensorError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None

@@ -1,0 +1,80 @@
+"""The subject of a run: model, autoencoder and rows together, known to fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sitegen.config import Config, parse_features
+from sitegen.errors import SourceError, UsageError
+from sitegen.sources.autoencoder import Autoencoder, check_width, load_autoencoder
+from sitegen.sources.corpus import Rows, load_rows
+from sitegen.sources.model import HookedModel, load_model
+from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
+
+DEFAULT_TOKENIZERS = {"gelu-1l": "NeelNanda/gpt-neox-tokenizer-digits"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """All that a sweep reads."""
+
+    model: HookedModel
+    autoencoder: Autoencoder
+    tokenizer: TextTokenizer
+    rows: Rows
+    feature_ids: list[int]  # those to be swept, rising
+    device: torch.device
+
+
+def load_subject(config: Config) -> Subject:
+    """Reads and checks every source of a configuration; what is cheap to refuse is refused first.
+
+    raises  SourceError, UsageError
+    """
+    device = resolve_device(config.sweep.device)
+    autoencoder = load_autoencoder(config.autoencoder.source, config.autoencoder.repository, device)
+    feature_ids = _selected(config, autoencoder.d_hidden)
+    tokenizer = load_tokenizer(
+        config.model.tokenizer or DEFAULT_TOKENIZERS.get(config.model.name, config.model.name)
+    )
+    model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
+    check_width(autoencoder, model.d_hook, config.model.hook_point)
+    if config.corpus.seq_len > model.n_ctx:
+        raise UsageError(
+            f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
+        )
+    rows = load_rows(config.corpus, tokenizer)
+    largest = int(rows.tokens.max())
+    if largest >= model.d_vocab:
+        raise SourceError(
+            f"{tokenizer.provenance.name} gives token id {largest}, but the model knows {model.d_vocab} ids: "
+            "set model.tokenizer to the one that the model was trained with"
+        )
+    return Subject(model, autoencoder, tokenizer, rows, feature_ids, device)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; `auto` is CUDA where there is one.
+
+    raises  UsageError if CUDA is asked for and absent
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "device cuda: this machine has no CUDA device, or torch is a CPU build; give --device cpu"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _selected(config: Config, d_hidden: int) -> list[int]:
+    features = parse_features(config.sweep.features)
+    if features is None:
+        return list(range(d_hidden))
+    if features[-1] >= d_hidden:
+        raise UsageError(
+            f"feature {features[-1]}: the autoencoder has {d_hidden}, numbered 0 to {d_hidden - 1}"
+        )
+    return features

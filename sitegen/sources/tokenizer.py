@@ -1,0 +1,127 @@
+"""The tokenizer: text to ids, and each id's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import pre_tokenizers
+
+from sitegen.errors import SourceError
+from sitegen.sources import hub
+from sitegen.sources.provenance import Provenance, SourceFile
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A fast tokenizer of `transformers`, with the ids that rows need."""
+
+    tokenizer: Any  # transformers.PreTrainedTokenizerFast: no type information
+    provenance: Provenance
+    bos_id: int
+    eos_id: int
+    pad_id: int | None
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids that stand for no text: never the peak of a shown context."""
+        return tuple(sorted(set(self.tokenizer.all_special_ids) | {self.bos_id, self.eos_id}))
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all that determines how text becomes ids."""
+        return hashlib.sha256(self._definition.encode()).hexdigest()
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text. A special token's name in a text is plain text, never the special id."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.encode_special_tokens = True
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def token_bytes(self) -> list[bytes | None]:
+        """[d_vocab] the bytes each id stands for; None where the vocabulary has a gap."""
+        vocab = self.tokenizer.get_vocab()
+        table: list[bytes | None] = [None] * (max(vocab.values()) + 1)
+        added = set(self.tokenizer.get_added_vocab())
+        to_bytes = self._decoder()
+        for token, token_id in vocab.items():
+            table[token_id] = token.encode() if token in added else to_bytes(token)
+        return table
+
+    @cached_property
+    def _definition(self) -> str:
+        return str(self.tokenizer.backend_tokenizer.to_str())
+
+    def _decoder(self) -> Any:
+        """How this kind of tokenizer writes bytes as characters, undone."""
+        kinds = set(re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self._definition)["decoder"])))
+        if "ByteLevel" in kinds:
+            return _undo_byte_level
+        if kinds & {"Metaspace", "ByteFallback", "Replace"}:
+            return _undo_metaspace
+        raise SourceError(
+            f"{self.provenance.name}: a tokenizer whose decoder is {', '.join(sorted(kinds)) or 'none'} is not known "
+            "here; byte-level and SentencePiece ones are"
+        )
+
+
+def load_tokenizer(name: str) -> TextTokenizer:
+    """The tokenizer of a folder or of a Hub repository.
+
+    raises  SourceError if it cannot be read, is no fast tokenizer, or names no beginning-of-sequence token
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with hub.hub_errors(name):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        with hub.hub_errors(f"{name}/tokenizer.json"):
+            if not Path(name).is_dir():
+                hub.download(
+                    name, ["tokenizer.json"]
+                )  # gives the reason in one line where the Hub is to blame
+        raise SourceError(f"{name}: no tokenizer can be read there ({str(error).splitlines()[0]})") from None
+    if not tokenizer.is_fast:
+        raise SourceError(f"{name}: it has no tokenizer.json, which is needed here")
+    bos_id = tokenizer.bos_token_id
+    eos_id = tokenizer.eos_token_id
+    if bos_id is None or eos_id is None:
+        raise SourceError(f"{name}: the tokenizer names no BOS or no EOS token, and rows need both")
+    definition = str(tokenizer.backend_tokenizer.to_str())
+    digest = hashlib.sha256(definition.encode()).hexdigest()
+    shown = Path(name).name if Path(name).is_absolute() else name
+    provenance = Provenance(shown, None, (SourceFile("tokenizer.json (as loaded)", digest),))
+    return TextTokenizer(tokenizer, provenance, bos_id, eos_id, tokenizer.pad_token_id)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte behind each character of the byte-level alphabet.
+
+    source  GPT-2's encoder: printable Latin-1 bytes stand for themselves, the others follow from U+0100 on
+    """
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(own)]
+    alphabet = {chr(byte): byte for byte in own} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+    assert set(alphabet) == set(pre_tokenizers.ByteLevel.alphabet())
+    return alphabet
+
+
+_ALPHABET = _byte_alphabet()
+
+
+def _undo_byte_level(token: str) -> bytes:
+    return bytes(_ALPHABET[character] for character in token)
+
+
+def _undo_metaspace(token: str) -> bytes:
+    if match := BYTE_TOKEN.fullmatch(token):
+        return bytes([int(match[1], 16)])
+    return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()

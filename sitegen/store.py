@@ -1,0 +1,141 @@
+"""Records to JSON files and back, with a manifest and checksums; the layout is design's contract.
+
+manifest.json  vocab.json  features/00007.json  SHA256SUMS
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sitegen.errors import StoreError
+from sitegen.records import (
+    ContextRecord,
+    FeatureRecord,
+    Histogram,
+    LogitEffect,
+    LogitEffects,
+    SpecialFirings,
+    TokenText,
+)
+
+SCHEMA_VERSION = 1
+CHECKSUMS = "SHA256SUMS"
+
+
+def feature_path(folder: Path, feature_id: int) -> Path:
+    """Where a feature's record stands in a data folder."""
+    return folder / "features" / f"{feature_id:05d}.json"
+
+
+class StoreWriter:
+    """Writes a data folder: records as they come, then the vocabulary and the manifest."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._checksums: dict[str, str] = {}
+        (folder / "features").mkdir(parents=True)
+
+    def add(self, record: FeatureRecord) -> None:
+        """Writes one feature's record."""
+        self._write(feature_path(self._folder, record.feature_id), record)
+
+    def finish(self, manifest: dict[str, Any], vocab: list[TokenText]) -> None:
+        """Writes what is about the whole, and the checksum of every file."""
+        self._write(self._folder / "vocab.json", vocab)
+        self._write(
+            self._folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest}, indent=True
+        )
+        lines = [f"{digest}  {name}\n" for name, digest in sorted(self._checksums.items())]
+        (self._folder / CHECKSUMS).write_text("".join(lines), "ascii")
+
+    def _write(self, path: Path, value: Any, indent: bool = False) -> None:
+        data = orjson.dumps(value, default=_bytes_to_json, option=orjson.OPT_INDENT_2 if indent else None)
+        path.write_bytes(data)
+        self._checksums[path.relative_to(self._folder).as_posix()] = hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a data folder.
+
+    raises  StoreError if there is none, or its schema is another
+    """
+    manifest: dict[str, Any] = _read_json(folder / "manifest.json")
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder / 'manifest.json'} has schema {version}, this build reads {SCHEMA_VERSION}: run the sweep again"
+        )
+    return manifest
+
+
+def read_vocab(folder: Path) -> list[TokenText]:
+    """[d_vocab] each token id's text, bytes or None."""
+    return [_token_from_json(value) for value in _read_json(folder / "vocab.json")]
+
+
+def feature_files(folder: Path) -> list[Path]:
+    """Every record's file, by feature number."""
+    return sorted((folder / "features").glob("*.json"), key=lambda path: (len(path.stem), path.stem))
+
+
+def read_features(paths: Iterable[Path]) -> Iterator[FeatureRecord]:
+    """The records of some files, one at a time."""
+    for path in paths:
+        yield read_feature(path)
+
+
+def read_feature(path: Path) -> FeatureRecord:
+    """One record.
+
+    raises  StoreError if the file is missing, damaged, or lacks a field
+    """
+    try:
+        return _feature_from_json(_read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is no record of a feature ({error!r}): run the sweep again") from None
+
+
+def _feature_from_json(fields: dict[str, Any]) -> FeatureRecord:
+    logits = fields["logits"]
+    return FeatureRecord(
+        **{
+            **fields,
+            "special": SpecialFirings(**fields["special"]),
+            "histogram": Histogram(**fields["histogram"]),
+            "contexts": [ContextRecord(**context) for context in fields["contexts"]],
+            "logits": LogitEffects(
+                top=[_effect_from_json(effect) for effect in logits["top"]],
+                bottom=[_effect_from_json(effect) for effect in logits["bottom"]],
+                histogram=Histogram(**logits["histogram"]),
+            ),
+        }
+    )
+
+
+def _effect_from_json(effect: dict[str, Any]) -> LogitEffect:
+    return LogitEffect(**{**effect, "token": _token_from_json(effect["token"])})
+
+
+def _bytes_to_json(value: Any) -> Any:
+    """What orjson cannot write by itself: a token of bytes that are no whole character."""
+    if isinstance(value, bytes):
+        return {"bytes": list(value)}
+    raise TypeError(f"{type(value).__name__} is nothing a record holds")
+
+
+def _token_from_json(value: Any) -> TokenText:
+    return bytes(value["bytes"]) if isinstance(value, dict) else value
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: run the sweep first") from None
+    except orjson.JSONDecodeError as error:
+        raise StoreError(f"{path} is damaged ({error}): run the sweep again") from None

@@ -1,0 +1,1 @@
+"""One pass over the rows: a driver, and one accumulator a statistic."""

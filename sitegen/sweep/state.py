@@ -1,0 +1,65 @@
+"""The state of a sweep, and the files it is saved in, one a shard."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from sitegen.config import ContextConfig
+from sitegen.files import whole_file
+from sitegen.sweep.accumulators import Accumulator, ActivationHistogram, Counts, IntervalSamples, TopContexts
+from sitegen.sweep.batch import FiringBatch
+
+
+class SweepState:
+    """Every statistic of every feature, over some of the rows."""
+
+    def __init__(self, n_features: int, contexts: ContextConfig) -> None:
+        self.counts = Counts(n_features)
+        self.histogram = ActivationHistogram(n_features)
+        self.top = TopContexts(n_features, contexts.n_top)
+        self.samples = IntervalSamples(n_features, contexts.n_per_interval)
+
+    @property
+    def accumulators(self) -> dict[str, Accumulator]:
+        """The accumulators by name."""
+        return {"counts": self.counts, "histogram": self.histogram, "top": self.top, "samples": self.samples}
+
+    def update(self, batch: FiringBatch) -> None:
+        """Takes in a batch."""
+        for accumulator in self.accumulators.values():
+            accumulator.update(batch)
+
+    def merge(self, other: SweepState) -> None:
+        """Takes in the state of other rows. The order of merging matters to the last bits of sums alone."""
+        theirs = other.accumulators
+        for name, accumulator in self.accumulators.items():
+            accumulator.merge(theirs[name])
+
+    def save(self, path: Path, key: str) -> None:
+        """Writes the state, whole or not at all, marked with the key of what it was computed from."""
+        arrays = {
+            f"{name}.{field}": array
+            for name, accumulator in self.accumulators.items()
+            for field, array in accumulator.arrays().items()
+        }
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, key=np.array(key), **arrays)
+
+    def load(self, path: Path, key: str) -> bool:
+        """Restores a saved state; False where there is none that was computed from the same things."""
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                if str(saved["key"]) != key:
+                    return False
+                arrays = {field: saved[field] for field in saved.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False  # absent, cut off or damaged: the shard is computed again
+        for name, accumulator in self.accumulators.items():
+            prefix = f"{name}."
+            accumulator.restore(
+                {f.removeprefix(prefix): a for f, a in arrays.items() if f.startswith(prefix)}
+            )
+        return True

@@ -1,0 +1,173 @@
+"""A tiny subject made from a seed: model, tokenizer, autoencoder and text of odd sizes, as files of the real layouts.
+
+Widths are such that nothing in the code can be tied to 512, 2048, 16384 or 48262.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX = 20, 2, 10, 37, 64
+D_HIDDEN = 93
+SEQ_LEN = 24
+SPECIALS = ["<|EOS|>", "<|BOS|>", "<|PAD|>"]
+
+SENTENCES = [
+    "The whale rose from the grey water and the men cried out, for it was near.",
+    "def fold(values, start=0):\n\tfor value in values:\n\t\tstart += value\n\treturn start\n",
+    "She said that it would rain; he said that it would not, and both were right.",
+    "In 1899, 193714 votes were cast. 191331 were for the other man.",
+    "Ünïcödé wörds, 日本語の文章, emoji 🐳🐳 and \u200bhidden ones stand here.",
+    'A literal <|BOS|> and </script> and &lt; and "quotes" are plain text.',
+    "assert total == 12\nassert total != 13  # the same line stands again and again\n",
+]
+
+
+def documents() -> list[str]:
+    """Documents with repeats, so that copies occur, and with all kinds of characters."""
+    made = []
+    for i in range(120):
+        parts = [SENTENCES[(i * k + k * k) % len(SENTENCES)] for k in range(1, 2 + i % 5)]
+        made.append(" ".join(parts) + (f" {i * 7919 % 1000}" if i % 3 else ""))
+    return made
+
+
+@dataclass(frozen=True)
+class TinySubject:
+    """Where the files stand."""
+
+    folder: Path
+    preset: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer"
+
+    @property
+    def autoencoder(self) -> Path:
+        return self.folder / "autoencoder.safetensors"
+
+    @property
+    def corpus(self) -> Path:
+        return self.folder / "text.jsonl"
+
+
+def write_subject(folder: Path) -> TinySubject:
+    """Writes everything that a run reads, and a preset for it."""
+    write_tokenizer(folder / "tokenizer")
+    d_vocab = Tokenizer.from_file(str(folder / "tokenizer/tokenizer.json")).get_vocab_size() + 3
+    (folder / "model").mkdir()
+    save_file(model_weights(d_vocab), folder / "model/model.safetensors")
+    (folder / "model/config.json").write_text(json.dumps(model_config(d_vocab)))
+    save_file(autoencoder_weights(), folder / "autoencoder.safetensors")
+    lines = [json.dumps({"text": text}) for text in documents()]
+    (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+    preset = folder / "tiny.toml"
+    preset.write_text(
+        '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
+        '[autoencoder]\nsource = "autoencoder.safetensors"\n'
+        f'[corpus]\nfiles = ["text.jsonl"]\nseq_len = {SEQ_LEN}\n'
+        "[sweep]\nbatch_rows = 8\nshard_rows = 32\n"
+        "[contexts]\nn_top = 6\nn_intervals = 4\nn_per_interval = 3\nn_before = 5\nn_after = 3\n"
+        "[logits]\nn_top = 7\nn_bins = 11\n"
+        '[site]\ntitle = "Tiny <subject> & co"\ndescription = "Made from a seed."\n'
+    )
+    return TinySubject(folder, preset)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A byte-level BPE tokenizer of the gelu-1l kind, with too few merges for any character beyond ASCII."""
+    folder.mkdir()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=SPECIALS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": SPECIALS[0],
+        "bos_token": SPECIALS[1],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": SPECIALS[2]}))
+
+
+def model_config(d_vocab: int) -> dict[str, object]:
+    """The fields of a legacy TransformerLens config.json that its loader reads."""
+    return {
+        "d_model": D_MODEL,
+        "n_layers": 1,
+        "d_mlp": D_MLP,
+        "d_head": D_HEAD,
+        "n_heads": N_HEADS,
+        "n_ctx": N_CTX,
+        "d_vocab": d_vocab,
+        "act_fn": "gelu",
+        "attn_only": False,
+        "normalization": "LN",
+        "tokenizer_name": "NeelNanda/gpt-neox-tokenizer-digits",
+    }
+
+
+def model_weights(d_vocab: int, seed: int = 3) -> dict[str, Tensor]:
+    """Weights under the legacy layout's names; LayerNorm weights and all biases differ from their neutral values."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int, std: float = 0.3, mean: float = 0.0) -> Tensor:
+        return torch.randn(*shape, generator=generator) * std + mean
+
+    attention = {f"blocks.0.attn.W_{name}": normal(N_HEADS, D_MODEL, D_HEAD) for name in "QKV"}
+    biases = {f"blocks.0.attn.b_{name}": normal(N_HEADS, D_HEAD, std=0.1) for name in "QKV"}
+    norms = {
+        f"{name}.{part}": normal(D_MODEL, std=0.2, mean=1.0 if part == "w" else 0.0)
+        for name in ("blocks.0.ln1", "blocks.0.ln2", "ln_final")
+        for part in "wb"
+    }
+    return {
+        "embed.W_E": normal(d_vocab, D_MODEL),
+        "pos_embed.W_pos": normal(N_CTX, D_MODEL, std=0.1),
+        **attention,
+        **biases,
+        "blocks.0.attn.W_O": normal(N_HEADS, D_HEAD, D_MODEL),
+        "blocks.0.attn.b_O": normal(D_MODEL, std=0.1),
+        **norms,
+        "blocks.0.mlp.W_in": normal(D_MODEL, D_MLP),
+        "blocks.0.mlp.b_in": normal(D_MLP, std=0.1),
+        "blocks.0.mlp.W_out": normal(D_MLP, D_MODEL),
+        "blocks.0.mlp.b_out": normal(D_MODEL, std=0.1),
+        "unembed.W_U": normal(D_MODEL, d_vocab),
+        "unembed.b_U": normal(d_vocab, std=0.1),
+    }
+
+
+def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
+    """Weights whose features run from dead over rare to dense, with decoder rows of no particular norm."""
+    generator = torch.Generator().manual_seed(seed)
+    W_enc = torch.randn(D_MLP, D_HIDDEN, generator=generator)
+    b_enc = torch.linspace(0.5, -9.0, D_HIDDEN)
+    b_enc[7] = -1e4  # dead for certain
+    return {
+        "W_enc": W_enc,
+        "W_dec": torch.randn(D_HIDDEN, D_MLP, generator=generator)
+        * torch.linspace(0.2, 3, D_HIDDEN)[:, None],
+        "b_enc": b_enc,
+        "b_dec": torch.randn(D_MLP, generator=generator) * 0.1,
+    }
