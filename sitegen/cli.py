@@ -75,11 +75,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _computing_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("preset", metavar="PRESET", help=f"{', '.join(preset_names())}, or a TOML file")
+    options.add_argument(
+        "preset", metavar="PRESET", help=f"{', '.join(preset_names())}, or a TOML file"
+    )
     options.add_argument("--rows", metavar="N", help="read the first N rows only")
     options.add_argument("--features", metavar="A-B,C", help="sweep these features only")
-    options.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
-    options.add_argument("--precision", metavar="fp32|bf16", help="of the encoder's product (default: fp32)")
+    options.add_argument(
+        "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
+    )
+    options.add_argument(
+        "--precision", metavar="fp32|bf16", help="of the encoder's product (default: fp32)"
+    )
     options.add_argument(
         "--set",
         action="append",
@@ -95,7 +101,9 @@ def _config(options: argparse.Namespace) -> Config:
     for assignment in options.set:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment}: give section.field=value, such as contexts.n_top=10")
+            raise UsageError(
+                f"--set {assignment}: give section.field=value, such as contexts.n_top=10"
+            )
         overrides[key] = value
     named = {
         "corpus.n_rows": options.rows,

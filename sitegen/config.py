@@ -21,15 +21,14 @@ REPOSITORY_ROOT = Path(__file__).parent.parent
 class ModelConfig:
     """The language model, and the place in it that the autoencoder reads."""
 
-    name: str = (
-        ""  # TransformerLens name or Hub repository; or a folder with config.json and model.safetensors
-    )
+    name: str = ""  # TransformerLens name or Hub repository; or a folder with config.json and model.safetensors
     hook_point: str = "blocks.0.mlp.hook_post"
     tokenizer: str = ""  # Hub repository or folder; empty: the one that the model names
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.name), "model.name is empty: give a TransformerLens name, a Hub repository or a folder"
+            bool(self.name),
+            "model.name is empty: give a TransformerLens name, a Hub repository or a folder",
         )
 
 
@@ -37,12 +36,15 @@ class ModelConfig:
 class AutoencoderConfig:
     """The sparse autoencoder's weights."""
 
-    source: str = ""  # run1, run2 or a version number of `repository`; or a .pt or .safetensors file
+    source: str = (
+        ""  # run1, run2 or a version number of `repository`; or a .pt or .safetensors file
+    )
     repository: str = "NeelNanda/sparse_autoencoder"
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.source), "autoencoder.source is empty: give run1, run2, a version number or a file"
+            bool(self.source),
+            "autoencoder.source is empty: give run1, run2, a version number or a file",
         )
 
 
@@ -61,10 +63,12 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.dataset) != bool(self.files), "give corpus.dataset or corpus.files, one of the two"
+            bool(self.dataset) != bool(self.files),
+            "give corpus.dataset or corpus.files, one of the two",
         )
         _require(
-            self.seq_len >= 2, f"corpus.seq_len is {self.seq_len}: a row needs BOS and one token at least"
+            self.seq_len >= 2,
+            f"corpus.seq_len is {self.seq_len}: a row needs BOS and one token at least",
         )
         _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
         _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")
@@ -77,7 +81,9 @@ class SweepConfig:
     features: str = ""  # ranges such as 0-99,512; empty: all
     batch_rows: int = 32  # rows a matrix product; its bits may depend on this
     shard_rows: int = 1024  # rows of one saved state, a multiple of batch_rows
-    precision: str = "fp32"  # of the encoder's product: fp32, or bf16 to find candidates that fp32 decides
+    precision: str = (
+        "fp32"  # of the encoder's product: fp32, or bf16 to find candidates that fp32 decides
+    )
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self) -> None:
@@ -87,10 +93,12 @@ class SweepConfig:
             f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
         )
         _require(
-            self.precision in ("fp32", "bf16"), f"sweep.precision is {self.precision!r}: give fp32 or bf16"
+            self.precision in ("fp32", "bf16"),
+            f"sweep.precision is {self.precision!r}: give fp32 or bf16",
         )
         _require(
-            self.device in ("auto", "cpu", "cuda"), f"sweep.device is {self.device!r}: give auto, cpu or cuda"
+            self.device in ("auto", "cpu", "cuda"),
+            f"sweep.device is {self.device!r}: give auto, cpu or cuda",
         )
         parse_features(self.features)
 
@@ -107,11 +115,17 @@ class ContextConfig:
 
     def __post_init__(self) -> None:
         _require(self.n_top >= 1, f"contexts.n_top is {self.n_top}: give 1 or more")
-        _require(0 <= self.n_intervals <= 32, f"contexts.n_intervals is {self.n_intervals}: give 0 to 32")
         _require(
-            self.n_per_interval >= 1, f"contexts.n_per_interval is {self.n_per_interval}: give 1 or more"
+            0 <= self.n_intervals <= 32, f"contexts.n_intervals is {self.n_intervals}: give 0 to 32"
         )
-        _require(self.n_before >= 0 and self.n_after >= 0, "contexts.n_before and n_after: give 0 or more")
+        _require(
+            self.n_per_interval >= 1,
+            f"contexts.n_per_interval is {self.n_per_interval}: give 1 or more",
+        )
+        _require(
+            self.n_before >= 0 and self.n_after >= 0,
+            "contexts.n_before and n_after: give 0 or more",
+        )
 
 
 @dataclass(frozen=True)
@@ -184,12 +198,17 @@ def load_config(preset: str, overrides: dict[str, Any] | None = None) -> Config:
     return build_config(path.stem, table, base, overrides or {})
 
 
-def build_config(preset: str, table: dict[str, Any], base: Path, overrides: dict[str, Any]) -> Config:
+def build_config(
+    preset: str, table: dict[str, Any], base: Path, overrides: dict[str, Any]
+) -> Config:
     """A `Config` from nested tables; relative files are resolved against `base`.
 
     raises  UsageError naming the section, field or value that does not fit
     """
-    table = {name: dict(section) if isinstance(section, dict) else section for name, section in table.items()}
+    table = {
+        name: dict(section) if isinstance(section, dict) else section
+        for name, section in table.items()
+    }
     for key, value in overrides.items():
         section, _, name = key.partition(".")
         if not name:
@@ -199,7 +218,9 @@ def build_config(preset: str, table: dict[str, Any], base: Path, overrides: dict
     types_of = typing.get_type_hints(Config)
     for name in table:
         if name not in sections:
-            raise UsageError(f"{preset}: no section named {name!r}; there are {', '.join(sections)}")
+            raise UsageError(
+                f"{preset}: no section named {name!r}; there are {', '.join(sections)}"
+            )
     built = {name: _build_section(types_of[name], name, table.get(name, {})) for name in sections}
     config = Config(preset=preset, **built)
     return _resolve_files(config, base)
@@ -215,7 +236,11 @@ def parse_features(text: str) -> list[int] | None:
     features: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if (
+            not first.isdigit()
+            or (dash and not last.isdigit())
+            or (dash and int(last) < int(first))
+        ):
             raise UsageError(f"features {part.strip()!r}: give numbers and ranges such as 0-99,512")
         features.update(range(int(first), int(last or first) + 1))
     return sorted(features)
@@ -230,7 +255,9 @@ def _build_section(section: type, name: str, values: Any) -> Any:
             raise UsageError(
                 f"no field {name}.{key}; there are {', '.join(f'{name}.{field}' for field in hints)}"
             )
-    return section(**{key: _convert(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
+    return section(
+        **{key: _convert(f"{name}.{key}", value, hints[key]) for key, value in values.items()}
+    )
 
 
 def _convert(key: str, value: Any, wanted: Any) -> Any:
@@ -245,7 +272,9 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
     if wanted is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # autoencoder.source = 25
     if type(value) is not wanted:
-        raise UsageError(f"{key} is {value!r}: give {'a whole number' if wanted is int else 'a text'}")
+        raise UsageError(
+            f"{key} is {value!r}: give {'a whole number' if wanted is int else 'a text'}"
+        )
     return value
 
 
@@ -253,13 +282,19 @@ def _resolve_files(config: Config, base: Path) -> Config:
     """Relative names that stand as files or folders beside the preset, made absolute."""
 
     def resolve(name: str) -> str:
-        return str(base / name) if name and not Path(name).is_absolute() and (base / name).exists() else name
+        return (
+            str(base / name)
+            if name and not Path(name).is_absolute() and (base / name).exists()
+            else name
+        )
 
     model = dataclasses.replace(
         config.model, name=resolve(config.model.name), tokenizer=resolve(config.model.tokenizer)
     )
     autoencoder = dataclasses.replace(config.autoencoder, source=resolve(config.autoencoder.source))
-    corpus = dataclasses.replace(config.corpus, files=tuple(str(base / file) for file in config.corpus.files))
+    corpus = dataclasses.replace(
+        config.corpus, files=tuple(str(base / file) for file in config.corpus.files)
+    )
     return dataclasses.replace(config, model=model, autoencoder=autoencoder, corpus=corpus)
 
 

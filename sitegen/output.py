@@ -47,11 +47,19 @@ def open_output(root: Path) -> OutputFolder:
                 f"{root} holds something else ({strange[0]}): give an empty or new folder with --out"
             )
     folder = OutputFolder(root)
-    if folder.data.is_dir() and any(folder.data.iterdir()) and not (folder.data / "manifest.json").is_file():
+    if (
+        folder.data.is_dir()
+        and any(folder.data.iterdir())
+        and not (folder.data / "manifest.json").is_file()
+    ):
         raise OutputError(
             f"{folder.data} holds no manifest.json, so no run wrote it: give another folder with --out"
         )
-    if folder.site.is_dir() and any(folder.site.iterdir()) and not (folder.site / "index.html").is_file():
+    if (
+        folder.site.is_dir()
+        and any(folder.site.iterdir())
+        and not (folder.site / "index.html").is_file()
+    ):
         raise OutputError(
             f"{folder.site} holds no index.html, so no run wrote it: give another folder with --out"
         )

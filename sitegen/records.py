@@ -33,7 +33,9 @@ class ContextRecord:
     row: int
     position: int  # of the peak in its row
     activation: float  # at the peak
-    copies: int  # places in the rows read where this very stretch of tokens stands, this one included
+    copies: (
+        int  # places in the rows read where this very stretch of tokens stands, this one included
+    )
     start: int  # position of the first token
     tokens: list[int]
     activations: list[float]  # parallel to tokens
@@ -77,9 +79,7 @@ class FeatureRecord:
     mean_active: float  # mean of the activations above 0; 0 for a dead feature
     kind: Kind
     special: SpecialFirings
-    histogram: (
-        Histogram  # of activations on tokens that may be a peak; empty for a feature that fires on none
-    )
+    histogram: Histogram  # of activations on tokens that may be a peak; empty for a feature that fires on none
     contexts: list[ContextRecord]
     logits: LogitEffects
 

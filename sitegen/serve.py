@@ -23,16 +23,24 @@ def serve_site(output: OutputFolder, port: int, say: Callable[[str], None]) -> N
     raises  OutputError if there is no site, UsageError if the port cannot be had
     """
     if not (output.site / "index.html").is_file():
-        raise OutputError(f"{output.site} holds no index.html: run build.py render {output.root} first")
+        raise OutputError(
+            f"{output.site} holds no index.html: run build.py render {output.root} first"
+        )
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give a number from 0 to 65535")
     try:
-        server = ThreadingHTTPServer((LOOPBACK, port), partial(_QuietHandler, directory=str(output.site)))
+        server = ThreadingHTTPServer(
+            (LOOPBACK, port), partial(_QuietHandler, directory=str(output.site))
+        )
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"--port {port} cannot be had ({reason}): give another one, or 0 for any") from None
+        raise UsageError(
+            f"--port {port} cannot be had ({reason}): give another one, or 0 for any"
+        ) from None
     with server:
-        say(f"serving {output.site} at http://{LOOPBACK}:{server.server_address[1]}/ (stop with Ctrl-C)")
+        say(
+            f"serving {output.site} at http://{LOOPBACK}:{server.server_address[1]}/ (stop with Ctrl-C)"
+        )
         try:
             server.serve_forever()
         except KeyboardInterrupt:

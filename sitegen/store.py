@@ -48,15 +48,21 @@ class StoreWriter:
         """Writes what is about the whole, and the checksum of every file."""
         self._write(self._folder / "vocab.json", vocab)
         self._write(
-            self._folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest}, indent=True
+            self._folder / "manifest.json",
+            {"schema_version": SCHEMA_VERSION, **manifest},
+            indent=True,
         )
         lines = [f"{digest}  {name}\n" for name, digest in sorted(self._checksums.items())]
         (self._folder / CHECKSUMS).write_text("".join(lines), "ascii")
 
     def _write(self, path: Path, value: Any, indent: bool = False) -> None:
-        data = orjson.dumps(value, default=_bytes_to_json, option=orjson.OPT_INDENT_2 if indent else None)
+        data = orjson.dumps(
+            value, default=_bytes_to_json, option=orjson.OPT_INDENT_2 if indent else None
+        )
         path.write_bytes(data)
-        self._checksums[path.relative_to(self._folder).as_posix()] = hashlib.sha256(data).hexdigest()
+        self._checksums[path.relative_to(self._folder).as_posix()] = hashlib.sha256(
+            data
+        ).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -80,7 +86,9 @@ def read_vocab(folder: Path) -> list[TokenText]:
 
 def feature_files(folder: Path) -> list[Path]:
     """Every record's file, by feature number."""
-    return sorted((folder / "features").glob("*.json"), key=lambda path: (len(path.stem), path.stem))
+    return sorted(
+        (folder / "features").glob("*.json"), key=lambda path: (len(path.stem), path.stem)
+    )
 
 
 def read_features(paths: Iterable[Path]) -> Iterator[FeatureRecord]:
@@ -97,7 +105,9 @@ def read_feature(path: Path) -> FeatureRecord:
     try:
         return _feature_from_json(_read_json(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is no record of a feature ({error!r}): run the sweep again") from None
+        raise StoreError(
+            f"{path} is no record of a feature ({error!r}): run the sweep again"
+        ) from None
 
 
 def _feature_from_json(fields: dict[str, Any]) -> FeatureRecord:

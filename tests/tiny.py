@@ -91,7 +91,10 @@ def write_tokenizer(folder: Path) -> None:
     folder.mkdir()
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -107,7 +110,9 @@ def write_tokenizer(folder: Path) -> None:
         "eos_token": SPECIALS[0],
         "bos_token": SPECIALS[1],
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": SPECIALS[2]}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**settings, "pad_token": SPECIALS[2]})
+    )
 
 
 def model_config(d_vocab: int) -> dict[str, object]:
@@ -162,7 +167,7 @@ def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
     """Weights whose features run from dead over rare to dense, with decoder rows of no particular norm."""
     generator = torch.Generator().manual_seed(seed)
     W_enc = torch.randn(D_MLP, D_HIDDEN, generator=generator)
-    b_enc = torch.linspace(0.5, -9.0, D_HIDDEN)
+    b_enc = torch.linspace(-2.0, -20.0, D_HIDDEN)
     b_enc[7] = -1e4  # dead for certain
     return {
         "W_enc": W_enc,

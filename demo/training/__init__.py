@@ -1,0 +1,1 @@
+"""How the demo was made: text from packages, a language model, an autoencoder on its activations."""

@@ -65,13 +65,17 @@ class Autoencoder(nn.Module):
         self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
 
 
-def train_autoencoder(model: LanguageModel, rows: np.ndarray, training: AutoencoderTraining) -> Autoencoder:
+def train_autoencoder(
+    model: LanguageModel, rows: np.ndarray, training: AutoencoderTraining
+) -> Autoencoder:
     """An autoencoder trained on the model's MLP activations over `rows` [n_rows, seq_len]."""
     torch.manual_seed(training.seed)
     batches = _activation_batches(model, rows, training)
     first = next(batches)
     d_mlp = first.shape[1]
-    autoencoder = Autoencoder(d_mlp, training.dict_mult * d_mlp, first.float().mean(0), training.seed)
+    autoencoder = Autoencoder(
+        d_mlp, training.dict_mult * d_mlp, first.float().mean(0), training.seed
+    )
     optimizer = torch.optim.Adam(
         autoencoder.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2)
     )
@@ -83,7 +87,9 @@ def train_autoencoder(model: LanguageModel, rows: np.ndarray, training: Autoenco
         progress = step / n_steps
         l1_coeff = training.l1_coeff * min(1.0, progress / training.l1_warmup)
         for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate * min(1.0, (1 - progress) / (1 - training.decay_from))
+            group["lr"] = training.learning_rate * min(
+                1.0, (1 - progress) / (1 - training.decay_from)
+            )
         with torch.autocast("cpu", torch.bfloat16):
             activations = autoencoder.encode(x)
             reconstruction = autoencoder.decode(activations)

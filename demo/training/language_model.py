@@ -85,7 +85,11 @@ class LanguageModel(nn.Module):
             out = x @ flat + bias.reshape(-1)
             return out.view(n_rows, n_positions, self.shape.n_heads, -1).transpose(1, 2)
 
-        query, key, value = heads(self.W_Q, self.b_Q), heads(self.W_K, self.b_K), heads(self.W_V, self.b_V)
+        query, key, value = (
+            heads(self.W_Q, self.b_Q),
+            heads(self.W_K, self.b_K),
+            heads(self.W_V, self.b_V),
+        )
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed = mixed.transpose(1, 2).reshape(n_rows, n_positions, -1)
         residual = residual + mixed @ self.W_O.reshape(-1, self.shape.d_model) + self.b_O
@@ -156,7 +160,8 @@ def train_model(rows: np.ndarray, shape: ModelShape, training: ModelTraining) ->
         if (step + 1) % 100 == 0:
             rate = (step + 1) * training.batch_rows * rows.shape[1] / (time.monotonic() - started)
             print(
-                f"model: step {step + 1}/{n_steps}, loss {running / 100:.3f}, {rate:.0f} tokens/s", flush=True
+                f"model: step {step + 1}/{n_steps}, loss {running / 100:.3f}, {rate:.0f} tokens/s",
+                flush=True,
             )
             running = 0.0
     return model.eval()

@@ -83,7 +83,9 @@ def _wheel_stem(spec: str) -> str:
 
 
 def _unpack(archive: Path) -> Package:
-    name = archive.name.split("_")[0] if archive.suffix == ".deb" else archive.stem.rsplit("-", 1)[0]
+    name = (
+        archive.name.split("_")[0] if archive.suffix == ".deb" else archive.stem.rsplit("-", 1)[0]
+    )
     if archive.suffix == ".whl":
         name = archive.name.split("-")[0]
     target = archive.parent.parent / "unpacked" / name

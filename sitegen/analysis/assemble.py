@@ -28,7 +28,7 @@ from sitegen.records import (
     kind_of,
 )
 from sitegen.sources.subject import Subject
-from sitegen.sweep.accumulators import N_HISTOGRAM_CELLS
+from sitegen.sweep.accumulators import N_CELLS
 from sitegen.sweep.state import SweepState
 
 FEATURES_AT_ONCE = 128
@@ -103,7 +103,9 @@ class _ContextRecords:
             copies=int(self._copies[i]),
             start=start,
             tokens=self._rows[row, start:end].tolist(),
-            activations=[shortest(value) if value else 0 for value in self._activations[i, : end - start]],
+            activations=[
+                shortest(value) if value else 0 for value in self._activations[i, : end - start]
+            ],
         )
 
 
@@ -114,7 +116,7 @@ def _activation_histogram(state: SweepState, index: int) -> Histogram:
     if not filled.size:
         return Histogram([], [])
     n_bins = int(filled[-1]) + 1
-    width = float(np.ldexp(1 / N_HISTOGRAM_CELLS, state.histogram.scale.exponent[index]))
+    width = float(np.ldexp(1 / N_CELLS, state.histogram.scale.exponent[index]))
     return Histogram([width * edge for edge in range(n_bins + 1)], counts[:n_bins].tolist())
 
 

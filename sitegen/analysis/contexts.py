@@ -11,7 +11,7 @@ from sitegen.config import Config
 from sitegen.maths.encoder import feature_activations
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
-from sitegen.sweep.accumulators import N_SAMPLE_CELLS
+from sitegen.sweep.accumulators import N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
@@ -72,13 +72,17 @@ def _interval_samples(state: SweepState, config: Config) -> tuple[Entries, np.nd
     """(samples whose slot is their feature, their intervals): the first few of each interval by hash."""
     n_intervals = config.contexts.n_intervals
     kept = state.samples.lists.entries()
-    feature = kept.slot // N_SAMPLE_CELLS
+    feature = kept.slot // N_CELLS
     if n_intervals == 0:
         return kept.take(np.zeros(len(feature), bool)), np.empty(0, np.int64)
     maximum = state.counts.max_activation[feature].astype(np.float64)
-    interval = np.ceil(kept.activation.astype(np.float64) * n_intervals / maximum).astype(np.int64) - 1
+    interval = (
+        np.ceil(kept.activation.astype(np.float64) * n_intervals / maximum).astype(np.int64) - 1
+    )
     interval = np.clip(interval, 0, n_intervals - 1)
-    chosen = first_of_each(kept.in_slots(feature * n_intervals + interval), config.contexts.n_per_interval)
+    chosen = first_of_each(
+        kept.in_slots(feature * n_intervals + interval), config.contexts.n_per_interval
+    )
     return chosen.in_slots(chosen.slot // n_intervals), chosen.slot % n_intervals
 
 
@@ -99,11 +103,13 @@ def context_activations(table: ContextTable, subject: Subject, config: Config) -
     found = np.zeros((len(table.row), width), np.float32)
     by_row = np.argsort(table.row, kind="stable")
     batch_of = table.row[by_row] // config.sweep.batch_rows
-    starts = np.flatnonzero(np.r_[True, batch_of[1:] != batch_of[:-1]]) if len(by_row) else []
+    batch_starts = np.flatnonzero(batch_of[1:] != batch_of[:-1]) + 1
     progress = Progress("contexts", len(by_row), "contexts")
-    for indices in np.split(by_row, starts[1:]) if len(by_row) else []:
+    for indices in np.split(by_row, batch_starts) if len(by_row) else []:
         first_row = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
-        tokens = subject.rows.tokens[first_row : first_row + config.sweep.batch_rows].astype(np.int64)
+        tokens = subject.rows.tokens[first_row : first_row + config.sweep.batch_rows].astype(
+            np.int64
+        )
         x = subject.model.hook_activations(torch.from_numpy(tokens).to(subject.device))
         at_once = max(1, GATHERED_BYTES // (width * subject.autoencoder.d_hook * 4))
         for part in np.split(indices, range(at_once, len(indices), at_once)):
@@ -116,11 +122,18 @@ def context_activations(table: ContextTable, subject: Subject, config: Config) -
 
 
 def _window_activations(
-    table: ContextTable, part: np.ndarray, x: torch.Tensor, first_row: int, subject: Subject, width: int
+    table: ContextTable,
+    part: np.ndarray,
+    x: torch.Tensor,
+    first_row: int,
+    subject: Subject,
+    width: int,
 ) -> np.ndarray:
     positions = np.minimum(table.start[part][:, None] + np.arange(width), x.shape[1] - 1)
     row = torch.from_numpy(table.row[part] - first_row).to(x.device)
-    windows = x[row[:, None], torch.from_numpy(positions).to(x.device)]  # [n_contexts, width, d_hook]
+    windows = x[
+        row[:, None], torch.from_numpy(positions).to(x.device)
+    ]  # [n_contexts, width, d_hook]
     feature = torch.tensor(subject.feature_ids, device=x.device)[
         torch.from_numpy(table.feature[part]).to(x.device)
     ]

@@ -25,15 +25,24 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
     if not path.is_file():
         return [f"data/{CHECKSUMS} is missing"]
     listed = {
-        name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())
+        name: digest
+        for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())
     }
     findings = []
     for folder, shown in ((data, "data"), (copy, "site/data")):
-        there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {CHECKSUMS}
+        there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
+            CHECKSUMS
+        }
         findings += [f"{shown}/{name} is missing" for name in sorted(listed.keys() - there)]
-        findings += [f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - listed.keys())]
-        changed = [name for name in sorted(listed.keys() & there) if sha256(folder / name) != listed[name]]
-        findings += [f"{shown}/{name} has another SHA-256 than {CHECKSUMS} says" for name in changed]
+        findings += [
+            f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - listed.keys())
+        ]
+        changed = [
+            name for name in sorted(listed.keys() & there) if sha256(folder / name) != listed[name]
+        ]
+        findings += [
+            f"{shown}/{name} has another SHA-256 than {CHECKSUMS} says" for name in changed
+        ]
     return findings
 
 
@@ -44,7 +53,9 @@ def schema_findings(path: Path, schema: str) -> list[str]:
     except FileNotFoundError:
         return [f"data/{path.name} is missing"]
     except (orjson.JSONDecodeError, fastjsonschema.JsonSchemaException) as error:
-        return [f"data/{path.relative_to(path.parent.parent) if schema == 'feature' else path.name}: {error}"]
+        return [
+            f"data/{path.relative_to(path.parent.parent) if schema == 'feature' else path.name}: {error}"
+        ]
     return []
 
 
@@ -74,7 +85,8 @@ def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any])
         "max_activation is not that of the strongest context": record.max_activation == strongest,
         "the top contexts are not in order": top
         == sorted(top, key=lambda c: (-c.activation, c.row, c.position)),
-        "the histogram does not hold all firings on text": sum(record.histogram.counts) == n_on_text,
+        "the histogram does not hold all firings on text": sum(record.histogram.counts)
+        == n_on_text,
         "the logit histogram does not hold the vocabulary": sum(record.logits.histogram.counts)
         == counts["d_vocab"],
         "mean_active is above the largest activation": record.mean_active
@@ -90,7 +102,10 @@ def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any])
             findings.append(f"{place}: the activation at the peak is not the context's")
         elif context.tokens[peak] in manifest["special_ids"]:
             findings.append(f"{place}: the peak is a special token")
-    for name, effects, sign in (("top", record.logits.top, -1), ("bottom", record.logits.bottom, 1)):
+    for name, effects, sign in (
+        ("top", record.logits.top, -1),
+        ("bottom", record.logits.bottom, 1),
+    ):
         if effects != sorted(effects, key=lambda effect: (sign * effect.value, effect.id)):
             findings.append(f"the {name} logit effects are not in order")
     if not all(map(math.isfinite, [record.density, record.mean_active, record.max_activation])):

@@ -43,7 +43,9 @@ class Page:
     ids: list[str] = field(default_factory=list)
     numbers: list[tuple[str, str]] = field(default_factory=list)  # <data value="…">text</data>
     lines: list[str] = field(default_factory=list)  # text of each context line
-    tokens: list[str] = field(default_factory=list)  # text of each token that heads a row of effects
+    tokens: list[str] = field(
+        default_factory=list
+    )  # text of each token that heads a row of effects
     unclosed: list[str] = field(default_factory=list)
 
 
@@ -144,7 +146,8 @@ def feature_page_findings(page: Page, record: FeatureRecord, vocabulary: Vocabul
     """Where a feature's page says something else than its record."""
     contexts = [c for c in record.contexts if c.group == "top"]
     by_interval = sorted(
-        (c for c in record.contexts if c.group == "interval"), key=lambda c: (-(c.interval or 0), c.rank)
+        (c for c in record.contexts if c.group == "interval"),
+        key=lambda c: (-(c.interval or 0), c.rank),
     )
     effects = [*record.logits.top, *record.logits.bottom]
     facts: list[float] = [
@@ -157,15 +160,22 @@ def feature_page_findings(page: Page, record: FeatureRecord, vocabulary: Vocabul
         *[effect.value for effect in effects],
         *[c.activation for c in by_interval],
     ]
-    findings = _differences("number", [value for value, _ in page.numbers], [exact(value) for value in facts])
+    findings = _differences(
+        "number", [value for value, _ in page.numbers], [exact(value) for value in facts]
+    )
     shown = [text for _, text in page.numbers][5:]
     findings += _differences("shown number", shown, [significant(value) for value in facts[5:]])
     texts = [
-        "".join(group.text for group in group_tokens([vocabulary.tokens[token] for token in context.tokens]))
+        "".join(
+            group.text
+            for group in group_tokens([vocabulary.tokens[token] for token in context.tokens])
+        )
         for context in [*contexts, *by_interval]
     ]
     findings += _differences("context", page.lines, texts)
-    return findings + _differences("token", page.tokens, [marked(effect.token) for effect in effects])
+    return findings + _differences(
+        "token", page.tokens, [marked(effect.token) for effect in effects]
+    )
 
 
 def _differences(what: str, shown: list[str], expected: list[str]) -> list[str]:

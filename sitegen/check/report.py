@@ -10,7 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from sitegen.check.data import checksum_findings, record_findings, schema_findings
-from sitegen.check.pages import Page, feature_page_findings, link_target, read_page, structure_findings
+from sitegen.check.pages import (
+    Page,
+    feature_page_findings,
+    link_target,
+    read_page,
+    structure_findings,
+)
 from sitegen.errors import StoreError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
@@ -35,7 +41,9 @@ class Report:
 class _Links:
     """Links and anchors of the pages read so far."""
 
-    wanted: dict[tuple[str, str], str] = field(default_factory=dict)  # target -> a page that links to it
+    wanted: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # target -> a page that links to it
     anchors: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, name: str, page: Page) -> list[str]:
@@ -62,7 +70,9 @@ class _Links:
             if not (site / target).is_file():
                 findings.append(f"site/{page}: link to {target}, which is not there")
             elif anchor and (target, anchor) not in self.anchors:
-                findings.append(f"site/{page}: link to {target}#{anchor}, which that page does not have")
+                findings.append(
+                    f"site/{page}: link to {target}#{anchor}, which that page does not have"
+                )
         return findings
 
 
@@ -77,7 +87,9 @@ def check_output(output: OutputFolder) -> Report:
     read_manifest(output.data)
     findings = schema_findings(output.data / "vocab.json", "vocab")
     if not (output.site / "index.html").is_file():
-        raise StoreError(f"{output.site} holds no index.html: run build.py render {output.root} first")
+        raise StoreError(
+            f"{output.site} holds no index.html: run build.py render {output.root} first"
+        )
     findings += checksum_findings(output.data, output.site / "data")
     paths = feature_files(output.data)
     links = _Links()
@@ -88,16 +100,22 @@ def check_output(output: OutputFolder) -> Report:
     findings += sizes.findings()
     told = f"{len(findings)} findings" if len(findings) != 1 else "1 finding"
     return Report(
-        findings, f"check: {told} in {len(paths):,} features and {len(links.wanted):,} links; {sizes}"
+        findings,
+        f"check: {told} in {len(paths):,} features and {len(links.wanted):,} links; {sizes}",
     )
 
 
 def _feature_findings(paths: list[Path], output: OutputFolder, links: _Links) -> list[str]:
-    tasks = [paths[first : first + FEATURES_PER_TASK] for first in range(0, len(paths), FEATURES_PER_TASK)]
+    tasks = [
+        paths[first : first + FEATURES_PER_TASK]
+        for first in range(0, len(paths), FEATURES_PER_TASK)
+    ]
     progress = Progress("check", len(paths), "features")
     findings: list[str] = []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for task, (found, seen) in zip(tasks, pool.map(partial(_check_features, output), tasks), strict=True):
+        for task, (found, seen) in zip(
+            tasks, pool.map(partial(_check_features, output), tasks), strict=True
+        ):
             findings += found
             links.merge(seen)
             progress.advance(len(task))

@@ -63,7 +63,9 @@ class Encoder:
         assert self._weight_bf16 is not None
         buffer = self._buffer_like(len(centred), torch.bfloat16, centred.device)
         torch.mm(self._weight_bf16, centred.bfloat16().T, out=buffer)
-        margin = BF16_ERROR * self._weight_norm * centred.norm(dim=1)[None, :]  # [d_hidden, n_tokens]
+        margin = (
+            BF16_ERROR * self._weight_norm * centred.norm(dim=1)[None, :]
+        )  # [d_hidden, n_tokens]
         feature, token = torch.nonzero(buffer.float() + self._bias + margin > 0, as_tuple=True)
         activation = torch.empty(len(feature), dtype=torch.float32, device=centred.device)
         for start in range(0, len(feature), 1 << 16):
@@ -71,7 +73,9 @@ class Encoder:
             products = self._weight[feature[part]] * centred[token[part]]
             activation[part] = products.sum(1) + self._bias[feature[part], 0]
         kept = activation > 0
-        return Firings(feature[kept].cpu().numpy(), token[kept].cpu().numpy(), activation[kept].cpu().numpy())
+        return Firings(
+            feature[kept].cpu().numpy(), token[kept].cpu().numpy(), activation[kept].cpu().numpy()
+        )
 
     def _positive(self, product: Tensor) -> Firings:
         n_tokens = product.shape[1]

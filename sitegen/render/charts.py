@@ -44,9 +44,11 @@ def histogram_chart(histogram: Histogram, tick_values: list[float]) -> Chart | N
     span = high - low or 1.0
     tallest = math.log1p(max(histogram.counts))
     bar = WIDTH / len(histogram.counts)
+    bars = enumerate(histogram.counts)
     path = "".join(
-        f"M{_short(i * bar)} {HEIGHT}V{_short(HEIGHT * (1 - math.log1p(count) / tallest))}h{_short(bar * 0.86)}V{HEIGHT}"
-        for i, count in enumerate(histogram.counts)
+        f"M{_short(i * bar)} {HEIGHT}V{_short(HEIGHT - HEIGHT * math.log1p(count) / tallest)}"
+        f"h{_short(bar * 0.86)}V{HEIGHT}"
+        for i, count in bars
         if count
     )
     ticks = tuple(Tick(round((value - low) / span * WIDTH, 1), value) for value in tick_values)

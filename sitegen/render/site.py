@@ -47,9 +47,13 @@ def render_site(output: OutputFolder) -> int:
         environment = make_environment()
         n_index_pages = _render_index(environment, folder, summaries, manifest)
         _write(
-            folder / "about.html", environment.get_template("about.html").render(root="", manifest=manifest)
+            folder / "about.html",
+            environment.get_template("about.html").render(root="", manifest=manifest),
         )
-        _write(folder / "404.html", environment.get_template("404.html").render(root="", manifest=manifest))
+        _write(
+            folder / "404.html",
+            environment.get_template("404.html").render(root="", manifest=manifest),
+        )
         (folder / ".nojekyll").touch()
     return len(paths) + n_index_pages + 2
 
@@ -68,7 +72,9 @@ def _render_features(paths: list[Path], data: Path, folder: Path) -> list[Featur
     ]
     progress = Progress("render", len(paths), "pages")
     summaries: list[FeatureSummary] = []
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker, initargs=(data, folder, ids)) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), initializer=_start_worker, initargs=(data, folder, ids)
+    ) as pool:
         for part in pool.map(_render_part, tasks):
             summaries += part
             progress.advance(len(part))
@@ -88,7 +94,10 @@ class _Worker:
     def render(self, i: int) -> FeatureSummary:
         """Writes the page of the i-th feature."""
         record = read_feature(self.data / "features" / f"{self.ids[i]:05d}.json")
-        neighbours = (self.ids[i - 1] if i else None, self.ids[i + 1] if i + 1 < len(self.ids) else None)
+        neighbours = (
+            self.ids[i - 1] if i else None,
+            self.ids[i + 1] if i + 1 < len(self.ids) else None,
+        )
         index_page = index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
         page = feature_page(record, self.vocabulary, self.manifest, neighbours, index_page)
         _write(
@@ -112,7 +121,10 @@ def _render_part(part: range) -> list[FeatureSummary]:
 
 
 def _render_index(
-    environment: Environment, folder: Path, summaries: list[FeatureSummary], manifest: dict[str, Any]
+    environment: Environment,
+    folder: Path,
+    summaries: list[FeatureSummary],
+    manifest: dict[str, Any],
 ) -> int:
     pages = list(_index_pages(summaries))
     names = [index_page_name(page.number) for page in pages]

@@ -11,7 +11,10 @@ from sitegen.records import ContextRecord, FeatureRecord, Kind, LogitEffect, Tok
 from sitegen.render.charts import Chart, histogram_chart
 from sitegen.render.text import group_tokens, marked
 
-LINE_BEFORE, LINE_AFTER = 5, 1  # tokens around the peak in a context line, as in the reference analysis
+LINE_BEFORE, LINE_AFTER = (
+    5,
+    1,
+)  # tokens around the peak in a context line, as in the reference analysis
 N_LISTED_EFFECTS = 3
 
 
@@ -124,7 +127,9 @@ def feature_page(
     effects = record.logits
     largest_size = max((abs(e.value) for e in [*effects.top, *effects.bottom]), default=0.0) or 1.0
     boundaries = (
-        [maximum * i / n_intervals for i in range(n_intervals + 1)] if n_intervals else [0.0, maximum]
+        [maximum * i / n_intervals for i in range(n_intervals + 1)]
+        if n_intervals
+        else [0.0, maximum]
     )
     logit_edges = effects.histogram.edges
     return FeaturePage(
@@ -171,7 +176,14 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
         after = "".join(g.text for g in groups if at < g.first <= at + LINE_AFTER)
     promoted = tuple(marked(effect.token) for effect in record.logits.top[:N_LISTED_EFFECTS])
     return FeatureSummary(
-        record.feature_id, record.kind, record.density, record.max_activation, before, peak, after, promoted
+        record.feature_id,
+        record.kind,
+        record.density,
+        record.max_activation,
+        before,
+        peak,
+        after,
+        promoted,
     )
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.tensors import read_tensors
 
 RUN_VERSIONS = {"run1": "25", "run2": "47"}
 WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
@@ -55,11 +53,12 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
         version = RUN_VERSIONS.get(source, source)
         if not version.isdigit():
             raise SourceError(
-                f"autoencoder {source!r}: give run1, run2, a version number of {repository}, or a .pt or .safetensors file"
+                f"autoencoder {source!r}: give run1, run2, a version number of {repository}, "
+                "or a .pt or .safetensors file"
             )
         files, provenance = hub.download(repository, [f"{version}.pt", f"{version}_cfg.json"])
         path = files[f"{version}.pt"]
-    weights = _read_weights(path)
+    weights = read_tensors(path)
     check_weights(weights, provenance.files[0].name)
     return Autoencoder(
         **{name: weights[name].float().to(device) for name in WEIGHT_NAMES}, provenance=provenance
@@ -74,9 +73,9 @@ def check_weights(weights: dict[str, Tensor], name: str) -> None:
     missing = [key for key in WEIGHT_NAMES if key not in weights]
     extra = [key for key in weights if key not in WEIGHT_NAMES]
     if missing or extra:
-        told = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has also {', '.join(extra)}"] * bool(
-            extra
-        )
+        told = [f"lacks {', '.join(missing)}"] * bool(missing) + [
+            f"has also {', '.join(extra)}"
+        ] * bool(extra)
         raise SourceError(
             f"{name} {' and '.join(told)}: an autoencoder file has {', '.join(WEIGHT_NAMES)}, no more"
         )
@@ -113,17 +112,3 @@ def check_width(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
             f"{autoencoder.provenance.name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
             f"is {d_hook} wide: give the hook point or the model that it was trained on"
         )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The file's tensors on the CPU, whatever device they were saved from. Nothing in the file is executed."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SourceError(f"{path.name} is no file of plain tensors: {reason}") from None
-    if not isinstance(weights, dict) or not all(isinstance(weight, Tensor) for weight in weights.values()):
-        raise SourceError(f"{path.name} is no plain dictionary of tensors")
-    return weights

@@ -43,9 +43,8 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
     raises  SourceError if the text cannot be read, has no such column or split, or fills no row
     """
     dataset, provenance = _open_dataset(config)
-    path = _cache_folder() / f"{_rows_key(config, provenance, tokenizer)}.npy"
+    path = _cache_folder("rows") / f"{_rows_key(config, provenance, tokenizer)}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             _write_rows(partial, _texts(dataset, config), config, tokenizer)
     tokens = np.load(path, mmap_mode="r")
@@ -91,24 +90,46 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
     try:
         with hub.hub_errors(name):
             builder = load_dataset_builder(name, revision=config.revision)
-            splits = builder.config.data_files or {}
-            if config.split not in splits:
-                raise SourceError(
-                    f"{name} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
-                )
             paths = {}
-            for url in splits[config.split]:  # hf://datasets/OWNER/NAME@COMMIT/path/in/repository
+            for url in _dataset_urls(builder, config):
                 commit, _, file = url.split("@", 1)[1].partition("/")
-                paths[file] = Path(hf_hub_download(name, file, repo_type="dataset", revision=commit))
+                paths[file] = Path(
+                    hf_hub_download(name, file, repo_type="dataset", revision=commit)
+                )
                 hub.verify_download(paths[file], name, file)
             builder.download_and_prepare()
             return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         reason = str(error).splitlines()[0]
-        raise SourceError(f"{name}: no such dataset, or the Hub cannot be reached ({reason})") from None
+        raise SourceError(
+            f"{name}: no such dataset, or the Hub cannot be reached ({reason})"
+        ) from None
     except (DatasetGenerationError, ValueError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise SourceError(f"{name} cannot be read: {reason}") from None
+
+
+def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:
+    """The split's files as `hf://datasets/OWNER/NAME@COMMIT/path`, noted so that they are known without the Hub too."""
+    noted = (
+        _cache_folder("datasets") / f"{_hash([config.dataset, config.revision, config.split])}.json"
+    )
+    splits = builder.config.data_files
+    if splits is None:  # offline: `datasets` has its table, but not what that was built from
+        if not noted.is_file():
+            raise SourceError(
+                f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
+                "unset HF_HUB_OFFLINE"
+            )
+        return [str(url) for url in json.loads(noted.read_text())]
+    if config.split not in splits:
+        raise SourceError(
+            f"{config.dataset} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
+        )
+    urls = list(splits[config.split])
+    with whole_file(noted) as partial:
+        partial.write_text(json.dumps(urls))
+    return urls
 
 
 def _local_files(names: tuple[str, ...]) -> tuple[str, list[Path]]:
@@ -121,7 +142,9 @@ def _local_files(names: tuple[str, ...]) -> tuple[str, list[Path]]:
             raise SourceError(f"{path.name}: a corpus file ends in {', '.join(FILE_KINDS)}")
     kinds = {FILE_KINDS[path.suffix] for path in paths}
     if len(kinds) > 1:
-        raise SourceError(f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one")
+        raise SourceError(
+            f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one"
+        )
     return kinds.pop(), paths
 
 
@@ -154,17 +177,22 @@ def _write_rows(
             raise SourceError(
                 f"the corpus has {n_tokens} tokens, too few for one row of {config.seq_len}: give more text"
             )
-        ids = np.memmap(stream_path, np.int32, "r")[: n_rows * body].reshape(n_rows, body)
+        stream_ids = np.memmap(stream_path, np.int32, "r")[: n_rows * body].reshape(n_rows, body)
         order = np.random.default_rng(config.seed).permutation(n_rows)
         with path.open("wb") as file:
             rows = np.empty((0, config.seq_len), np.int32)
             np.lib.format.write_array_header_2_0(
-                file, {"descr": rows.dtype.str, "fortran_order": False, "shape": (n_rows, config.seq_len)}
+                file,
+                {
+                    "descr": rows.dtype.str,
+                    "fortran_order": False,
+                    "shape": (n_rows, config.seq_len),
+                },
             )
             for start in range(0, n_rows, 4096):
                 chosen = order[start : start + 4096]
                 rows = np.full((len(chosen), config.seq_len), tokenizer.bos_id, np.int32)
-                rows[:, 1:] = ids[chosen]
+                rows[:, 1:] = stream_ids[chosen]
                 file.write(rows.tobytes())
     finally:
         stream_path.unlink(missing_ok=True)
@@ -183,9 +211,16 @@ def _rows_key(config: CorpusConfig, provenance: Provenance, tokenizer: TextToken
         tokenizer.bos_id,
         tokenizer.eos_id,
     ]
+    return _hash(facts)
+
+
+def _hash(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _cache_folder() -> Path:
+def _cache_folder(kind: str) -> Path:
+    """A folder of this program's own cache, made if need be."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sae-sitegen" / "rows"
+    folder = Path(base) / "sae-sitegen" / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

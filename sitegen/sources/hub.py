@@ -92,9 +92,13 @@ def hub_errors(what: str) -> Iterator[None]:
     except EntryNotFoundError:
         raise SourceError(f"{what}: the repository has no such file") from None
     except HFValidationError:
-        raise SourceError(f"{what}: neither a file or folder here nor a valid repository name") from None
+        raise SourceError(
+            f"{what}: neither a file or folder here nor a valid repository name"
+        ) from None
     except HfHubHTTPError as error:
-        raise SourceError(f"{what}: the Hub answered {error.response.status_code}; try again later") from None
+        raise SourceError(
+            f"{what}: the Hub answered {error.response.status_code}; try again later"
+        ) from None
 
 
 def _hash_by_request(repository: str, name: str) -> str:

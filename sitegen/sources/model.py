@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from huggingface_hub import constants
 from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.tensors import read_tensors
 
 ALIASES = {"gelu-1l": "NeelNanda/GELU_1L512W_C4_Code"}
 LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
@@ -67,10 +67,8 @@ class HookedModel:
             found.append(activations)
             raise _ReachedHook
 
-        try:
+        with suppress(_ReachedHook):
             self.bridge.run_with_hooks(tokens, fwd_hooks=[(self.hook_point, keep)])
-        except _ReachedHook:
-            pass
         return found[0]
 
 
@@ -114,8 +112,13 @@ def _way_out(bridge: Any, hook_point: str) -> Tensor | None:
 
 
 def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold."""
-    _, provenance = hub.download(repository, LEGACY_FILES)
+    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold.
+
+    That loader asks the Hub for a list of files each time, so without the Hub the cached files are read here.
+    """
+    paths, provenance = hub.download(repository, LEGACY_FILES)
+    if constants.HF_HUB_OFFLINE:
+        return _boot_files(*paths.values()), provenance
     from transformer_lens.model_bridge import TransformerBridge
 
     with hub.hub_errors(repository), _weight_errors(repository):
@@ -139,12 +142,17 @@ def _boot_folder(folder: Path) -> tuple[Any, Provenance]:
             raise SourceError(
                 f"{folder.name} holds no {path.name}: a model folder has config.json and model.safetensors"
             )
+    return _boot_files(*paths), local_provenance(folder.name, paths)
+
+
+def _boot_files(config_path: Path, weights_path: Path) -> Any:
+    """A model from a legacy config.json and its weights under TransformerLens' names."""
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
-    with _weight_errors(str(folder.name)):
-        values = json.loads(paths[0].read_text("utf-8"))
+    with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
+        values = json.loads(config_path.read_text("utf-8"))
         names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
         config = TransformerBridgeConfig(
             **{name: values[name] for name in names},
@@ -152,10 +160,10 @@ def _boot_folder(folder: Path) -> tuple[Any, Provenance]:
             positional_embedding_type="standard",
             architecture="TransformerLensNative",
         )
-        weights = {name: weight.float() for name, weight in load_file(paths[1]).items()}
+        weights = {name: weight.float() for name, weight in read_tensors(weights_path).items()}
         bridge = TransformerBridge.boot_native(config)
         bridge.load_state_dict(convert_tl_checkpoint(weights, config), strict=True)
-    return bridge, local_provenance(folder.name, paths)
+    return bridge
 
 
 @contextmanager
@@ -165,6 +173,6 @@ def _weight_errors(name: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise SourceError(f"{name}: the model's files lack {error}") from None
-    except (ValueError, RuntimeError, OSError, SafetensorError, NotImplementedError) as error:
+    except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None

@@ -43,7 +43,9 @@ class TextTokenizer:
         """Token ids of each text. A special token's name in a text is plain text, never the special id."""
         backend = self.tokenizer.backend_tokenizer
         backend.encode_special_tokens = True
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
     def token_bytes(self) -> list[bytes | None]:
         """[d_vocab] the bytes each id stands for; None where the vocabulary has a gap."""
@@ -61,7 +63,9 @@ class TextTokenizer:
 
     def _decoder(self) -> Any:
         """How this kind of tokenizer writes bytes as characters, undone."""
-        kinds = set(re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self._definition)["decoder"])))
+        kinds = set(
+            re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self._definition)["decoder"]))
+        )
         if "ByteLevel" in kinds:
             return _undo_byte_level
         if kinds & {"Metaspace", "ByteFallback", "Replace"}:
@@ -88,7 +92,9 @@ def load_tokenizer(name: str) -> TextTokenizer:
                 hub.download(
                     name, ["tokenizer.json"]
                 )  # gives the reason in one line where the Hub is to blame
-        raise SourceError(f"{name}: no tokenizer can be read there ({str(error).splitlines()[0]})") from None
+        raise SourceError(
+            f"{name}: no tokenizer can be read there ({str(error).splitlines()[0]})"
+        ) from None
     if not tokenizer.is_fast:
         raise SourceError(f"{name}: it has no tokenizer.json, which is needed here")
     bos_id = tokenizer.bos_token_id
@@ -109,7 +115,9 @@ def _byte_alphabet() -> dict[str, int]:
     """
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(own)]
-    alphabet = {chr(byte): byte for byte in own} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+    alphabet = {chr(byte): byte for byte in own} | {
+        chr(0x100 + n): byte for n, byte in enumerate(others)
+    }
     assert set(alphabet) == set(pre_tokenizers.ByteLevel.alphabet())
     return alphabet
 

@@ -14,8 +14,9 @@ from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.best_lists import BestLists, Entries
 from sitegen.sweep.windows import mix
 
-N_HISTOGRAM_CELLS = 64
-N_SAMPLE_CELLS = 32
+N_CELLS = 64  # of the grid below a feature's maximum, at least half of them in use; even, so that neighbours join
+
+ENTRY_FIELDS = ("slot", "rank", "place", "activation", "text_key")
 
 Arrays = dict[str, np.ndarray]
 
@@ -116,10 +117,11 @@ class ActivationScale:
         self.exponent = self.exponent + steps
         return steps
 
-    def cells(self, feature: np.ndarray, activation: np.ndarray, n_cells: int) -> np.ndarray:
+    def cells(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
         """[n] int64 cell of each activation; cell c holds (c, c + 1] widths."""
         scaled = np.ldexp(activation.astype(np.float64), -self.exponent[feature])
-        return np.ceil(scaled * n_cells).astype(np.int64) - 1
+        cells: np.ndarray = np.ceil(scaled * N_CELLS).astype(np.int64) - 1
+        return cells
 
 
 class ActivationHistogram:
@@ -130,13 +132,13 @@ class ActivationHistogram:
 
     def __init__(self, n_features: int) -> None:
         self.scale = ActivationScale(n_features)
-        self.counts = np.zeros((n_features, N_HISTOGRAM_CELLS), np.int64)
+        self.counts = np.zeros((n_features, N_CELLS), np.int64)
 
     def update(self, batch: FiringBatch) -> None:
         peaks = batch.peaks()
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        cells = self.scale.cells(peaks.feature, peaks.activation, N_HISTOGRAM_CELLS)
-        flat = np.bincount(peaks.feature * N_HISTOGRAM_CELLS + cells, minlength=self.counts.size)
+        cells = self.scale.cells(peaks.feature, peaks.activation)
+        flat = np.bincount(peaks.feature * N_CELLS + cells, minlength=self.counts.size)
         self.counts += flat.reshape(self.counts.shape)
 
     def merge(self, other: ActivationHistogram) -> None:
@@ -155,7 +157,9 @@ class ActivationHistogram:
         while (rising := np.flatnonzero(steps > 0)).size:
             pairs = self.counts[rising].reshape(len(rising), -1, 2).sum(2)
             self.counts[rising] = np.concatenate([pairs, np.zeros_like(pairs)], axis=1)
-            steps = np.where(self.counts.any(1), steps - 1, 0)  # nothing to fold in an empty histogram
+            steps = np.where(
+                self.counts.any(1), steps - 1, 0
+            )  # nothing to fold in an empty histogram
 
 
 class TopContexts:
@@ -189,23 +193,21 @@ class IntervalSamples:
 
     def __init__(self, n_features: int, n_per_cell: int) -> None:
         self.scale = ActivationScale(n_features)
-        self.lists = BestLists(n_features * N_SAMPLE_CELLS, n_per_cell)
+        self.lists = BestLists(n_features * N_CELLS, n_per_cell)
 
     def update(self, batch: FiringBatch) -> None:
         peaks = batch.peaks()
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        slot = peaks.feature * N_SAMPLE_CELLS + self.scale.cells(
-            peaks.feature, peaks.activation, N_SAMPLE_CELLS
-        )
+        slot = peaks.feature * N_CELLS + self.scale.cells(peaks.feature, peaks.activation)
         rank = mix(peaks.text_key ^ mix(peaks.feature.astype(np.uint64) + np.uint64(1)))
         self.lists.add(Entries(slot, rank, peaks.place, peaks.activation, peaks.text_key))
 
     def merge(self, other: IntervalSamples) -> None:
         self._fold(self.scale.raise_to(other.scale.exponent))
         theirs = other.lists.entries()
-        feature = theirs.slot // N_SAMPLE_CELLS
-        cells = self.scale.cells(feature, theirs.activation, N_SAMPLE_CELLS)
-        self.lists.add(theirs.in_slots(feature * N_SAMPLE_CELLS + cells))
+        feature = theirs.slot // N_CELLS
+        cells = self.scale.cells(feature, theirs.activation)
+        self.lists.add(theirs.in_slots(feature * N_CELLS + cells))
 
     def arrays(self) -> Arrays:
         return {"exponent": self.scale.exponent, **_list_arrays(self.lists)}
@@ -216,13 +218,13 @@ class IntervalSamples:
 
     def _fold(self, steps: np.ndarray) -> None:
         rising = np.flatnonzero(steps > 0)
-        slots = (rising[:, None] * N_SAMPLE_CELLS + np.arange(N_SAMPLE_CELLS)).reshape(-1)
+        slots = (rising[:, None] * N_CELLS + np.arange(N_CELLS)).reshape(-1)
         held = self.lists.entries(slots)
         if len(slots):
             self.lists.clear(slots)
-        feature = held.slot // N_SAMPLE_CELLS
-        cells = self.scale.cells(feature, held.activation, N_SAMPLE_CELLS)
-        self.lists.add(held.in_slots(feature * N_SAMPLE_CELLS + cells))
+        feature = held.slot // N_CELLS
+        cells = self.scale.cells(feature, held.activation)
+        self.lists.add(held.in_slots(feature * N_CELLS + cells))
 
 
 def _raise_to_maximum(maximum: np.ndarray, feature: np.ndarray, activation: np.ndarray) -> None:
@@ -234,14 +236,10 @@ def _raise_to_maximum(maximum: np.ndarray, feature: np.ndarray, activation: np.n
 
 
 def _list_arrays(lists: BestLists) -> Arrays:
-    return {
-        "rank": lists.rank,
-        "place": lists.place,
-        "list_activation": lists.activation,
-        "text_key": lists.text_key,
-    }
+    """What stands in the lists, without the empty places."""
+    held = lists.entries()
+    return {field: getattr(held, field) for field in ENTRY_FIELDS}
 
 
 def _restore_lists(lists: BestLists, arrays: Arrays) -> None:
-    lists.rank, lists.place = arrays["rank"], arrays["place"]
-    lists.activation, lists.text_key = arrays["list_activation"], arrays["text_key"]
+    lists.replace_all(Entries(**{field: arrays[field] for field in ENTRY_FIELDS}))

@@ -71,7 +71,9 @@ class BestLists:
         hopeful = entries.take(entries.rank <= self.rank[entries.slot, -1])
         if len(hopeful.slot):
             touched = np.unique(hopeful.slot)
-            self._put(touched, first_of_each(Entries.joined(self.entries(touched), hopeful), self.length))
+            self._put(
+                touched, first_of_each(Entries.joined(self.entries(touched), hopeful), self.length)
+            )
 
     def entries(self, slots: np.ndarray | None = None) -> Entries:
         """What stands in the lists (of some slots), list by list in order."""
@@ -86,6 +88,10 @@ class BestLists:
             self.activation[chosen][filled],
             self.text_key[chosen][filled],
         )
+
+    def replace_all(self, entries: Entries) -> None:
+        """Makes `entries`, as `entries()` gave them, the whole content of all lists."""
+        self._put(np.arange(len(self.rank)), entries)
 
     def clear(self, slots: np.ndarray) -> None:
         """Empties the lists of some slots."""
@@ -109,7 +115,9 @@ def first_of_each(entries: Entries, length: int) -> Entries:
     by_text = np.lexsort((entries.place, entries.rank, entries.text_key, entries.slot))
     entries = entries.take(by_text)
     repeated = np.zeros(len(entries.slot), bool)
-    repeated[1:] = (entries.slot[1:] == entries.slot[:-1]) & (entries.text_key[1:] == entries.text_key[:-1])
+    repeated[1:] = (entries.slot[1:] == entries.slot[:-1]) & (
+        entries.text_key[1:] == entries.text_key[:-1]
+    )
     entries = entries.take(~repeated)
     entries = entries.take(np.lexsort((entries.place, entries.rank, entries.slot)))
     return entries.take(_index_in_group(entries.slot) < length)
@@ -119,7 +127,9 @@ def _index_in_group(sorted_groups: np.ndarray) -> np.ndarray:
     """0, 1, 2, … within each run of equal values."""
     n = len(sorted_groups)
     starts = (
-        np.flatnonzero(np.r_[True, sorted_groups[1:] != sorted_groups[:-1]]) if n else np.empty(0, np.int64)
+        np.flatnonzero(np.r_[True, sorted_groups[1:] != sorted_groups[:-1]])
+        if n
+        else np.empty(0, np.int64)
     )
     lengths = np.diff(np.r_[starts, n])
     return np.arange(n) - np.repeat(starts, lengths)

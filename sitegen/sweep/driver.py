@@ -26,58 +26,69 @@ def sweep(subject: Subject, config: Config, folder: Path) -> SweepState:
 
     raises  OSError if the folder cannot be written
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    n_rows, seq_len = subject.rows.tokens.shape
-    encoder = _make_encoder(subject, config)
-    total = SweepState(len(subject.feature_ids), config.contexts)
-    progress = Progress("sweep", n_rows * seq_len, "tokens")
-    base_key = _subject_key(subject, config)
-    for first, last in shard_ranges(n_rows, config.sweep.shard_rows):
-        path = folder / f"rows-{first:09d}-{last:09d}.npz"
-        key = f"{base_key}:{first}-{last}"
-        shard = SweepState(len(subject.feature_ids), config.contexts)
-        if shard.load(path, key):
-            progress.advance((last - first) * seq_len, already_there=True)
-        else:
-            _sweep_shard(shard, subject, config, encoder, (first, last), progress)
-            shard.save(path, key)
-        total.merge(shard)
-    progress.finish()
+    sweeper = ShardSweeper(subject, config, folder)
+    total = sweeper.empty_state()
+    for shard in sweeper.shards:
+        total.merge(sweeper.state_of(shard))
+    sweeper.progress.finish()
     return total
 
 
-def shard_ranges(n_rows: int, shard_rows: int) -> list[tuple[int, int]]:
-    """(first row, row after the last) of each shard."""
-    return [(first, min(first + shard_rows, n_rows)) for first in range(0, n_rows, shard_rows)]
+def row_ranges(first: int, last: int, size: int) -> list[range]:
+    """The rows from `first` up to `last` in ranges of `size`, the last one shorter if need be."""
+    return [range(start, min(start + size, last)) for start in range(first, last, size)]
 
 
-def _sweep_shard(
-    shard: SweepState,
-    subject: Subject,
-    config: Config,
-    encoder: Encoder,
-    rows: tuple[int, int],
-    progress: Progress,
-) -> None:
-    seq_len = subject.rows.tokens.shape[1]
-    special_ids = np.array(subject.tokenizer.special_ids)
-    for first, last in shard_ranges(rows[1] - rows[0], config.sweep.batch_rows):
-        tokens = np.asarray(subject.rows.tokens[rows[0] + first : rows[0] + last])
-        ids = torch.from_numpy(tokens.astype(np.int64)).to(subject.device)
-        firings = encoder.firings(subject.model.hook_activations(ids).flatten(0, 1))
-        keys = window_keys(tokens, config.contexts.n_before, config.contexts.n_after).reshape(-1)
-        may_peak = ~np.isin(tokens, special_ids).reshape(-1)
-        shard.update(
-            FiringBatch(
-                feature=firings.feature,
-                activation=firings.activation,
-                place=firings.token + (rows[0] + first) * seq_len,
-                text_key=keys[firings.token],
-                may_peak=may_peak[firings.token],
-                n_positions=tokens.size,
+class ShardSweeper:
+    """Sweeps shards of rows in any order; which rows make a shard is the configuration's matter alone."""
+
+    def __init__(self, subject: Subject, config: Config, folder: Path) -> None:
+        self._subject, self._config, self._folder = subject, config, folder
+        self._encoder = _make_encoder(subject, config)
+        self._key = _subject_key(subject, config)
+        self._special_ids = np.array(subject.tokenizer.special_ids)
+        n_rows, seq_len = subject.rows.tokens.shape
+        self.shards = row_ranges(0, n_rows, config.sweep.shard_rows)
+        self.progress = Progress("sweep", n_rows * seq_len, "tokens")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def empty_state(self) -> SweepState:
+        """The state before any row."""
+        return SweepState(len(self._subject.feature_ids), self._config.contexts)
+
+    def state_of(self, shard: range) -> SweepState:
+        """The state of a shard's rows: the saved one if it was computed from the same things, else a new one, saved."""
+        path = self._folder / f"rows-{shard.start:09d}-{shard.stop:09d}.npz"
+        key = f"{self._key}:{shard.start}-{shard.stop}"
+        state = self.empty_state()
+        if state.load(path, key):
+            self.progress.advance(
+                len(shard) * self._subject.rows.tokens.shape[1], already_there=True
             )
+        else:
+            for rows in row_ranges(shard.start, shard.stop, self._config.sweep.batch_rows):
+                batch = self._batch(rows)
+                state.update(batch)
+                self.progress.advance(batch.n_positions)
+            state.save(path, key)
+        return state
+
+    def _batch(self, rows: range) -> FiringBatch:
+        """The firings of some rows, each with its place, text and whether it may be shown."""
+        tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
+        ids = torch.from_numpy(tokens.astype(np.int64)).to(self._subject.device)
+        firings = self._encoder.firings(self._subject.model.hook_activations(ids).flatten(0, 1))
+        contexts = self._config.contexts
+        keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
+        may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
+        return FiringBatch(
+            feature=firings.feature,
+            activation=firings.activation,
+            place=firings.token + rows.start * tokens.shape[1],
+            text_key=keys[firings.token],
+            may_peak=may_peak[firings.token],
+            n_positions=tokens.size,
         )
-        progress.advance(tokens.size)
 
 
 def _make_encoder(subject: Subject, config: Config) -> Encoder:

@@ -9,7 +9,13 @@ import numpy as np
 
 from sitegen.config import ContextConfig
 from sitegen.files import whole_file
-from sitegen.sweep.accumulators import Accumulator, ActivationHistogram, Counts, IntervalSamples, TopContexts
+from sitegen.sweep.accumulators import (
+    Accumulator,
+    ActivationHistogram,
+    Counts,
+    IntervalSamples,
+    TopContexts,
+)
 from sitegen.sweep.batch import FiringBatch
 
 
@@ -25,7 +31,12 @@ class SweepState:
     @property
     def accumulators(self) -> dict[str, Accumulator]:
         """The accumulators by name."""
-        return {"counts": self.counts, "histogram": self.histogram, "top": self.top, "samples": self.samples}
+        return {
+            "counts": self.counts,
+            "histogram": self.histogram,
+            "top": self.top,
+            "samples": self.samples,
+        }
 
     def update(self, batch: FiringBatch) -> None:
         """Takes in a batch."""
@@ -46,7 +57,7 @@ class SweepState:
             for field, array in accumulator.arrays().items()
         }
         with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, key=np.array(key), **arrays)
+            np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
 
     def load(self, path: Path, key: str) -> bool:
         """Restores a saved state; False where there is none that was computed from the same things."""

@@ -1,0 +1,62 @@
+"""The store's numbers against a plain float64 computation: the tiny subject whole, the demo in 64 features."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.brute_force import BruteForce, read_rows
+from tests.conftest import REPOSITORY
+from tests.tiny import D_HIDDEN, SEQ_LEN, TinySubject
+
+DEMO = REPOSITORY / "demo"
+SPECIAL_IDS = [0, 1, 2]
+
+
+def _record(out: Path, feature_id: int) -> dict:
+    return json.loads((out / f"data/features/{feature_id:05d}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tiny_brute_force(tiny: TinySubject) -> BruteForce:
+    rows = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
+    return BruteForce.compute(tiny.model, tiny.autoencoder, rows, list(range(D_HIDDEN)), 5, 3)
+
+
+def test_every_number_of_the_tiny_subject(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
+    for feature_id in range(D_HIDDEN):
+        tiny_brute_force.check(_record(tiny_output, feature_id), SPECIAL_IDS, n_top=6)
+
+
+def test_copies_are_counted_over_all_rows(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
+    contexts = [c for i in (0, 20, 40) for c in _record(tiny_output, i)["contexts"]]
+    assert any(context["copies"] > 1 for context in contexts)
+    for context in random.Random(0).sample(contexts, 10):
+        assert context["copies"] == tiny_brute_force.copies(context)
+
+
+def test_interval_samples_lie_in_their_interval_and_fire(tiny_output: Path) -> None:
+    n_samples = 0
+    for feature_id in range(D_HIDDEN):
+        record = _record(tiny_output, feature_id)
+        for context in record["contexts"]:
+            if context["group"] == "interval":
+                n_samples += 1
+                width = record["max_activation"] / 4
+                low, high = context["interval"] * width, (context["interval"] + 1) * width
+                assert context["activation"] > 0
+                assert low * (1 - 1e-6) <= context["activation"] <= high * (1 + 1e-6)
+    assert n_samples > 500
+
+
+@pytest.mark.slow
+def test_64_random_features_of_the_demo(demo_output: Path) -> None:
+    features = sorted(random.Random(20).sample(range(4096), 64))
+    rows = read_rows(DEMO / "text/held_out.jsonl", DEMO / "tokenizer/tokenizer.json", 128, 42)
+    autoencoder = DEMO / "autoencoder/autoencoder.safetensors"
+    brute_force = BruteForce.compute(DEMO / "model", autoencoder, rows, features, 16, 8)
+    for feature_id in features:
+        brute_force.check(_record(demo_output, feature_id), SPECIAL_IDS, n_top=20)
