@@ -1,0 +1,141 @@
+"""Every statistic against a plain recount, and the same whatever the split of the rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sitegen.config import ContextConfig
+from sitegen.sweep.accumulators import N_CELLS, ActivationHistogram
+from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.state import SweepState
+
+N_FEATURES = 4
+CONTEXTS = ContextConfig(n_top=3, n_intervals=4, n_per_interval=2)
+
+
+def make_firings(seed: int, n: int) -> dict[str, np.ndarray]:
+    """Firings of several features at distinct places, a few texts repeated, strengths over many powers of two."""
+    rng = np.random.default_rng(seed)
+    place = rng.permutation(max(1, 5 * n))[:n]
+    return {
+        "feature": rng.integers(0, N_FEATURES, n),
+        "activation": np.exp2(rng.integers(-12, 5, n) + rng.integers(0, 3, n) / 4).astype(
+            np.float32
+        ),
+        "place": place.astype(np.int64),
+        "text_key": rng.integers(0, max(2, n // 2), n).astype(np.uint64),
+        "may_peak": rng.random(n) > 0.1,
+    }
+
+
+def batch_of(firings: dict[str, np.ndarray], chosen: np.ndarray) -> FiringBatch:
+    """Some of the firings as a batch: by feature, then place."""
+    order = chosen[np.lexsort((firings["place"][chosen], firings["feature"][chosen]))]
+    return FiringBatch(
+        **{name: array[order] for name, array in firings.items()}, n_positions=len(chosen)
+    )
+
+
+def whole(firings: dict[str, np.ndarray]) -> SweepState:
+    state = SweepState(N_FEATURES, CONTEXTS)
+    state.update(batch_of(firings, np.arange(len(firings["place"]))))
+    return state
+
+
+def assert_same(one: SweepState, other: SweepState) -> None:
+    for name, accumulator in one.accumulators.items():
+        theirs = other.accumulators[name].arrays()
+        for field, array in accumulator.arrays().items():
+            if field == "activation_sum":
+                np.testing.assert_allclose(array, theirs[field], rtol=1e-12)
+            else:
+                np.testing.assert_array_equal(array, theirs[field], err_msg=f"{name}.{field}")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(0, 200),
+    cuts=st.lists(st.integers(0, 200), max_size=5),
+)
+def test_any_split_merges_to_one_pass(seed: int, n: int, cuts: list[int]) -> None:
+    firings = make_firings(seed, n)
+    merged = SweepState(N_FEATURES, CONTEXTS)
+    order = np.argsort(firings["place"])
+    for part in np.split(order, sorted(min(cut, n) for cut in cuts)):
+        state = SweepState(N_FEATURES, CONTEXTS)
+        for half in np.array_split(part, 2):
+            state.update(batch_of(firings, half))
+        merged.merge(state)
+    assert_same(merged, whole(firings))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 200))
+def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
+    firings = make_firings(seed, n)
+    parts = np.array_split(np.random.default_rng(seed).permutation(n), 3)
+    merged = SweepState(N_FEATURES, CONTEXTS)
+    for part in parts:
+        state = SweepState(N_FEATURES, CONTEXTS)
+        state.update(batch_of(firings, np.sort(part)))
+        merged.merge(state)
+    assert_same(merged, whole(firings))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
+def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> None:
+    firings = make_firings(seed, n)
+    held = whole(firings).top.lists.entries()
+    for feature in range(N_FEATURES):
+        mine = np.flatnonzero((firings["feature"] == feature) & firings["may_peak"])
+        ordered = sorted(mine, key=lambda i: (-firings["activation"][i], firings["place"][i]))
+        best: dict[int, int] = {}
+        for i in ordered:
+            best.setdefault(int(firings["text_key"][i]), int(firings["place"][i]))
+        assert held.place[held.slot == feature].tolist() == list(best.values())[: CONTEXTS.n_top]
+
+
+def test_histogram_counts_every_firing_in_its_cell() -> None:
+    firings = make_firings(1, 500)
+    histogram = whole(firings).histogram
+    for feature in range(N_FEATURES):
+        mine = firings["activation"][(firings["feature"] == feature) & firings["may_peak"]]
+        width = 2.0 ** histogram.scale.exponent[feature] / N_CELLS
+        for cell, count in enumerate(histogram.counts[feature]):
+            assert count == ((mine > cell * width) & (mine <= (cell + 1) * width)).sum()
+        assert np.flatnonzero(histogram.counts[feature])[-1] + 1 >= N_CELLS // 2
+
+
+@pytest.mark.parametrize("activation", [1.0, np.float32(2.0**-140), 65504.0])
+def test_powers_of_two_and_extremes_have_a_cell(activation: float) -> None:
+    histogram = ActivationHistogram(1)
+    one = np.ones(1, bool)
+    place, key = np.zeros(1, np.int64), np.zeros(1, np.uint64)
+    value = np.array([activation], np.float32)
+    histogram.update(FiringBatch(np.zeros(1, np.int64), value, place, key, one, 1))
+    assert histogram.counts.sum() == 1
+
+
+def test_sums_of_two_features_by_hand() -> None:
+    batch = FiringBatch(
+        feature=np.array([0, 0, 2]),
+        activation=np.array([1.5, 0.25, 3.0], np.float32),
+        place=np.array([1, 4, 0]),
+        text_key=np.array([7, 8, 9], np.uint64),
+        may_peak=np.array([True, True, False]),
+        n_positions=6,
+    )
+    state = SweepState(3, CONTEXTS)
+    state.update(batch)
+    assert state.counts.n_active.tolist() == [2, 0, 1]
+    assert state.counts.activation_sum.tolist() == [1.75, 0.0, 3.0]
+    assert state.counts.max_activation.tolist() == [1.5, 0.0, 0.0]
+    assert state.counts.max_special.tolist() == [0.0, 0.0, 3.0]
+    assert state.counts.n_active_special.tolist() == [0, 0, 1]
+    assert state.top.lists.place[0].tolist() == [1, 4, -1]
+    assert state.top.lists.place[2].tolist() == [-1, -1, -1]

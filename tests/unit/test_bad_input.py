@@ -1,0 +1,264 @@
+"""What a user can get wrong: one clear line, exit code 2, no traceback, and the output folder as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sitegen.cli import main
+from tests.conftest import REPOSITORY, folder_bytes
+from tests.tiny import TinySubject
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sweep", "dmo", "--out", "OUT"], "no preset named 'dmo' (did you mean demo?)"),
+        (["sweep", "absent.toml", "--out", "OUT"], "absent.toml: no such file"),
+        (["sweep", "TINY", "--out", "OUT", "--features", "5-3"], "features '5-3'"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--features", "90-99"],
+            "feature 99: the autoencoder has 93",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--rows", "0"],
+            "--rows 0: give a number of rows above 0",
+        ),
+        (["sweep", "TINY", "--out", "OUT", "--rows", "many"], "--rows many"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "contexts.n_tops=3"],
+            "no field contexts.n_tops",
+        ),
+        (["sweep", "TINY", "--out", "OUT", "--set", "contexts.n_top=x"], "contexts.n_top is 'x'"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "contexts"],
+            "--set contexts: give section.field=value",
+        ),
+        (["sweep", "TINY", "--out", "OUT", "--precision", "fp8"], "sweep.precision is 'fp8'"),
+        (["sweep", "TINY", "--out", "OUT", "--device", "tpu"], "sweep.device is 'tpu'"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "corpus.seq_len=65"],
+            "takes 64 tokens at most",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "corpus.files=gone.jsonl"],
+            "gone.jsonl: no such corpus file",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "corpus.column=body"],
+            "has no column 'body'; it has text",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "autoencoder.source=gone.pt"],
+            "gone.pt: no such autoencoder",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "autoencoder.source=run9"],
+            "autoencoder 'run9'",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "model.hook_point=blocks.3.mlp.hook_post"],
+            "no hook point",
+        ),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "model.hook_point=blocks.0.hook_resid_post"],
+            "is 20 wide",
+        ),
+        (
+            [
+                "sweep",
+                "TINY",
+                "--out",
+                "OUT",
+                "--set",
+                "model.hook_point=blocks.0.attn.hook_pattern",
+            ],
+            "not linear",
+        ),
+        (["render", "OUT"], "holds no data/manifest.json"),
+        (["check", "OUT"], "holds no data/manifest.json"),
+        (["serve", "OUT"], "holds no data/manifest.json"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str],
+    complaint: str,
+    tiny: TinySubject,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = {"TINY": str(tiny.preset), "OUT": str(tmp_path / "out")}
+    assert main([named.get(argument, argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("build.py: ")
+    assert complaint in error[-1]
+    assert not (tmp_path / "out/data").exists()
+
+
+def test_unknown_option_exits_with_2() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", "demo", "--out", "x", "--fast"])
+
+
+def _without_bias(weights: dict[str, Tensor]) -> None:
+    del weights["b_enc"]
+
+
+def _with_extra(weights: dict[str, Tensor]) -> None:
+    weights["threshold"] = torch.zeros(93)
+
+
+def _with_nan(weights: dict[str, Tensor]) -> None:
+    weights["W_enc"][3, 4] = torch.nan
+
+
+def _with_infinity(weights: dict[str, Tensor]) -> None:
+    weights["b_dec"][0] = torch.inf
+
+
+def _of_integers(weights: dict[str, Tensor]) -> None:
+    weights["b_enc"] = weights["b_enc"].long()
+
+
+def _transposed(weights: dict[str, Tensor]) -> None:
+    weights["W_enc"] = weights["W_enc"].T.contiguous()
+
+
+def _of_another_width(weights: dict[str, Tensor]) -> None:
+    weights["W_enc"], weights["W_dec"] = (
+        weights["W_enc"][:-1].clone(),
+        weights["W_dec"][:, :-1].clone(),
+    )
+    weights["b_dec"] = weights["b_dec"][:-1].clone()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (_without_bias, "lacks b_enc"),
+        (_with_extra, "has also threshold"),
+        (_with_nan, "W_enc holds 1 values that are NaN or infinite"),
+        (_with_infinity, "b_dec holds 1 values that are NaN or infinite"),
+        (_of_integers, "b_enc is torch.int64 [93]"),
+        (_transposed, "W_enc has shape [93, 37]"),
+        (_of_another_width, "reads activations of width 36, but blocks.0.mlp.hook_post is 37 wide"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_unfit_autoencoder_is_named(
+    spoil: Callable[[dict[str, Tensor]], None],
+    complaint: str,
+    suffix: str,
+    tiny: TinySubject,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = load_file(tiny.autoencoder)
+    spoil(weights)
+    path = tmp_path / f"spoilt{suffix}"
+    save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", f"autoencoder.source={path}"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"spoilt{suffix}" in error
+    assert complaint in error
+
+
+def test_truncated_weights_are_named(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(tiny.autoencoder.read_bytes()[:2000])
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", f"autoencoder.source={path}"]) == 2
+    assert "cut.safetensors is no file of plain tensors" in capsys.readouterr().err
+
+
+def test_model_folder_without_weights_is_named(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    shutil.copy(tiny.model / "config.json", tmp_path / "model")
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", f"model.name={tmp_path / 'model'}"]) == 2
+    assert "model holds no model.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", "data/notes.txt", "site/mine.html", "thesis/chapter1.tex"]
+)
+def test_folder_that_holds_something_else_is_left_alone(
+    stranger: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out" / stranger
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert main(["run", str(tiny.preset), "--out", str(tmp_path / "out")]) == 2
+    assert "out" in capsys.readouterr().err
+    assert folder_bytes(tmp_path / "out") == {stranger: b"mine"}
+
+
+def test_file_as_output_folder_is_refused(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert main(["run", str(tiny.preset), "--out", str(tmp_path / "out")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_failing_sweep_leaves_the_former_run_whole(
+    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny_output, out)
+    before = folder_bytes(out)
+    spoilt = ["--set", "corpus.column=body"]
+    assert main(["run", str(tiny.preset), "--out", str(out), *spoilt]) == 2
+    assert folder_bytes(out) == before
+
+
+def test_full_disk_is_one_line_and_loses_nothing(
+    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+) -> None:
+    """A limit on file sizes stands in for the full disk: the write fails in the middle, as there."""
+    out = tmp_path / "out"
+    shutil.copytree(tiny_output, out)
+    before = folder_bytes(out)
+    program = (
+        "import resource, signal, sys\n"
+        "from sitegen.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "sys.exit(main(['render', sys.argv[1]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(out)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "file too large" in done.stderr.strip().splitlines()[-1]
+    assert folder_bytes(out) == before
+
+
+def test_data_of_another_schema_is_refused(
+    tiny_output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny_output / "data", out / "data")
+    path = out / "data/manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    assert main(["render", str(out)]) == 2
+    assert "has schema 99, this build reads 1: run the sweep again" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""Rows: what the reference analysis says of them, and a function of text and configuration alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sitegen.config import CorpusConfig
+from sitegen.errors import SourceError
+from sitegen.sources.corpus import load_rows
+from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
+from tests.brute_force import read_rows
+from tests.tiny import SEQ_LEN, TinySubject, documents
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: TinySubject) -> TextTokenizer:
+    return load_tokenizer(str(tiny.tokenizer))
+
+
+@pytest.fixture(scope="module")
+def config(tiny: TinySubject) -> CorpusConfig:
+    return CorpusConfig(files=(str(tiny.corpus),), seq_len=SEQ_LEN)
+
+
+def test_rows_are_those_of_a_plain_reading(
+    tiny: TinySubject, tokenizer: TextTokenizer, config: CorpusConfig
+) -> None:
+    expected = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
+    np.testing.assert_array_equal(load_rows(config, tokenizer).tokens, expected)
+
+
+def test_special_token_in_a_text_is_text(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
+    rows = load_rows(config, tokenizer).tokens
+    assert (rows[:, 0] == tokenizer.bos_id).all()
+    assert not (rows[:, 1:] == tokenizer.bos_id).any()
+    assert (rows == tokenizer.eos_id).sum() >= len(documents()) - 1
+    assert "<|BOS|>" in "".join(tokenizer.tokenizer.decode(row) for row in rows[:, 1:].tolist())
+
+
+@pytest.mark.parametrize("kind", ["parquet", "txt"])
+def test_other_files_of_the_same_text_give_the_same_rows(
+    kind: str, tmp_path: Path, tokenizer: TextTokenizer, config: CorpusConfig
+) -> None:
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": documents()}), tmp_path / "text.parquet")
+        files = [tmp_path / "text.parquet"]
+    else:
+        files = [tmp_path / f"{i:03d}.txt" for i in range(len(documents()))]
+        for path, text in zip(files, documents(), strict=True):
+            path.write_bytes(text.encode())
+    other = dataclasses.replace(config, files=tuple(map(str, files)))
+    np.testing.assert_array_equal(
+        load_rows(other, tokenizer).tokens, load_rows(config, tokenizer).tokens
+    )
+
+
+def test_first_rows_are_the_first_of_all(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
+    few = load_rows(dataclasses.replace(config, n_rows=9), tokenizer).tokens
+    np.testing.assert_array_equal(few, load_rows(config, tokenizer).tokens[:9])
+
+
+def test_changed_text_is_read_anew(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    path = tmp_path / "text.jsonl"
+    config = CorpusConfig(files=(str(path),), seq_len=8)
+    path.write_text('{"text": "one two three four five six"}\n')
+    first = load_rows(config, tokenizer).tokens.copy()
+    path.write_text('{"text": "six five four three two one"}\n')
+    assert load_rows(config, tokenizer).tokens.tolist() != first.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("empty.jsonl", '{"text": ""}\n', "too few for one row"),
+        ("short.jsonl", '{"text": "a"}\n', "too few for one row"),
+        ("other.jsonl", '{"body": "a"}\n', "no column 'text'; it has body"),
+        ("numbers.jsonl", '{"text": 3}\n', "holds int, not text"),
+        ("broken.jsonl", '{"text": \n', "cannot be read as json"),
+        ("text.doc", "a", "a corpus file ends in .txt, .jsonl, .parquet"),
+    ],
+)
+def test_unfit_corpus_is_named(
+    name: str, content: str, complaint: str, tmp_path: Path, tokenizer: TextTokenizer
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(SourceError, match=complaint):
+        load_rows(CorpusConfig(files=(str(path),), seq_len=SEQ_LEN), tokenizer)
+
+
+def test_vocabulary_gives_every_byte_of_a_text(tokenizer: TextTokenizer) -> None:
+    table = tokenizer.token_bytes()
+    for text in documents():
+        ids = tokenizer.encode([text])[0]
+        assert b"".join(table[token] or b"?" for token in ids) == text.encode()

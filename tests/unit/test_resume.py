@@ -1,0 +1,103 @@
+"""One process, shards computed apart, a run killed again and again: the same bytes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sitegen.cli import main
+from sitegen.config import load_config
+from sitegen.sources.subject import load_subject
+from sitegen.sweep.driver import ShardSweeper
+from tests.conftest import REPOSITORY, folder_bytes
+from tests.tiny import TinySubject
+
+N_KILLS = 3
+SEVEN_SHARDS = ["--set", "sweep.shard_rows=104"]
+
+
+@pytest.fixture(scope="module")
+def one_process(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("one")
+    assert main(["sweep", str(tiny.preset), "--out", str(out), *SEVEN_SHARDS]) == 0
+    return folder_bytes(out / "data")
+
+
+def test_seven_shards_computed_apart_and_merged(
+    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+) -> None:
+    config = load_config(str(tiny.preset), {"sweep.shard_rows": 104})
+    sweeper = ShardSweeper(load_subject(config), config, tmp_path / "sweep")
+    assert len(sweeper.shards) == 7
+    for shard in reversed(sweeper.shards):
+        sweeper.state_of(shard)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").iterdir()}
+    assert len(written) == 7
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").iterdir()} == written
+    assert folder_bytes(tmp_path / "data") == one_process
+
+
+@pytest.mark.slow
+def test_killed_three_times_and_resumed(
+    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "build.py",
+        "sweep",
+        str(tiny.preset),
+        "--out",
+        str(tmp_path),
+        *SEVEN_SHARDS,
+    ]
+    for n_kills in range(N_KILLS):
+        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+        while len(list(tmp_path.glob("sweep/*.npz"))) <= n_kills and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (tmp_path / "data").exists()
+    n_saved = len(list(tmp_path.glob("sweep/*.npz")))
+    assert N_KILLS <= n_saved < 7
+    subprocess.run(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, check=True)
+    assert folder_bytes(tmp_path / "data") == one_process
+
+
+def test_damaged_or_foreign_shards_are_computed_again(
+    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+) -> None:
+    other = ["--set", "contexts.n_top=2", "--set", "sweep.shard_rows=104"]
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *other]) == 0
+    shards = sorted((tmp_path / "sweep").iterdir())
+    shards[1].write_bytes(shards[1].read_bytes()[:1000])
+    shards[2].write_bytes(b"")
+    shards[3].write_bytes(b"PK\x03\x04 no archive")
+    np.savez(shards[4].with_suffix(""), key=np.array("another key"))
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0
+    assert folder_bytes(tmp_path / "data") == one_process
+
+
+def test_two_builds_are_equal_to_the_byte(
+    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+) -> None:
+    assert main(["run", str(tiny.preset), "--out", str(tmp_path)]) == 0
+    assert folder_bytes(tmp_path / "data") == folder_bytes(tiny_output / "data")
+    assert folder_bytes(tmp_path / "site") == folder_bytes(tiny_output / "site")
+
+
+def test_subset_of_features_has_the_same_records(
+    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+) -> None:
+    assert main(["run", str(tiny.preset), "--out", str(tmp_path), "--features", "3-5,40"]) == 0
+    names = sorted(path.name for path in (tmp_path / "data/features").iterdir())
+    assert names == ["00003.json", "00004.json", "00005.json", "00040.json"]
+    manifest = (tmp_path / "data/manifest.json").read_text()
+    assert '"n_features": 4' in manifest
+    assert (tmp_path / "site/features/40.html").is_file()

@@ -1,0 +1,50 @@
+"""Tokens as text: characters of several tokens whole, hidden ones seen, nothing lost."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sitegen.records import TokenText
+from sitegen.render.text import group_tokens, marked, visible
+
+
+def as_token(part: bytes) -> TokenText:
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return part
+
+
+def test_character_of_three_tokens_is_whole() -> None:
+    whale = "🐳".encode()
+    groups = group_tokens(["a", whale[:1], whale[1:3], whale[3:], "b"])
+    assert [(g.first, g.last, g.text) for g in groups] == [(0, 0, "a"), (1, 3, "🐳"), (4, 4, "b")]
+
+
+def test_bytes_that_are_no_character_are_named() -> None:
+    groups = group_tokens([b"\xe6\x97", "x", b"\xff", b"\xe2"])
+    assert [g.text for g in groups] == ["⟨E6⟩⟨97⟩", "x", "⟨FF⟩", "⟨E2⟩"]
+
+
+def test_line_ends_tabs_and_hidden_characters_are_marked() -> None:
+    assert visible("a\n\tb") == "a↩→b"
+    assert visible("\u200b\u202e\x00") == "⟨U+200B⟩⟨U+202E⟩␀"
+    assert visible("👨\u200d👩") == "👨\u200d👩"
+    assert visible(None) == "⟨no token⟩"
+    assert marked(" the") == "·the"
+
+
+@given(st.text(max_size=30), st.lists(st.integers(0, 60), max_size=12))
+def test_any_cut_of_any_text_reads_the_same(text: str, cuts: list[int]) -> None:
+    data = (
+        text.encode("utf-8", "surrogatepass") if text.isascii() else text.encode("utf-8", "replace")
+    )
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    tokens = [as_token(data[a:b]) for a, b in itertools.pairwise(places)]
+    groups = group_tokens(tokens)
+    assert "".join(group.text for group in groups) == visible(data.decode())
+    covered = [i for group in groups for i in range(group.first, group.last + 1)]
+    assert covered == list(range(len(tokens)))

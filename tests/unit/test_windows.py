@@ -1,0 +1,32 @@
+"""Window hashes stand for the tokens of a window, and the tokens alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sitegen.sweep.windows import window_keys
+
+
+def test_same_window_same_key_and_no_other() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.integers(0, 3, (40, 12)).astype(np.int32)
+    keys = window_keys(rows, 2, 1)
+    seen: dict[tuple[int, ...], int] = {}
+    for row in range(40):
+        for position in range(12):
+            start = max(0, position - 2)
+            window = (position - start, *rows[row, start : position + 2].tolist())
+            assert seen.setdefault(window, int(keys[row, position])) == int(keys[row, position])
+    assert len(set(seen.values())) == len(seen)
+
+
+def test_order_of_tokens_matters() -> None:
+    rows = np.array([[1, 5, 6, 7], [1, 6, 5, 7]], np.int32)
+    keys = window_keys(rows, 3, 3)
+    assert len(set(keys.reshape(-1).tolist())) == 8
+
+
+def test_no_window_no_tokens_around() -> None:
+    keys = window_keys(np.array([[4, 4, 9]], np.int32), 0, 0)
+    assert keys[0, 0] == keys[0, 1]
+    assert keys[0, 0] != keys[0, 2]
