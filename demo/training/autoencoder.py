@@ -18,11 +18,11 @@ class AutoencoderTraining:
     """One run of Adam on shuffled activations; the reconstruction error is summed over d_mlp."""
 
     dict_mult: int = 8
-    n_tokens: int = 14_000_000
-    batch_tokens: int = 2048
+    n_tokens: int = 13_000_000
+    batch_tokens: int = 1024
     learning_rate: float = 1e-3
     beta2: float = 0.99
-    l1_coeff: float = 1.0
+    l1_coeff: float = 0.9
     l1_warmup: float = 0.05
     decay_from: float = 0.6
     resample_until: float = 0.5

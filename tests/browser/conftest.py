@@ -1,0 +1,74 @@
+"""A real Chromium, and pages that fail a test on any console error and on any request that leaves the site."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+EXECUTABLES = ("chromium-headless-shell", "chromium", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = next((path for path in map(shutil.which, EXECUTABLES) if path), None)
+    assert executable, "no Chromium is installed: run `make test`, or sh tests/install_browser.sh"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["file", "http"])
+def site(request: pytest.FixtureRequest, tiny_output: Path, tmp_path: Path) -> Iterator[str]:
+    """Where the tiny site's pages begin: from disk, and from a server under a sub-path."""
+    if request.param == "file":
+        yield f"file://{tiny_output}/site/"
+        return
+    shutil.copytree(tiny_output / "site", tmp_path / "some/where")
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/some/where/"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
+    """Opens a page of the site; what goes wrong on it is asserted at the test's end."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_(path: str, **options: object) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda message: wrong.append(message.text) if message.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(site) else wrong.append(request.url),
+        )
+        page.goto(site + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -1,0 +1,220 @@
+"""The site and its checker: what is wrong is found, what is right passes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sitegen.cli import main
+from sitegen.records import FeatureRecord
+from sitegen.store import StoreWriter, feature_files, read_feature, read_features, read_vocab
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def output(tiny_output: Path, tmp_path: Path) -> Path:
+    """A copy that may be spoilt."""
+    out = tmp_path / "out"
+    shutil.copytree(tiny_output, out)
+    return out
+
+
+def test_fresh_output_has_no_findings(
+    tiny_output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(tiny_output)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def _edit(path: Path, pattern: str, replacement: str) -> None:
+    text = path.read_text("utf-8")
+    changed, n = re.subn(pattern, replacement, text, count=1)
+    assert n == 1, f"{pattern} is not in {path.name}"
+    path.write_text(changed, "utf-8")
+
+
+def _rewrite(out: Path, change: Callable[[dict], None]) -> None:
+    path = out / "data/features/00000.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "number on a page": (
+        lambda out: _edit(
+            out / "site/features/0.html", r'(<li><data class="value" value=")[\d.]+', r"\g<1>7.5"
+        ),
+        "site/features/0.html: number '7.5' where its JSON gives",
+    ),
+    "shown number": (
+        lambda out: _edit(
+            out / "site/features/0.html",
+            r'(<li><data class="value" value="[\d.]+">)[\d.]+',
+            r"\g<1>9.9",
+        ),
+        "site/features/0.html: shown number '9.9' where its JSON gives",
+    ),
+    "text of a context": (
+        lambda out: _edit(out / "site/features/0.html", r"(<mark[^>]*>)[^<]*", r"\g<1>ZZZ"),
+        "site/features/0.html: context",
+    ),
+    "page lost": (
+        lambda out: (out / "site/features/4.html").unlink(),
+        "site/features/4.html is missing",
+    ),
+    "page too many": (
+        lambda out: shutil.copy(out / "site/features/4.html", out / "site/features/999.html"),
+        "site/features/999.html belongs to no feature",
+    ),
+    "broken link": (
+        lambda out: _edit(out / "site/features/1.html", r'href="2\.html"', 'href="2000.html"'),
+        "link to features/2000.html, which is not there",
+    ),
+    "broken anchor": (
+        lambda out: _edit(out / "site/about.html", r'id="density"', 'id="dense"'),
+        "#density, which that page does not have",
+    ),
+    "link to elsewhere": (
+        lambda out: _edit(
+            out / "site/about.html", r"data/manifest\.json", "https://example.org/x.css"
+        ),
+        "leaves the site",
+    ),
+    "absolute link": (
+        lambda out: _edit(
+            out / "site/about.html", r'href="data/manifest\.json', 'href="/data/manifest.json'
+        ),
+        "leaves the site",
+    ),
+    "data changed": (
+        lambda out: _rewrite(out, lambda record: record.update(n_active=record["n_active"] + 1)),
+        "density is not n_active over the positions read",
+    ),
+    "checksum": (
+        lambda out: _rewrite(out, lambda record: None),
+        "data/features/00000.json has another SHA-256 than SHA256SUMS says",
+    ),
+    "published data changed": (
+        lambda out: (out / "site/data/features/00000.json").write_text("{}"),
+        "site/data/features/00000.json has another SHA-256",
+    ),
+    "schema": (
+        lambda out: _rewrite(out, lambda record: record.pop("density")),
+        "data/features/00000.json: data must contain",
+    ),
+    "silent context": (
+        lambda out: _rewrite(out, lambda record: record["contexts"][0].update(activation=0)),
+        "exclusiveMinimum",
+    ),
+    "truncated data": (
+        lambda out: (out / "data/features/00003.json").write_text('{"feature_id": 3'),
+        "data/features/00003.json: ",
+    ),
+    "no title": (
+        lambda out: _edit(out / "site/index.html", r"<title>[^<]*", "<title>"),
+        "site/index.html: no title",
+    ),
+    "budget": (
+        lambda out: (
+            (out / "site/features/0.html").open("a").write("<!--" + "x" * 5_000_000 + "-->")
+        ),
+        "above the budget of 25,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILS)
+def test_what_is_spoilt_is_found(
+    what: str, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, finding = SPOILS[what]
+    spoil(output)
+    assert main(["check", str(output)]) == 1
+    assert finding.replace("exclusiveMinimum", "must be bigger than 0") in capsys.readouterr().out
+
+
+def test_render_needs_the_data_alone_and_gives_the_same_site(
+    tiny_output: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_output / "data", tmp_path / "data")
+    assert main(["render", str(tmp_path)]) == 0
+    names = {p.relative_to(tmp_path) for p in (tmp_path / "site").rglob("*") if p.is_file()}
+    assert names == {
+        p.relative_to(tiny_output) for p in (tiny_output / "site").rglob("*") if p.is_file()
+    }
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (tiny_output / name).read_bytes()
+
+
+def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> None:
+    records = list(read_features(feature_files(tiny_output / "data")))
+    store = StoreWriter(tmp_path / "data")
+    for record in records:
+        store.add(record)
+    store.finish({}, read_vocab(tiny_output / "data"))
+    for path, record in zip(feature_files(tmp_path / "data"), records, strict=True):
+        assert isinstance(record, FeatureRecord)
+        assert read_feature(path) == record
+        assert path.read_bytes() == (tiny_output / "data/features" / path.name).read_bytes()
+    assert (tmp_path / "data/vocab.json").read_bytes() == (
+        tiny_output / "data/vocab.json"
+    ).read_bytes()
+
+
+def test_hostile_text_stays_text(tiny_output: Path) -> None:
+    pages = "".join(
+        path.read_text("utf-8") for path in (tiny_output / "site/features").glob("*.html")
+    )
+    assert "<script" not in pages
+    assert "Tiny &lt;subject&gt; &amp; co" in pages
+    assert "\ufffd" not in pages
+    contexts = json.dumps(
+        [json.loads(path.read_text()) for path in feature_files(tiny_output / "data")]
+    )
+    assert "\\ufffd" not in contexts
+
+
+def test_nothing_of_this_machine_is_published(tiny_output: Path) -> None:
+    for path in [*tiny_output.glob("data/*"), *tiny_output.glob("site/*.html")]:
+        if path.is_file():
+            text = path.read_text("utf-8")
+            assert str(tiny_output.parent) not in text
+            assert str(REPOSITORY) not in text
+
+
+def test_previous_and_next_end_at_the_ends(tiny_output: Path) -> None:
+    first, last = ((tiny_output / f"site/features/{i}.html").read_text("utf-8") for i in (0, 92))
+    assert 'rel="prev"' not in first
+    assert 'rel="next" href="1.html"' in first
+    assert 'rel="next"' not in last
+    assert 'rel="prev" href="91.html"' in last
+
+
+def test_serve_answers_on_loopback(tiny_output: Path) -> None:
+    command = [sys.executable, "build.py", "serve", str(tiny_output), "--port", "0"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        address = re.search(r"http://(127\.0\.0\.1):(\d+)/", process.stderr.readline())
+        assert address is not None
+        connection = http.client.HTTPConnection(address[1], int(address[2]), timeout=10)
+        connection.request("GET", "/features/0.html")
+        assert (
+            connection.getresponse().read() == (tiny_output / "site/features/0.html").read_bytes()
+        )
+        again = [*command[:-1], address[2]]
+        refused = subprocess.run(again, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 2
+        assert f"--port {address[2]} cannot be had" in refused.stderr
+    finally:
+        process.terminate()
+        process.wait()
