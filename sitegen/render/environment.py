@@ -35,14 +35,11 @@ def exact(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """Three significant digits, with a real minus sign."""
-    text = (
-        f"{value:.3g}"
-        if value and abs(value) < 0.001
-        else f"{value:.3f}"
-        if abs(value) < 10
-        else f"{value:.1f}"
-    )
+    """Enough digits to tell neighbours apart, with a real minus sign."""
+    size = abs(value)
+    if size == 0:
+        return "0"
+    text = f"{value:.1f}" if size >= 10 else f"{value:.3f}" if size >= 0.001 else f"{value:.2g}"
     return text.replace("-", "−")  # noqa: RUF001 a minus sign is meant
 
 

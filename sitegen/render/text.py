@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sitegen.records import TokenText
 
 NEWLINE_MARK, TAB_MARK, SPACE_MARK = "↩", "→", "·"
-MARKED = {"\n": NEWLINE_MARK, "\t": TAB_MARK, "\r": "␍"}
+MARKED = {"\n": NEWLINE_MARK, "\t": TAB_MARK}
 JOINERS = "\u200c\u200d"  # invisible, but emoji and scripts fall apart without them
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
@@ -71,6 +71,4 @@ def _visible_character(character: str) -> str:
         return MARKED[character]
     if character in JOINERS or unicodedata.category(character) not in INVISIBLE_CATEGORIES:
         return character
-    if character < " ":
-        return chr(0x2400 + ord(character))
     return f"⟨U+{ord(character):04X}⟩"

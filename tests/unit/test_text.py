@@ -31,7 +31,7 @@ def test_bytes_that_are_no_character_are_named() -> None:
 
 def test_line_ends_tabs_and_hidden_characters_are_marked() -> None:
     assert visible("a\n\tb") == "a↩→b"
-    assert visible("\u200b\u202e\x00") == "⟨U+200B⟩⟨U+202E⟩␀"
+    assert visible("\u200b\u202e\x00") == "⟨U+200B⟩⟨U+202E⟩⟨U+0000⟩"
     assert visible("👨\u200d👩") == "👨\u200d👩"
     assert visible(None) == "⟨no token⟩"
     assert marked(" the") == "·the"

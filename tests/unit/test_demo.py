@@ -1,0 +1,100 @@
+"""The embedded demo: what it promises of itself, computed again from the files that are shipped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from demo.training.autoencoder import Autoencoder
+from demo.training.evaluation import Quality, evaluate
+from demo.training.language_model import LanguageModel, ModelShape
+from tests.brute_force import read_rows
+from tests.conftest import REPOSITORY
+
+DEMO = REPOSITORY / "demo"
+DEMO_BUDGET_BYTES = 15_000_000
+MEMORY_PROGRAM = (
+    "import resource, sys\n"
+    "from sitegen.cli import main\n"
+    "code = main(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    "sys.exit(code)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def quality() -> Quality:
+    model = LanguageModel(ModelShape())
+    weights = load_file(DEMO / "model/model.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.checkpoint().items():
+            parameter.copy_(weights[name])
+    autoencoder = Autoencoder(512, 4096, torch.zeros(512), seed=0)
+    shipped = load_file(DEMO / "autoencoder/autoencoder.safetensors")
+    autoencoder.load_state_dict({name: weight.float() for name, weight in shipped.items()})
+    rows = read_rows(DEMO / "text/held_out.jsonl", DEMO / "tokenizer/tokenizer.json", 128, 42)
+    return evaluate(model.eval(), autoencoder.eval(), rows)
+
+
+@pytest.mark.slow
+def test_quality_on_held_out_text_reaches_what_was_asked(quality: Quality) -> None:
+    assert quality.reconstruction_score >= 0.85
+    assert quality.explained_variance >= 0.75
+    assert quality.l0 <= 50
+    assert quality.dead_share <= 0.20
+    assert quality.n_rows * 128 >= 300_000
+
+
+@pytest.mark.slow
+def test_quality_is_what_the_repository_says(quality: Quality) -> None:
+    said = json.loads((DEMO / "quality.json").read_text())
+    for name, value in said.items():
+        assert getattr(quality, name) == pytest.approx(value, rel=1e-3), name
+
+
+def test_demo_fits_its_budget() -> None:
+    shipped = subprocess.run(
+        ["git", "ls-files", "-z", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [REPOSITORY / name for name in shipped.stdout.split("\0") if name]
+    assert any(path.name == "autoencoder.safetensors" for path in files)
+    assert sum(path.stat().st_size for path in files) <= DEMO_BUDGET_BYTES
+
+
+def test_every_held_out_document_has_a_source_in_the_notice() -> None:
+    notice = (DEMO / "NOTICE").read_text()
+    lines = (DEMO / "text/held_out.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) > 50
+    for document in map(json.loads, lines):
+        assert f"  {document['source']} " in notice
+        assert document["licence"].split("-")[0] in notice
+
+
+@pytest.mark.slow
+def test_demo_sweeps_300_000_tokens_or_more(demo_output: Path) -> None:
+    counts = json.loads((demo_output / "data/manifest.json").read_text())["counts"]
+    assert counts["n_positions"] >= 300_000
+    assert counts["n_features"] == 4096
+    assert counts["n_of_kind"]["dead"] <= 0.2 * 4096
+
+
+@pytest.mark.slow
+def test_peak_memory_is_the_same_for_eight_times_the_rows(tmp_path: Path) -> None:
+    peaks = []
+    for n_rows in (585, 4680):
+        arguments = ["sweep", "demo", "--out", str(tmp_path / str(n_rows)), "--rows", str(n_rows)]
+        command = [sys.executable, "-c", MEMORY_PROGRAM, *arguments, "--set", "sweep.shard_rows=64"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]))
+    assert np.ptp(peaks) <= 0.1 * min(peaks), peaks
