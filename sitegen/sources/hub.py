@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -49,6 +55,23 @@ def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
     files = tuple(SourceFile(name, sha256(path)) for name, path in paths.items())
     revisions = {_snapshot_commit(path) for path in paths.values()}
     return Provenance(repository, revisions.pop() if len(revisions) == 1 else None, files)
+
+
+def snapshot_provenance(repository: str) -> Provenance:
+    """Provenance of whatever files of a repository a library has just put into the cache, each one verified.
+
+    raises  SourceError if a file's hash is not the Hub's
+    """
+    with hub_errors(repository):
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    for name, path in paths.items():
+        verify_download(path, repository, name)
+    return cache_provenance(repository, paths)
 
 
 def verify_download(path: Path, repository: str, name: str) -> None:

@@ -81,7 +81,7 @@ def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device)
     """
     repository = ALIASES.get(name, name)
     if Path(name).is_dir():
-        bridge, provenance = _boot_folder(Path(name))
+        bridge, provenance = _boot_folder(Path(name), tokenizer)
     elif repository.startswith(LEGACY_OWNERS):
         bridge, provenance = _boot_legacy(repository, tokenizer)
     else:
@@ -126,23 +126,39 @@ def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
 
 
 def _boot_transformers(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A model of `transformers`, from the Hub."""
+    with hub.hub_errors(name):
+        bridge = _bridge_from_transformers(name, tokenizer)
+    return bridge, hub.snapshot_provenance(name)
+
+
+def _bridge_from_transformers(name: str, tokenizer: Any) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
-    with hub.hub_errors(name), _weight_errors(name):
-        bridge = TransformerBridge.boot_transformers(name, tokenizer=tokenizer, dtype=torch.float32)
-    revision = getattr(bridge.original_model.config, "_commit_hash", None)
-    return bridge, Provenance(name, revision, ())
+    with _weight_errors(name):
+        return TransformerBridge.boot_transformers(name, tokenizer=tokenizer, dtype=torch.float32)
 
 
-def _boot_folder(folder: Path) -> tuple[Any, Provenance]:
-    """The legacy layout on disk: config.json, and the same weights as safetensors (any float type)."""
+def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
     paths = [folder / "config.json", folder / "model.safetensors"]
     for path in paths:
         if not path.is_file():
             raise SourceError(
                 f"{folder.name} holds no {path.name}: a model folder has config.json and model.safetensors"
             )
-    return _boot_files(*paths), local_provenance(folder.name, paths)
+    provenance = local_provenance(folder.name, paths)
+    if "model_type" in _read_config(paths[0]):
+        return _bridge_from_transformers(str(folder), tokenizer), provenance
+    return _boot_files(*paths), provenance
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise SourceError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
+    return values
 
 
 def _boot_files(config_path: Path, weights_path: Path) -> Any:
@@ -152,7 +168,7 @@ def _boot_files(config_path: Path, weights_path: Path) -> Any:
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
-        values = json.loads(config_path.read_text("utf-8"))
+        values = _read_config(config_path)
         names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
         config = TransformerBridgeConfig(
             **{name: values[name] for name in names},

@@ -14,7 +14,7 @@ from tokenizers import pre_tokenizers
 
 from sitegen.errors import SourceError
 from sitegen.sources import hub
-from sitegen.sources.provenance import Provenance, SourceFile
+from sitegen.sources.provenance import Provenance, local_provenance
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -101,10 +101,11 @@ def load_tokenizer(name: str) -> TextTokenizer:
     eos_id = tokenizer.eos_token_id
     if bos_id is None or eos_id is None:
         raise SourceError(f"{name}: the tokenizer names no BOS or no EOS token, and rows need both")
-    definition = str(tokenizer.backend_tokenizer.to_str())
-    digest = hashlib.sha256(definition.encode()).hexdigest()
-    shown = Path(name).name if Path(name).is_absolute() else name
-    provenance = Provenance(shown, None, (SourceFile("tokenizer.json (as loaded)", digest),))
+    if Path(name).is_dir():
+        files = [path for path in sorted(Path(name).iterdir()) if path.name.startswith("tokenizer")]
+        provenance = local_provenance(Path(name).name, files)
+    else:
+        provenance = hub.snapshot_provenance(name)
     return TextTokenizer(tokenizer, provenance, bos_id, eos_id, tokenizer.pad_token_id)
 
 

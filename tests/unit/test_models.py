@@ -1,0 +1,99 @@
+"""Models beyond gelu-1l: several layers, another architecture, other hook points; a site from one TOML file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from sitegen.cli import main
+from sitegen.sources.model import HookedModel, load_model
+from tests.tiny import TinySubject
+
+CPU = torch.device("cpu")
+D_MODEL, N_LAYERS = 24, 2
+
+
+@pytest.fixture(scope="module")
+def gpt2(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `transformers` saves it, with the tiny tokenizer in it."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=333,
+        n_positions=48,
+        n_embd=D_MODEL,
+        n_layer=N_LAYERS,
+        n_head=3,
+        bos_token_id=1,
+        eos_token_id=0,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    for path in tiny.tokenizer.iterdir():
+        shutil.copy(path, folder)
+    return folder
+
+
+def load(folder: Path, hook_point: str) -> HookedModel:
+    return load_model(str(folder), hook_point, AutoTokenizer.from_pretrained(folder), CPU)
+
+
+def test_second_layer_gives_what_transformers_gives(gpt2: Path) -> None:
+    tokens = torch.arange(60).reshape(3, 20)
+    plain = GPT2LMHeadModel.from_pretrained(gpt2).eval()
+    found = {}
+    plain.transformer.h[1].mlp.act.register_forward_hook(
+        lambda module, given, out: found.update(mlp=out)
+    )
+    hidden = plain(tokens, output_hidden_states=True).hidden_states
+    mlp = load(gpt2, "blocks.1.mlp.hook_post")
+    torch.testing.assert_close(
+        mlp.hook_activations(tokens), found["mlp"].detach(), atol=1e-5, rtol=1e-4
+    )
+    assert mlp.d_hook == 4 * D_MODEL
+    residual = load(gpt2, "blocks.1.hook_resid_pre")
+    stream = residual.hook_activations(tokens)
+    # Folded weights keep the residual stream centred; what the next LayerNorm sees is the same
+    expected = hidden[1] - hidden[1].mean(-1, keepdim=True)
+    torch.testing.assert_close(
+        stream - stream.mean(-1, keepdim=True), expected.detach(), atol=1e-5, rtol=1e-4
+    )
+    assert residual.d_hook == D_MODEL
+
+
+def test_stopping_at_the_hook_changes_no_bit(tiny: TinySubject) -> None:
+    model = load_model(str(tiny.model), "blocks.0.mlp.hook_post", None, CPU)
+    tokens = torch.arange(48).reshape(2, 24)
+    _, cache = model.bridge.run_with_cache(tokens)
+    assert torch.equal(model.hook_activations(tokens), cache["blocks.0.mlp.hook_post"])
+
+
+@pytest.mark.parametrize(
+    ("hook_point", "width"), [("blocks.1.mlp.hook_post", 96), ("blocks.1.hook_resid_pre", 24)]
+)
+def test_site_from_one_toml_file(
+    gpt2: Path, tiny: TinySubject, tmp_path: Path, hook_point: str, width: int
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = {
+        "W_enc": torch.randn(width, 11, generator=generator),
+        "W_dec": torch.randn(11, width, generator=generator),
+        "b_enc": torch.full((11,), -0.1),
+        "b_dec": torch.zeros(width),
+    }
+    save_file(weights, tmp_path / "sae.safetensors")
+    (tmp_path / "mine.toml").write_text(
+        f'[model]\nname = "{gpt2}"\nhook_point = "{hook_point}"\n'
+        '[autoencoder]\nsource = "sae.safetensors"\n'
+        f'[corpus]\nfiles = ["{tiny.corpus}"]\nseq_len = 32\n'
+        "[contexts]\nn_top = 5\nn_intervals = 2\nn_per_interval = 2\n"
+    )
+    assert (
+        main(["run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out"), "--rows", "96"])
+        == 0
+    )
+    assert (tmp_path / "out/site/features/10.html").is_file()
