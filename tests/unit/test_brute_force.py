@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sitegen.cli import main
 from tests.brute_force import BruteForce, read_rows
 from tests.conftest import REPOSITORY
 from tests.tiny import D_HIDDEN, SEQ_LEN, TinySubject
@@ -29,6 +30,14 @@ def tiny_brute_force(tiny: TinySubject) -> BruteForce:
 def test_every_number_of_the_tiny_subject(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
     for feature_id in range(D_HIDDEN):
         tiny_brute_force.check(_record(tiny_output, feature_id), SPECIAL_IDS, n_top=6)
+
+
+def test_bf16_finds_the_same_and_decides_in_fp32(
+    tiny: TinySubject, tiny_brute_force: BruteForce, tmp_path: Path
+) -> None:
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), "--precision", "bf16"]) == 0
+    for feature_id in range(D_HIDDEN):
+        tiny_brute_force.check(_record(tmp_path, feature_id), SPECIAL_IDS, n_top=6)
 
 
 def test_copies_are_counted_over_all_rows(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
