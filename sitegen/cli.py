@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from sitegen.config import Config, load_config, preset_names
+from sitegen.config import Config, is_number, load_config, preset_names
 from sitegen.errors import SitegenError, UsageError
 from sitegen.output import OutputFolder, finished_output, open_output
 
@@ -112,7 +113,7 @@ def _config(options: argparse.Namespace) -> Config:
         "sweep.precision": options.precision,
     }
     overrides |= {key: value for key, value in named.items() if value is not None}
-    if options.rows is not None and not (options.rows.isdigit() and int(options.rows) > 0):
+    if options.rows is not None and not (is_number(options.rows) and int(options.rows) > 0):
         raise UsageError(f"--rows {options.rows}: give a number of rows above 0")
     return load_config(options.preset, overrides)
 
@@ -140,7 +141,7 @@ def _compute(config: Config, output: OutputFolder) -> None:
 
 
 def _render(options: argparse.Namespace) -> int:
-    _render_site(finished_output(options.out))
+    _render_site(open_output(finished_output(options.out).root))
     return DONE
 
 
@@ -187,5 +188,12 @@ def _say(line: str) -> None:
 
 def _os_error_line(error: OSError) -> str:
     what = f"{error.filename}: " if error.filename else ""
-    reason = (error.strerror or str(error)).lower()
-    return f"{what}{reason}; free space or give another folder, then run the same command again"
+    remedies = {
+        errno.ENOSPC: "free space on that disk, then run the same command again",
+        errno.EDQUOT: "free space in your quota, then run the same command again",
+        errno.EFBIG: "write to a disk that takes larger files",
+        errno.EACCES: "give a folder that you may write to, or change its permissions",
+        errno.EROFS: "give a folder on a disk that can be written to",
+    }
+    remedy = remedies.get(error.errno or 0, "see to that, then run the same command again")
+    return f"{what}{(error.strerror or str(error)).lower()}; {remedy}"

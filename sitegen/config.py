@@ -15,6 +15,7 @@ from sitegen.errors import UsageError
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 REPOSITORY_ROOT = Path(__file__).parent.parent
+FILE_FIELDS = ("model.name", "model.tokenizer", "autoencoder.source", "corpus.files")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class CorpusConfig:
 
     dataset: str = ""  # Hub dataset; or leave empty and give files
     revision: str = "main"  # branch, tag or commit of the dataset
+    configuration: str = ""  # of a dataset that has several
     split: str = "train"
     files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
     column: str = "text"
@@ -72,6 +74,7 @@ class CorpusConfig:
         )
         _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
         _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")
+        _require(self.seed >= 0, f"corpus.seed is {self.seed}: give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,18 @@ class ContextConfig:
 
     n_top: int = 20  # largest activations, one for each distinct text
     n_intervals: int = 10  # equal slices of (0, maximum]
-    n_per_interval: int = 5  # samples of each, at most
-    n_before: int = 16  # tokens shown before the peak
+    n_per_interval: int = 2  # samples of each, at most, beside what the top contexts show of it
+    n_before: int = 14  # tokens shown before the peak
     n_after: int = 8  # tokens shown after it
 
     def __post_init__(self) -> None:
-        _require(self.n_top >= 1, f"contexts.n_top is {self.n_top}: give 1 or more")
+        _require(1 <= self.n_top <= 1000, f"contexts.n_top is {self.n_top}: give 1 to 1000")
         _require(
-            0 <= self.n_intervals <= 32, f"contexts.n_intervals is {self.n_intervals}: give 0 to 32"
+            0 <= self.n_intervals <= 16, f"contexts.n_intervals is {self.n_intervals}: give 0 to 16"
         )
         _require(
-            self.n_per_interval >= 1,
-            f"contexts.n_per_interval is {self.n_per_interval}: give 1 or more",
+            1 <= self.n_per_interval <= 100,
+            f"contexts.n_per_interval is {self.n_per_interval}: give 1 to 100",
         )
         _require(
             self.n_before >= 0 and self.n_after >= 0,
@@ -133,7 +136,7 @@ class LogitConfig:
     """How much of each logit effect is kept."""
 
     n_top: int = 20  # largest effects, and as many smallest
-    n_bins: int = 50  # of the histogram over the vocabulary
+    n_bins: int = 40  # of the histogram over the vocabulary
 
     def __post_init__(self) -> None:
         _require(self.n_top >= 1, f"logits.n_top is {self.n_top}: give 1 or more")
@@ -162,8 +165,15 @@ class Config:
     site: SiteConfig = field(default_factory=SiteConfig)
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested plain values; absolute paths are cut to their last part, since no machine's path is published."""
-        return typing.cast("dict[str, Any]", _published(dataclasses.asdict(self)))
+        """Nested plain values; files and folders by their own names, since no machine's paths are published."""
+        values = dataclasses.asdict(self)
+        for key in FILE_FIELDS:
+            section, _, name = key.partition(".")
+            value = values[section][name]
+            values[section][name] = (
+                _published(value) if isinstance(value, str) else list(map(_published, value))
+            )
+        return values
 
 
 def preset_names() -> list[str]:
@@ -213,7 +223,9 @@ def build_config(
         section, _, name = key.partition(".")
         if not name:
             raise UsageError(f"--set {key}: give section.field=value, such as contexts.n_top=10")
-        table.setdefault(section, {})[name] = value
+        if not isinstance(table.setdefault(section, {}), dict):
+            raise UsageError(f"[{section}] is {table[section]!r}: give a table of fields")
+        table[section][name] = _from_here(value) if key in FILE_FIELDS else value
     sections = {f.name: f for f in dataclasses.fields(Config) if f.name != "preset"}
     types_of = typing.get_type_hints(Config)
     for name in table:
@@ -226,24 +238,26 @@ def build_config(
     return _resolve_files(config, base)
 
 
-def parse_features(text: str) -> list[int] | None:
-    """Feature numbers of `A-B,C` in rising order, each once; None for all.
+def parse_features(text: str) -> list[range] | None:
+    """The ranges of `A-B,C` as they stand; None for all.
 
     raises  UsageError if a part is no number or range
     """
     if not text.strip():
         return None
-    features: set[int] = set()
+    ranges = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if (
-            not first.isdigit()
-            or (dash and not last.isdigit())
-            or (dash and int(last) < int(first))
-        ):
+        good = is_number(first) and (is_number(last) or not dash)
+        if not good or int(last or first) < int(first):
             raise UsageError(f"features {part.strip()!r}: give numbers and ranges such as 0-99,512")
-        features.update(range(int(first), int(last or first) + 1))
-    return sorted(features)
+        ranges.append(range(int(first), int(last or first) + 1))
+    return ranges
+
+
+def is_number(text: str) -> bool:
+    """That a text is a whole number in plain digits, short enough to be meant."""
+    return text.isascii() and text.isdigit() and len(text) <= 12
 
 
 def _build_section(section: type, name: str, values: Any) -> Any:
@@ -267,7 +281,7 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
         if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
             return tuple(parts)
         raise UsageError(f"{key} is {value!r}: give a list of texts")
-    if wanted is int and isinstance(value, str) and value.removeprefix("-").isdigit():
+    if wanted is int and isinstance(value, str) and is_number(value.removeprefix("-")):
         return int(value)
     if wanted is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # autoencoder.source = 25
@@ -279,33 +293,30 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
 
 
 def _resolve_files(config: Config, base: Path) -> Config:
-    """Relative names that stand as files or folders beside the preset, made absolute."""
+    """Names that stand as files or folders beside the preset, made absolute."""
 
     def resolve(name: str) -> str:
-        return (
-            str(base / name)
-            if name and not Path(name).is_absolute() and (base / name).exists()
-            else name
-        )
+        return str((base / name).resolve()) if name and (base / name).exists() else name
 
     model = dataclasses.replace(
         config.model, name=resolve(config.model.name), tokenizer=resolve(config.model.tokenizer)
     )
     autoencoder = dataclasses.replace(config.autoencoder, source=resolve(config.autoencoder.source))
-    corpus = dataclasses.replace(
-        config.corpus, files=tuple(str(base / file) for file in config.corpus.files)
-    )
+    files = tuple(str((base / file).resolve()) for file in config.corpus.files)
+    corpus = dataclasses.replace(config.corpus, files=files)
     return dataclasses.replace(config, model=model, autoencoder=autoencoder, corpus=corpus)
 
 
-def _published(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _published(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_published(item) for item in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
+def _from_here(value: Any) -> Any:
+    """A file that is named on the command line is looked for where the command is given."""
+    if not isinstance(value, str):
+        return value
+    parts = [Path(part) for part in value.split(",")]
+    return ",".join(str(path.resolve()) if path.exists() else str(path) for path in parts)
+
+
+def _published(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _require(holds: bool, message: str) -> None:

@@ -26,10 +26,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder to fill; it takes the place of `path` when the block ends well, and vanishes otherwise."""
-    partial = path.with_name(f"{path.name}.partial")
-    former = path.with_name(f"{path.name}.former")
-    if former.exists() and not path.exists():  # a run was killed between the two moves below
-        former.rename(path)
+    partial, former = _beside(path)
+    restore_former(path)
     for left_over in (partial, former):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -38,9 +36,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(former)
         partial.rename(path)
-        shutil.rmtree(former, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        restore_former(path)
+        for left_over in (partial, former):
+            shutil.rmtree(left_over, ignore_errors=True)
+
+
+def restore_former(path: Path) -> None:
+    """Puts the former folder back where a run ended between moving it away and moving the new one in."""
+    former = _beside(path)[1]
+    if former.exists() and not path.exists():
+        former.rename(path)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """(where a folder is being filled, where the former one waits)."""
+    return path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.former")
 
 
 def sha256(path: Path) -> str:

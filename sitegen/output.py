@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from sitegen.errors import OutputError
+from sitegen.files import restore_former
 
 OWN_NAMES = {"sweep", "data", "site"}
 UNFINISHED = (".partial", ".former")
+SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
+DATA_FILES = re.compile(r"manifest\.json|vocab\.json|SHA256SUMS|features/\d{5,}\.json")
+SITE_FILES = re.compile(
+    r"(index(-\d+)?|about|404)\.html|\.nojekyll|features/\d+\.html|static/[\w.-]+/[\w.-]+|data/"
+    rf"({DATA_FILES.pattern})"
+)
 
 
 @dataclass(frozen=True)
@@ -40,29 +50,19 @@ def open_output(root: Path) -> OutputFolder:
     """
     if root.exists() and not root.is_dir():
         raise OutputError(f"{root} is a file: give a folder with --out")
-    if root.is_dir():
-        strange = sorted(path.name for path in root.iterdir() if not _is_own(path))
-        if strange:
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if not _is_own(path):
             raise OutputError(
-                f"{root} holds something else ({strange[0]}): give an empty or new folder with --out"
+                f"{root} holds something else ({path.name}): give an empty or new folder with --out"
             )
     folder = OutputFolder(root)
-    if (
-        folder.data.is_dir()
-        and any(folder.data.iterdir())
-        and not (folder.data / "manifest.json").is_file()
-    ):
-        raise OutputError(
-            f"{folder.data} holds no manifest.json, so no run wrote it: give another folder with --out"
-        )
-    if (
-        folder.site.is_dir()
-        and any(folder.site.iterdir())
-        and not (folder.site / "index.html").is_file()
-    ):
-        raise OutputError(
-            f"{folder.site} holds no index.html, so no run wrote it: give another folder with --out"
-        )
+    for path in (folder.data, folder.site):
+        restore_former(path)
+    _require_own_files(folder.sweep, SWEEP_FILES)
+    _require_own_files(folder.data, DATA_FILES)
+    _require_own_files(folder.site, SITE_FILES)
+    if folder.data.is_dir() and any(folder.data.iterdir()):
+        _require_own_manifest(folder.data / "manifest.json")
     return folder
 
 
@@ -72,9 +72,10 @@ def finished_output(root: Path) -> OutputFolder:
     raises  OutputError if there is none
     """
     folder = OutputFolder(root)
+    restore_former(folder.data)
     if not (folder.data / "manifest.json").is_file():
         raise OutputError(
-            f"{root} holds no data/manifest.json: run the sweep into it first (build.py sweep PRESET --out {root})"
+            f"{root} holds no data/manifest.json: run build.py sweep PRESET --out {root} first"
         )
     return folder
 
@@ -84,3 +85,24 @@ def _is_own(path: Path) -> bool:
     for suffix in UNFINISHED:
         name = name.removesuffix(suffix)
     return path.is_dir() and name in OWN_NAMES
+
+
+def _require_own_files(folder: Path, own: re.Pattern[str]) -> None:
+    """That every file below a folder that is about to be replaced has a name that a run gives."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not own.fullmatch(name):
+            raise OutputError(
+                f"{folder} holds something else ({name}): move it away, or give another folder"
+            )
+
+
+def _require_own_manifest(path: Path) -> None:
+    try:
+        manifest = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        manifest = None
+    if not isinstance(manifest, dict) or not {"schema_version", "preset"} <= manifest.keys():
+        raise OutputError(
+            f"{path} is no manifest of a run, so {path.parent} is left alone: give another folder"
+        )

@@ -6,10 +6,12 @@ manifest.json  vocab.json  features/00007.json  SHA256SUMS
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import orjson
 
 from sitegen.errors import StoreError
@@ -25,6 +27,7 @@ from sitegen.records import (
 
 SCHEMA_VERSION = 1
 CHECKSUMS = "SHA256SUMS"
+SCHEMA_FOLDER = Path(__file__).parent / "schema"
 
 
 def feature_path(folder: Path, feature_id: int) -> Path:
@@ -68,46 +71,72 @@ class StoreWriter:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a data folder.
 
-    raises  StoreError if there is none, or its schema is another
+    raises  StoreError if there is none, its schema is another, or it does not fit its schema
     """
-    manifest: dict[str, Any] = _read_json(folder / "manifest.json")
+    path = folder / "manifest.json"
+    manifest: dict[str, Any] = read_json(path)
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise StoreError(
-            f"{folder / 'manifest.json'} has schema {version}, this build reads {SCHEMA_VERSION}: run the sweep again"
+            f"{path} has schema {version}, this build reads {SCHEMA_VERSION}: run the sweep again"
         )
+    require_schema(manifest, "manifest", path)
     return manifest
 
 
 def read_vocab(folder: Path) -> list[TokenText]:
-    """[d_vocab] each token id's text, bytes or None."""
-    return [_token_from_json(value) for value in _read_json(folder / "vocab.json")]
+    """[d_vocab] each token id's text, bytes or None.
+
+    raises  StoreError if the file is missing, damaged, or not as long as the manifest says
+    """
+    path = folder / "vocab.json"
+    values = read_json(path)
+    require_schema(values, "vocab", path)
+    d_vocab = read_manifest(folder)["counts"]["d_vocab"]
+    if len(values) != d_vocab:
+        raise StoreError(
+            f"{path} has {len(values)} tokens, the manifest says {d_vocab}: run the sweep again"
+        )
+    return [_token_from_json(value) for value in values]
+
+
+def require_schema(value: Any, schema: str, path: Path) -> None:
+    """That a value fits a published schema (`feature`, `manifest` or `vocab`).
+
+    raises  StoreError naming the file and the first thing that does not fit
+    """
+    try:
+        _validator(schema)(value)
+    except fastjsonschema.JsonSchemaException as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+@cache
+def _validator(schema: str) -> Callable[[Any], Any]:
+    definition = orjson.loads((SCHEMA_FOLDER / f"{schema}.schema.json").read_bytes())
+    validator: Callable[[Any], Any] = fastjsonschema.compile(definition)
+    return validator
 
 
 def feature_files(folder: Path) -> list[Path]:
-    """Every record's file, by feature number."""
-    return sorted(
-        (folder / "features").glob("*.json"), key=lambda path: (len(path.stem), path.stem)
-    )
+    """Every record's file, by feature number.
 
-
-def read_features(paths: Iterable[Path]) -> Iterator[FeatureRecord]:
-    """The records of some files, one at a time."""
-    for path in paths:
-        yield read_feature(path)
+    raises  StoreError if there is none
+    """
+    paths = [path for path in (folder / "features").glob("*.json") if path.stem.isdecimal()]
+    if not paths:
+        raise StoreError(f"{folder / 'features'} holds no feature: run the sweep again")
+    return sorted(paths, key=lambda path: int(path.stem))
 
 
 def read_feature(path: Path) -> FeatureRecord:
     """One record.
 
-    raises  StoreError if the file is missing, damaged, or lacks a field
+    raises  StoreError if the file is missing, damaged, or does not fit its schema
     """
-    try:
-        return _feature_from_json(_read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"{path} is no record of a feature ({error!r}): run the sweep again"
-        ) from None
+    fields = read_json(path)
+    require_schema(fields, "feature", path)
+    return _feature_from_json(fields)
 
 
 def _feature_from_json(fields: dict[str, Any]) -> FeatureRecord:
@@ -142,7 +171,11 @@ def _token_from_json(value: Any) -> TokenText:
     return bytes(value["bytes"]) if isinstance(value, dict) else value
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    raises  StoreError if it is missing or no JSON
+    """
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:

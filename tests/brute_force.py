@@ -76,6 +76,8 @@ class BruteForce:
     effects: dict[int, np.ndarray]  # feature -> [d_vocab] float64
     n_before: int
     n_after: int
+    n_samples: int = 0  # found in the records so far
+    n_samples_possible: int = 0  # had every interval been filled
 
     @classmethod
     def compute(
@@ -105,21 +107,68 @@ class BruteForce:
             n_after,
         )
 
-    def check(self, record: dict[str, Any], special_ids: list[int], n_top: int) -> None:
-        """Asserts that every number of a record is what comes out here."""
+    def check(
+        self, record: dict[str, Any], special_ids: list[int], n_top: int, intervals: tuple[int, int]
+    ) -> None:
+        """Asserts that every number of a record is what comes out here.
+
+        intervals  (how many there are, samples of each at most)
+        """
         activations = self.activations[record["feature_id"]]
-        on_text = np.where(np.isin(self.rows, special_ids), 0, activations)
+        special = np.isin(self.rows, special_ids)
+        on_text = np.where(special, 0, activations)
         n_active = int((activations > 0).sum())
-        assert record["n_active"] == near(n_active)
-        assert record["density"] == near(n_active / activations.size)
+        density = n_active / activations.size
+        assert record["n_active"] == near(n_active, absolute=0)
+        assert record["density"] == near(density, absolute=0)
+        kinds = {"dead": density == 0, "rare": 0 < density < 1e-4, "dense": density > 0.1}
+        assert record["kind"] == next((kind for kind, holds in kinds.items() if holds), "ordinary")
         assert record["mean_active"] == near(activations[activations > 0].mean() if n_active else 0)
         assert record["max_activation"] == near(on_text.max())
-        assert record["special"]["n_active"] == near(n_active - (on_text > 0).sum())
+        assert record["special"]["n_active"] == near(n_active - (on_text > 0).sum(), absolute=0)
+        assert record["special"]["max_activation"] == near(np.where(special, activations, 0).max())
         self._check_histogram(record["histogram"], on_text[on_text > 0])
-        self._check_top([c for c in record["contexts"] if c["group"] == "top"], on_text, n_top)
+        top = [c for c in record["contexts"] if c["group"] == "top"]
+        self._check_top(top, on_text, n_top)
         for context in record["contexts"]:
             self._check_context(context, activations)
+        self._check_samples(record, top, on_text, *intervals)
         self._check_logits(record)
+
+    def _check_samples(
+        self,
+        record: dict[str, Any],
+        top: list[dict[str, Any]],
+        on_text: np.ndarray,
+        n_intervals: int,
+        n_each: int,
+    ) -> None:
+        """Samples lie in their interval, are of distinct texts that the top does not show, and fill it if they can."""
+        shown = {self._window(c["row"], c["position"]) for c in top}
+        texts: dict[int, set[tuple[int, ...]]] = {i: set() for i in range(n_intervals)}
+        boundary_texts: set[tuple[int, ...]] = set()
+        maximum = on_text.max()
+        for row, position in np.argwhere(on_text > 0).tolist():
+            place = on_text[row, position] * n_intervals / maximum
+            window = self._window(row, position)
+            if window not in shown:
+                texts[min(int(np.ceil(place)), n_intervals) - 1].add(window)
+                if abs(place - round(place)) < 1e-4:
+                    boundary_texts.add(window)
+        samples = [c for c in record["contexts"] if c["group"] == "interval"]
+        assert [c["interval"] for c in samples] == sorted(c["interval"] for c in samples)
+        for i in range(n_intervals):
+            mine = [c for c in samples if c["interval"] == i]
+            windows = [self._window(c["row"], c["position"]) for c in mine]
+            assert [c["rank"] for c in mine] == list(range(len(mine)))
+            assert [c["activation"] for c in mine] == sorted(
+                (c["activation"] for c in mine), reverse=True
+            )
+            assert len(set(windows)) == len(windows)
+            assert set(windows) <= texts[i] | boundary_texts
+            self.n_samples += len(mine)
+            self.n_samples_possible += min(n_each, len(texts[i]))
+            assert len(mine) <= n_each
 
     def _check_histogram(self, histogram: dict[str, Any], firings: np.ndarray) -> None:
         assert sum(histogram["counts"]) == near(len(firings))
@@ -191,7 +240,9 @@ class BruteForce:
             for effect, token_id in zip(listed, expected, strict=True):
                 assert effect["value"] == near(effects[token_id])
                 assert abs(effects[effect["id"]] - effects[token_id]) <= RELATIVE * scale
-                assert effect["probability"] == near(np.exp(effects[effect["id"]] - log_normaliser))
+                assert effect["probability"] == near(
+                    np.exp(effects[effect["id"]] - log_normaliser), absolute=0
+                )
         histogram = record["logits"]["histogram"]
         assert [histogram["edges"][0], histogram["edges"][-1]] == near(
             [effects.min(), effects.max()]
@@ -201,8 +252,8 @@ class BruteForce:
         assert np.abs(counts - histogram["counts"]).sum() <= 2 * len(counts) + 2
 
 
-def near(value: Any, relative: float = RELATIVE) -> Any:
+def near(value: Any, relative: float = RELATIVE, absolute: float = 2e-5) -> Any:
     """Equal to 1e-4 relative; the absolute part is float32's rounding of an activation about to vanish."""
     import pytest
 
-    return pytest.approx(value, rel=relative, abs=2e-5)
+    return pytest.approx(value, rel=relative, abs=absolute)

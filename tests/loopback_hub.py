@@ -149,13 +149,15 @@ class _HubHandler(BaseHTTPRequestHandler):
             }
             self._send(302, b"", headers)
         else:
-            self._send(200, files[match[4]], {"ETag": f'"{git_sha1(files[match[4]])}"'})
+            content = files[match[4]]
+            sent = _corrupt(content) if match[4] in self.hub.corrupted else content
+            self._send(200, sent, {"ETag": f'"{git_sha1(content)}"'})
 
     def _send_storage(self, path: str) -> None:
         kind, owner, name, file = path.split("/", 3)
         content = self.hub.repositories[kind, f"{owner}/{name}"][file]
         if file in self.hub.corrupted:
-            content = content[:-1] + bytes([content[-1] ^ 1])
+            content = _corrupt(content)
         self._send(200, content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
 
     def _send_json(self, value: object) -> None:
@@ -176,6 +178,11 @@ class _HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def _corrupt(content: bytes) -> bytes:
+    """The same number of bytes, one of them changed."""
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def git_sha1(content: bytes) -> str:

@@ -128,9 +128,9 @@ def _logit_records(
     top = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=True), vocab)
     bottom = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=False), vocab)
     edges, counts = logit_histograms(effects, config.logits.n_bins)
-    histograms = zip(edges.tolist(), counts.tolist(), strict=True)
+    histograms = zip(edges.cpu().numpy(), counts.tolist(), strict=True)
     return [
-        LogitEffects(top_of, bottom_of, Histogram(edges_of, counts_of))
+        LogitEffects(top_of, bottom_of, Histogram(list(map(shortest, edges_of)), counts_of))
         for top_of, bottom_of, (edges_of, counts_of) in zip(top, bottom, histograms, strict=True)
     ]
 

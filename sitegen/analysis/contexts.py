@@ -12,7 +12,7 @@ from sitegen.maths.encoder import feature_activations
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
 from sitegen.sweep.accumulators import N_CELLS
-from sitegen.sweep.best_lists import Entries, first_of_each
+from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
@@ -47,7 +47,7 @@ class ContextTable:
 def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextTable:
     """The top contexts and the samples of each interval of every feature."""
     top = state.top.lists.entries()
-    samples, interval = _interval_samples(state, config)
+    samples, interval = _interval_samples(state, config, top)
     feature = np.concatenate([top.slot, samples.slot])
     interval = np.concatenate([np.full(len(top.slot), TOP_GROUP), interval])
     activation = np.concatenate([top.activation, samples.activation])
@@ -58,7 +58,7 @@ def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextT
     return ContextTable(
         feature=feature,
         interval=interval,
-        rank=_rank_in_group(feature, interval),
+        rank=index_in_group(feature * (config.contexts.n_intervals + 1) + interval),
         row=row,
         position=position,
         start=np.maximum(position - config.contexts.n_before, 0),
@@ -68,30 +68,35 @@ def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextT
     )
 
 
-def _interval_samples(state: SweepState, config: Config) -> tuple[Entries, np.ndarray]:
-    """(samples whose slot is their feature, their intervals): the first few of each interval by hash."""
+def _interval_samples(
+    state: SweepState, config: Config, top: Entries
+) -> tuple[Entries, np.ndarray]:
+    """(samples whose slot is their feature, their intervals), none of which stands among the top contexts."""
     n_intervals = config.contexts.n_intervals
     kept = state.samples.lists.entries()
-    feature = kept.slot // N_CELLS
-    if n_intervals == 0:
-        return kept.take(np.zeros(len(feature), bool)), np.empty(0, np.int64)
-    maximum = state.counts.max_activation[feature].astype(np.float64)
-    interval = (
-        np.ceil(kept.activation.astype(np.float64) * n_intervals / maximum).astype(np.int64) - 1
+    kept = kept.in_slots(kept.slot // N_CELLS)
+    kept = kept.take(~_stands_in(kept, top) if n_intervals else np.zeros(len(kept.slot), bool))
+    maximum = state.counts.max_activation[kept.slot].astype(np.float64)
+    share = kept.activation.astype(np.float64) / maximum
+    interval = np.clip(
+        np.ceil(share * n_intervals).astype(np.int64) - 1, 0, max(n_intervals - 1, 0)
     )
-    interval = np.clip(interval, 0, n_intervals - 1)
+    n_slots = max(n_intervals, 1)
     chosen = first_of_each(
-        kept.in_slots(feature * n_intervals + interval), config.contexts.n_per_interval
+        kept.in_slots(kept.slot * n_slots + interval), config.contexts.n_per_interval
     )
-    return chosen.in_slots(chosen.slot // n_intervals), chosen.slot % n_intervals
+    return chosen.in_slots(chosen.slot // n_slots), chosen.slot % n_slots
 
 
-def _rank_in_group(feature: np.ndarray, interval: np.ndarray) -> np.ndarray:
-    n = len(feature)
-    new = np.ones(n, bool)
-    new[1:] = (feature[1:] != feature[:-1]) | (interval[1:] != interval[:-1])
-    starts = np.flatnonzero(new)
-    return np.arange(n) - np.repeat(starts, np.diff(np.r_[starts, n]))
+def _stands_in(entries: Entries, others: Entries) -> np.ndarray:
+    """[n] bool: whether an entry of the same slot and text is among the others."""
+    pairs = np.stack([entries.slot.astype(np.uint64), entries.text_key], axis=1)
+    other_pairs = np.stack([others.slot.astype(np.uint64), others.text_key], axis=1)
+    both, inverse = np.unique(np.concatenate([other_pairs, pairs]), axis=0, return_inverse=True)
+    is_other = np.zeros(len(both), bool)
+    is_other[inverse[: len(other_pairs)]] = True
+    found: np.ndarray = is_other[inverse[len(other_pairs) :]]
+    return found
 
 
 def context_activations(table: ContextTable, subject: Subject, config: Config) -> np.ndarray:

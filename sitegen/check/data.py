@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import fastjsonschema
-import orjson
 
 from sitegen.errors import StoreError
 from sitegen.files import sha256
 from sitegen.records import FeatureRecord, kind_of
 from sitegen.store import CHECKSUMS, read_feature
-
-SCHEMA_FOLDER = Path(__file__).parent.parent / "schema"
 
 
 def checksum_findings(data: Path, copy: Path) -> list[str]:
@@ -24,9 +17,12 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
     path = data / CHECKSUMS
     if not path.is_file():
         return [f"data/{CHECKSUMS} is missing"]
+    try:
+        text = path.read_text("ascii")
+    except UnicodeDecodeError:
+        return [f"data/{CHECKSUMS} is no list of checksums"]
     listed = {
-        name: digest
-        for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())
+        name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())
     }
     findings = []
     for folder, shown in ((data, "data"), (copy, "site/data")):
@@ -46,30 +42,35 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
     return findings
 
 
-def schema_findings(path: Path, schema: str) -> list[str]:
-    """What in a JSON file does not fit its published schema: the first such thing."""
-    try:
-        _validator(schema)(orjson.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return [f"data/{path.name} is missing"]
-    except (orjson.JSONDecodeError, fastjsonschema.JsonSchemaException) as error:
-        return [
-            f"data/{path.relative_to(path.parent.parent) if schema == 'feature' else path.name}: {error}"
-        ]
-    return []
-
-
-def record_findings(path: Path, manifest: dict[str, Any]) -> tuple[FeatureRecord | None, list[str]]:
+def record_findings(
+    path: Path, manifest: dict[str, Any], d_vocab: int
+) -> tuple[FeatureRecord | None, list[str]]:
     """(the record if it can be read, what in it contradicts itself or the manifest)."""
-    shown = f"data/features/{path.name}"
-    findings = schema_findings(path, "feature")
-    if findings:
-        return None, findings
     try:
         record = read_feature(path)
     except StoreError as error:
         return None, [str(error)]
+    shown = f"data/features/{path.name}"
+    unknown = [t for context in record.contexts for t in context.tokens if t >= d_vocab]
+    if unknown:
+        return None, [f"{shown}: token id {unknown[0]} is not in the vocabulary of {d_vocab}"]
     return record, [f"{shown}: {finding}" for finding in _contradictions(record, path, manifest)]
+
+
+def count_findings(manifest: dict[str, Any], kinds: list[str]) -> list[str]:
+    """Where the manifest's counts are not those of the records whose kinds are given."""
+    counts = manifest["counts"]
+    findings = []
+    if counts["n_features"] != len(kinds):
+        findings.append(
+            f"data/manifest.json says {counts['n_features']} features, data/features holds {len(kinds)}"
+        )
+    for kind, n in counts["n_of_kind"].items():
+        if n != kinds.count(kind):
+            findings.append(
+                f"data/manifest.json says {n} {kind} features, the records {kinds.count(kind)}"
+            )
+    return findings
 
 
 def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any]) -> list[str]:
@@ -111,10 +112,3 @@ def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any])
     if not all(map(math.isfinite, [record.density, record.mean_active, record.max_activation])):
         findings.append("a number is not finite")
     return findings
-
-
-@cache
-def _validator(schema: str) -> Callable[[Any], Any]:
-    definition = orjson.loads((SCHEMA_FOLDER / f"{schema}.schema.json").read_bytes())
-    validator: Callable[[Any], Any] = fastjsonschema.compile(definition)
-    return validator

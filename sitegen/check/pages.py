@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sitegen.records import FeatureRecord
@@ -74,7 +73,7 @@ class _Reader(HTMLParser):
         elif tag in ("title", "data") or (tag == "code" and "th" in self._open):
             self._taking[tag] = []
             self._value = given.get("value", "") if tag == "data" else self._value
-        elif tag == "p" and given.get("class") == "context-line":
+        elif tag == "p" and "li" in self._open:
             self._taking[tag] = []
         if tag not in VOID_ELEMENTS:
             self._open.append(tag)
@@ -103,10 +102,10 @@ class _Reader(HTMLParser):
             taken.append(data)
 
 
-def read_page(path: Path) -> Page:
-    """The page's structure, links, numbers and lines."""
+def read_page(text: str) -> Page:
+    """A page's structure, links, numbers and lines, from its markup."""
     reader = _Reader()
-    reader.feed(path.read_text("utf-8"))
+    reader.feed(text)
     reader.close()
     return reader.page
 

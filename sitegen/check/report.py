@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from sitegen.check.data import checksum_findings, record_findings, schema_findings
+from sitegen.check.data import checksum_findings, count_findings, record_findings
 from sitegen.check.pages import (
     Page,
     feature_page_findings,
@@ -17,16 +16,15 @@ from sitegen.check.pages import (
     read_page,
     structure_findings,
 )
-from sitegen.errors import StoreError
+from sitegen.errors import OutputError, StoreError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.render.views import Vocabulary
-from sitegen.store import feature_files, read_manifest, read_vocab
+from sitegen.render.site import PageRenderer, feature_page_name, feature_tasks
+from sitegen.render.views import FeatureSummary, feature_summary
 
 PAGE_BUDGET_BYTES = 25_000
 JSON_BUDGET_BYTES = 15_000
 SITE_BUDGET_BYTES = 1_000_000_000
-FEATURES_PER_TASK = 64
 
 
 @dataclass(frozen=True)
@@ -79,81 +77,110 @@ class _Links:
 def check_output(output: OutputFolder) -> Report:
     """Examines `data/` and `site/`.
 
-    raises  StoreError if the manifest or the vocabulary cannot be read at all
+    raises  OutputError if there is no site
     """
-    manifest_findings = schema_findings(output.data / "manifest.json", "manifest")
-    if manifest_findings:
-        return Report(manifest_findings, "check: 1 finding; the rest was not examined")
-    read_manifest(output.data)
-    findings = schema_findings(output.data / "vocab.json", "vocab")
     if not (output.site / "index.html").is_file():
-        raise StoreError(
+        raise OutputError(
             f"{output.site} holds no index.html: run build.py render {output.root} first"
         )
-    findings += checksum_findings(output.data, output.site / "data")
-    paths = feature_files(output.data)
-    links = _Links()
-    findings += _feature_findings(paths, output, links)
-    findings += _other_page_findings(output.site, paths, links)
-    findings += links.findings(output.site)
-    sizes = _Sizes.of(output.site, paths)
+    try:
+        renderer = PageRenderer(output.data)
+    except StoreError as error:
+        return Report([str(error)], "check: 1 finding; the rest was not examined")
+    findings = checksum_findings(output.data, output.site / "data")
+    seen = _examine_features(output, len(renderer.paths))
+    findings += seen.findings
+    findings += count_findings(renderer.manifest, [summary.kind for summary in seen.summaries])
+    findings += _other_page_findings(output.site, renderer, seen)
+    findings += seen.links.findings(output.site)
+    sizes = _Sizes.of(output.site, renderer.paths)
     findings += sizes.findings()
     told = f"{len(findings)} findings" if len(findings) != 1 else "1 finding"
-    return Report(
-        findings,
-        f"check: {told} in {len(paths):,} features and {len(links.wanted):,} links; {sizes}",
-    )
+    examined = f"{len(renderer.paths):,} features and {len(seen.links.wanted):,} links"
+    return Report(findings, f"check: {told} in {examined}; {sizes}")
 
 
-def _feature_findings(paths: list[Path], output: OutputFolder, links: _Links) -> list[str]:
-    tasks = [
-        paths[first : first + FEATURES_PER_TASK]
-        for first in range(0, len(paths), FEATURES_PER_TASK)
-    ]
-    progress = Progress("check", len(paths), "features")
-    findings: list[str] = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for task, (found, seen) in zip(
-            tasks, pool.map(partial(_check_features, output), tasks), strict=True
-        ):
-            findings += found
-            links.merge(seen)
+@dataclass
+class _Seen:
+    """What was found in some of the features, and what the other pages must say of them."""
+
+    findings: list[str] = field(default_factory=list)
+    links: _Links = field(default_factory=_Links)
+    summaries: list[FeatureSummary] = field(default_factory=list)
+
+
+def _examine_features(output: OutputFolder, n_features: int) -> _Seen:
+    progress = Progress("check", n_features, "features")
+    seen = _Seen()
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker, initargs=(output,)) as pool:
+        tasks = feature_tasks(n_features)
+        for task, part in zip(tasks, pool.map(_examine_part, tasks), strict=True):
+            seen.findings += part.findings
+            seen.links.merge(part.links)
+            seen.summaries += part.summaries
             progress.advance(len(task))
     progress.finish()
-    return findings
+    return seen
 
 
-def _check_features(output: OutputFolder, paths: list[Path]) -> tuple[list[str], _Links]:
-    manifest = read_manifest(output.data)
-    vocabulary = Vocabulary(read_vocab(output.data), manifest["special_ids"])
-    findings: list[str] = []
-    links = _Links()
-    for path in paths:
-        record, found = record_findings(path, manifest)
-        findings += found
-        name = f"features/{int(path.stem)}.html"
-        if not (output.site / name).is_file():
-            findings.append(f"site/{name} is missing")
-        elif record:
-            page = read_page(output.site / name)
-            findings += links.add(name, page)
-            wanting = structure_findings(page) + feature_page_findings(page, record, vocabulary)
-            findings += [f"site/{name}: {finding}" for finding in wanting]
-    return findings, links
+_worker: tuple[PageRenderer, OutputFolder] | None = None  # one a process, made by its initializer
 
 
-def _other_page_findings(site: Path, paths: list[Path], links: _Links) -> list[str]:
-    expected = {f"{int(path.stem)}.html" for path in paths}
-    findings = [
-        f"site/features/{page.name} belongs to no feature of the data"
-        for page in sorted((site / "features").glob("*.html"))
-        if page.name not in expected
-    ]
-    for path in sorted(site.glob("*.html")):
-        page = read_page(path)
-        findings += links.add(path.name, page)
-        findings += [f"site/{path.name}: {finding}" for finding in structure_findings(page)]
-    return findings
+def _start_worker(output: OutputFolder) -> None:
+    global _worker
+    _worker = PageRenderer(output.data), output
+
+
+def _examine_part(part: range) -> _Seen:
+    assert _worker is not None
+    renderer, output = _worker
+    seen = _Seen()
+    for i in part:
+        record, findings = record_findings(
+            renderer.paths[i], renderer.manifest, len(renderer.vocabulary.tokens)
+        )
+        seen.findings += findings
+        if record is None:
+            continue
+        seen.summaries.append(feature_summary(record, renderer.vocabulary))
+        name = feature_page_name(record.feature_id)
+        page = _examine_page(output.site, name, renderer.feature(i, record), seen)
+        if page:
+            wanting = feature_page_findings(page, record, renderer.vocabulary)
+            seen.findings += [f"site/{name}: {finding}" for finding in wanting]
+    return seen
+
+
+def _examine_page(site: Path, name: str, expected: str, seen: _Seen) -> Page | None:
+    """A page as it was read; what is wrong with it by itself, or against what the data renders to, is noted."""
+    try:
+        text = (site / name).read_bytes().decode()
+    except FileNotFoundError:
+        seen.findings.append(f"site/{name} is missing")
+        return None
+    except UnicodeDecodeError:
+        seen.findings.append(f"site/{name} is not UTF-8")
+        return None
+    page = read_page(text)
+    findings = seen.links.add(name, page)
+    findings += [f"site/{name}: {finding}" for finding in structure_findings(page)]
+    if text != expected:
+        findings.append(
+            f"site/{name} is not the page that the data gives: run build.py render again"
+        )
+    seen.findings += findings
+    return page
+
+
+def _other_page_findings(site: Path, renderer: PageRenderer, seen: _Seen) -> list[str]:
+    own = _Seen(links=seen.links)
+    expected = dict(renderer.others(seen.summaries))
+    for name, text in expected.items():
+        _examine_page(site, name, text, own)
+    there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    features = {feature_page_name(int(path.stem)) for path in renderer.paths}
+    strange = sorted(there - expected.keys() - features)
+    return own.findings + [f"site/{name} belongs to nothing in the data" for name in strange]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 # more than 2^-8, and a sum of d_hook of them by that share of the sum of their magnitudes, which the norms bound.
 # The result is rounded once more. 2^-7 covers all of it.
 BF16_ERROR = 2.0**-7
+RECHECKED_BYTES = 64 << 20  # of gathered columns at a time
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Encoder:
         )  # [d_hidden, n_tokens]
         feature, token = torch.nonzero(buffer.float() + self._bias + margin > 0, as_tuple=True)
         activation = torch.empty(len(feature), dtype=torch.float32, device=centred.device)
-        for start in range(0, len(feature), 1 << 16):
-            part = slice(start, start + (1 << 16))
+        at_once = max(1, RECHECKED_BYTES // (centred.shape[1] * centred.element_size()))
+        for start in range(0, len(feature), at_once):
+            part = slice(start, start + at_once)
             products = self._weight[feature[part]] * centred[token[part]]
             activation[part] = products.sum(1) + self._bias[feature[part], 0]
         kept = activation > 0

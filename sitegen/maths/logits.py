@@ -59,17 +59,16 @@ def logit_extremes(effects: Tensor, k: int, largest: bool) -> LogitExtremes:
 
 @torch.no_grad()
 def logit_histograms(effects: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
-    """(edges [n_features, n_bins + 1] float64, counts [n_features, n_bins] int64), equal bins from least to largest.
+    """(edges [n_features, n_bins + 1] float32, counts [n_features, n_bins] int64), equal bins from least to largest.
 
-    A bin holds its lower edge, the last one its upper edge too; where all effects are equal, the first bin holds all.
+    A bin holds its lower edge, the last one its upper edge too.
     """
-    low = effects.min(1, keepdim=True).values.double()
-    high = effects.max(1, keepdim=True).values.double()
+    low = effects.min(1, keepdim=True).values
+    high = effects.max(1, keepdim=True).values
     steps = torch.arange(n_bins + 1, dtype=torch.float64, device=effects.device) / n_bins
-    edges = low + (high - low) * steps
+    edges = (low + (high - low).double() * steps).float()
     edges[:, -1:] = high
-    width = torch.where(high > low, (high - low) / n_bins, torch.ones_like(low))
-    bins = ((effects.double() - low) / width).long().clamp_(0, n_bins - 1)
+    bins = torch.searchsorted(edges, effects, right=True).sub_(1).clamp_(0, n_bins - 1)
     counts = torch.zeros(len(effects), n_bins, dtype=torch.int64, device=effects.device)
     counts.scatter_add_(1, bins, torch.ones_like(bins))
     return edges, counts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sitegen.config import REPOSITORY_ROOT
@@ -44,11 +46,13 @@ def significant(value: float) -> str:
 
 
 def percent(share_of_one: float) -> str:
-    """A share as percent, small ones with enough digits to be told from nothing."""
+    """A share as percent with two digits that count at least, so that one firing in a billion is still not nothing."""
     value = 100 * share_of_one
-    if value == 0:
-        return "0 %"
-    digits = 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.01 else 5
+    if value >= 10:
+        return f"{value:.1f} %"
+    if value >= 0.1 or value == 0:
+        return f"{value:.2f} %" if value else "0 %"
+    digits = 1 - math.floor(math.log10(value))
     return f"{value:.{digits}f} %"
 
 

@@ -32,18 +32,37 @@ def group_tokens(tokens: Sequence[TokenText]) -> list[TokenGroup]:
     groups: list[TokenGroup] = []
     first, pending = 0, b""  # tokens from `first` on whose bytes are no whole character yet
     for i, token in enumerate(tokens):
-        if not isinstance(token, bytes):
-            groups += [_single(tokens, j) for j in range(first, i + 1)]
-        else:
+        if isinstance(token, bytes) and _begins_character(pending + token):
             pending += token
-            try:
-                groups.append(TokenGroup(first, i, visible(pending.decode())))
-            except UnicodeDecodeError as error:
-                if error.reason == "unexpected end of data":
-                    continue
-                groups += [_single(tokens, j) for j in range(first, i + 1)]
-        first, pending = i + 1, b""
+        elif isinstance(token, bytes) and _is_text(pending + token):
+            groups.append(TokenGroup(first, i, visible((pending + token).decode())))
+            first, pending = i + 1, b""
+        else:  # what was pending comes to nothing; this token may be text, or begin a character itself
+            groups += [_single(tokens, j) for j in range(first, i)]
+            first, pending = i, b""
+            if isinstance(token, bytes) and _begins_character(token):
+                pending = token
+            else:
+                groups.append(_single(tokens, i))
+                first = i + 1
     return groups + [_single(tokens, j) for j in range(first, len(tokens))]
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _begins_character(data: bytes) -> bool:
+    """That the bytes are text up to a last character that is not whole yet."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
 
 
 def _single(tokens: Sequence[TokenText], i: int) -> TokenGroup:

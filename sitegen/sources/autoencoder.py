@@ -58,15 +58,14 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
             )
         files, provenance = hub.download(repository, [f"{version}.pt", f"{version}_cfg.json"])
         path = files[f"{version}.pt"]
-    weights = read_tensors(path)
-    check_weights(weights, provenance.files[0].name)
+    weights = check_weights(read_tensors(path), provenance.files[0].name)
     return Autoencoder(
-        **{name: weights[name].float().to(device) for name in WEIGHT_NAMES}, provenance=provenance
+        **{name: weights[name].to(device) for name in WEIGHT_NAMES}, provenance=provenance
     )
 
 
-def check_weights(weights: dict[str, Tensor], name: str) -> None:
-    """Names, types, shapes and finiteness of the four weights.
+def check_weights(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The four weights as float32, their names, types, shapes and finiteness known to be right.
 
     raises  SourceError naming the first thing that is wrong
     """
@@ -94,12 +93,18 @@ def check_weights(weights: dict[str, Tensor], name: str) -> None:
                 f"{name}: {key} has shape {list(weights[key].shape)}; b_enc [{d_hidden}] and b_dec [{d_hook}] "
                 f"want {shape}"
             )
-    for key, weight in weights.items():
+    if d_hidden == 0 or d_hook == 0:
+        raise SourceError(
+            f"{name}: an autoencoder of {d_hidden} features on width {d_hook} has nothing to show"
+        )
+    single = {key: weight.float() for key, weight in weights.items()}
+    for key, weight in single.items():
         n_wrong = int((~torch.isfinite(weight)).sum())
         if n_wrong:
             raise SourceError(
-                f"{name}: {key} holds {n_wrong} values that are NaN or infinite; the file is damaged"
+                f"{name}: {key} holds {n_wrong} values that are NaN or infinite as float32"
             )
+    return single
 
 
 def check_width(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:

@@ -31,10 +31,11 @@ FILE_KINDS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
 
 @dataclass(frozen=True)
 class Rows:
-    """Token rows [n_rows, seq_len] in shuffled order, a memory map of unsigned ids; no padding, BOS first in each."""
+    """Token rows [n_rows, seq_len] in shuffled order, a memory map of int32 ids; no padding, BOS first in each."""
 
     tokens: np.ndarray
     provenance: Provenance
+    key: str  # hash of all that determines the rows but how many of them are read
 
 
 def load_rows(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
@@ -43,12 +44,23 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
     raises  SourceError if the text cannot be read, has no such column or split, or fills no row
     """
     dataset, provenance = _open_dataset(config)
-    path = _cache_folder("rows") / f"{_rows_key(config, provenance, tokenizer)}.npy"
-    if not path.exists():
+    key = _rows_key(config, provenance, tokenizer)
+    path = _cache_folder("rows") / f"{key}.npy"
+    tokens = _cached_rows(path, config.seq_len)
+    if tokens is None:
         with whole_file(path) as partial:
             _write_rows(partial, _texts(dataset, config), config, tokenizer)
-    tokens = np.load(path, mmap_mode="r")
-    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, provenance)
+        tokens = np.load(path, mmap_mode="r")
+    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, provenance, key)
+
+
+def _cached_rows(path: Path, seq_len: int) -> np.ndarray | None:
+    """The rows of a cache file; None where there is none, or it is cut off or damaged."""
+    try:
+        tokens: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return tokens if tokens.ndim == 2 and tokens.shape[1] == seq_len else None
 
 
 def _open_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
@@ -67,17 +79,27 @@ def _open_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
 
 def _open_files(config: CorpusConfig) -> tuple[Any, Provenance]:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
 
     kind, paths = _local_files(config.files)
     provenance = local_provenance(", ".join(path.name for path in paths), paths)
     options = {"sample_by": "document"} if kind == "text" else {}
+    # `datasets` knows its tables by path and time of change; a folder for the content keeps them apart
+    tables = _cache_folder("tables") / _hash([file.sha256 for file in provenance.files])
     try:
         files = [str(path) for path in paths]
-        return load_dataset(kind, data_files=files, split="train", **options), provenance
-    except (DatasetGenerationError, ValueError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise SourceError(f"{provenance.name} cannot be read as {kind}: {reason}") from None
+        return load_dataset(
+            kind, data_files=files, split="train", cache_dir=str(tables), **options
+        ), provenance
+    except OSError:
+        raise
+    except Exception as error:  # whatever a reader makes of a file that is not what its name says
+        raise SourceError(f"{provenance.name} cannot be read as {kind}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's cause."""
+    text = str(error.__cause__ or error).strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
@@ -89,14 +111,16 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
     name = config.dataset
     try:
         with hub.hub_errors(name):
-            builder = load_dataset_builder(name, revision=config.revision)
+            builder = load_dataset_builder(
+                name, config.configuration or None, revision=config.revision
+            )
             paths = {}
             for url in _dataset_urls(builder, config):
                 commit, _, file = url.split("@", 1)[1].partition("/")
                 paths[file] = Path(
                     hf_hub_download(name, file, repo_type="dataset", revision=commit)
                 )
-                hub.verify_download(paths[file], name, file)
+                hub.verify_download(paths[file], name, file, "dataset")
             builder.download_and_prepare()
             return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
@@ -105,15 +129,13 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
             f"{name}: no such dataset, or the Hub cannot be reached ({reason})"
         ) from None
     except (DatasetGenerationError, ValueError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise SourceError(f"{name} cannot be read: {reason}") from None
+        raise SourceError(f"{name} cannot be read: {_reason(error)}") from None
 
 
 def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:
     """The split's files as `hf://datasets/OWNER/NAME@COMMIT/path`, noted so that they are known without the Hub too."""
-    noted = (
-        _cache_folder("datasets") / f"{_hash([config.dataset, config.revision, config.split])}.json"
-    )
+    key = _hash([config.dataset, config.configuration, config.revision, config.split])
+    noted = _cache_folder("datasets") / f"{key}.json"
     splits = builder.config.data_files
     if splits is None:  # offline: `datasets` has its table, but not what that was built from
         if not noted.is_file():
@@ -203,7 +225,7 @@ def _rows_key(config: CorpusConfig, provenance: Provenance, tokenizer: TextToken
     facts = [
         ROWS_VERSION,
         [file.sha256 for file in provenance.files],
-        config.split if config.dataset else "",
+        [config.configuration, config.split] if config.dataset else [],
         config.column,
         config.seq_len,
         config.seed,

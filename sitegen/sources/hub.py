@@ -17,7 +17,6 @@ from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
-    snapshot_download,
 )
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -37,15 +36,22 @@ SHA256_DIGITS = 64
 GIT_SHA1_DIGITS = 40
 
 
-def download(repository: str, names: list[str]) -> tuple[dict[str, Path], Provenance]:
-    """({file name: path in the cache}, provenance) of files of a model repository.
+def download(
+    repository: str, names: list[str], optional: tuple[str, ...] = ()
+) -> tuple[dict[str, Path], Provenance]:
+    """({file name: path in the cache}, provenance) of files of a model repository; `optional` ones may be absent.
 
     raises  SourceError if the Hub, the repository or a file cannot be reached, or a file's hash is not the Hub's
     """
     paths = {}
-    for name in names:
+    for name in [*names, *optional]:
         with hub_errors(f"{repository}/{name}"):
-            paths[name] = Path(hf_hub_download(repository, name))
+            try:
+                paths[name] = Path(hf_hub_download(repository, name))
+            except (EntryNotFoundError, LocalEntryNotFoundError):
+                if name in optional:
+                    continue
+                raise
             verify_download(paths[name], repository, name)
     return paths, cache_provenance(repository, paths)
 
@@ -57,30 +63,13 @@ def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
     return Provenance(repository, revisions.pop() if len(revisions) == 1 else None, files)
 
 
-def snapshot_provenance(repository: str) -> Provenance:
-    """Provenance of whatever files of a repository a library has just put into the cache, each one verified.
-
-    raises  SourceError if a file's hash is not the Hub's
-    """
-    with hub_errors(repository):
-        folder = Path(snapshot_download(repository, local_files_only=True))
-    paths = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    for name, path in paths.items():
-        verify_download(path, repository, name)
-    return cache_provenance(repository, paths)
-
-
-def verify_download(path: Path, repository: str, name: str) -> None:
+def verify_download(path: Path, repository: str, name: str, repo_type: str = "model") -> None:
     """Compares a cached file with the hash that the Hub gave for it.
 
     raises  SourceError if they differ
     """
     blob = path.resolve()
-    expected = blob.name if path.is_symlink() else _hash_by_request(repository, name)
+    expected = blob.name if path.is_symlink() else _hash_by_request(repository, name, repo_type)
     if len(expected) == SHA256_DIGITS:
         found = sha256(blob)
     elif len(expected) == GIT_SHA1_DIGITS:
@@ -124,8 +113,10 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from None
 
 
-def _hash_by_request(repository: str, name: str) -> str:
-    return (get_hf_file_metadata(hf_hub_url(repository, name)).etag or "").strip('"')
+def _hash_by_request(repository: str, name: str, repo_type: str) -> str:
+    """The Hub's hash where the cache has no links that are named for it."""
+    url = hf_hub_url(repository, name, repo_type=repo_type)
+    return (get_hf_file_metadata(url).etag or "").strip('"')
 
 
 def _git_sha1(path: Path) -> str:

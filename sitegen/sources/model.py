@@ -14,14 +14,14 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor
 
-from sitegen.errors import SourceError
+from sitegen.errors import SitegenError, SourceError
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.tensors import read_tensors
 
-ALIASES = {"gelu-1l": "NeelNanda/GELU_1L512W_C4_Code"}
 LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
 LEGACY_FILES = ["config.json", "model_final.pth"]
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 MLP_HOOK = re.compile(r"blocks\.(\d+)\.mlp\.hook_post")
 RESIDUAL_HOOK = re.compile(
     r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post|hook_mlp_out|hook_attn_out)"
@@ -69,7 +69,30 @@ class HookedModel:
 
         with suppress(_ReachedHook):
             self.bridge.run_with_hooks(tokens, fwd_hooks=[(self.hook_point, keep)])
+        if not bool(torch.isfinite(found[0]).all()):
+            raise SourceError(
+                f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite; the weights are damaged"
+            )
         return found[0]
+
+
+def resolve_name(name: str) -> str:
+    """The Hub repository that TransformerLens knows by this name; the name itself where it is none of its aliases."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((repository for repository, names in MODEL_ALIASES.items() if name in names), name)
+
+
+def named_tokenizer(name: str) -> str:
+    """The tokenizer that goes with a model: the one its configuration names, else the model's own place.
+
+    raises  SourceError if a legacy repository's configuration cannot be read
+    """
+    repository = resolve_name(name)
+    if Path(name).is_dir() or not repository.startswith(LEGACY_OWNERS):
+        return repository
+    config = hub.download(repository, LEGACY_FILES[:1])[0][LEGACY_FILES[0]]
+    return str(_read_config(config).get("tokenizer_name") or repository)
 
 
 def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device) -> HookedModel:
@@ -79,7 +102,7 @@ def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device)
     raises     SourceError if it cannot be read, has no such hook point, or the hook point's way to the logits is
                not linear
     """
-    repository = ALIASES.get(name, name)
+    repository = resolve_name(name)
     if Path(name).is_dir():
         bridge, provenance = _boot_folder(Path(name), tokenizer)
     elif repository.startswith(LEGACY_OWNERS):
@@ -126,10 +149,22 @@ def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
 
 
 def _boot_transformers(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A model of `transformers`, from the Hub."""
+    """A model of `transformers` from the Hub, once the hashes of its files are known to hold."""
+    paths, _ = hub.download(name, ["config.json"], optional=(WEIGHTS, WEIGHTS_INDEX))
+    files = [
+        "config.json",
+        *([WEIGHTS] if WEIGHTS in paths else _shards(paths.get(WEIGHTS_INDEX), name)),
+    ]
+    _, provenance = hub.download(name, files)
     with hub.hub_errors(name):
-        bridge = _bridge_from_transformers(name, tokenizer)
-    return bridge, hub.snapshot_provenance(name)
+        return _bridge_from_transformers(name, tokenizer), provenance
+
+
+def _shards(index: Path | None, name: str) -> list[str]:
+    """The index of a model in several files, and those files."""
+    if index is None:
+        raise SourceError(f"{name} holds no {WEIGHTS}: models are read from safetensors alone")
+    return [WEIGHTS_INDEX, *sorted(set(_read_config(index)["weight_map"].values()))]
 
 
 def _bridge_from_transformers(name: str, tokenizer: Any) -> Any:
@@ -158,6 +193,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise SourceError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise SourceError(f"{path.parent.name}/{path.name} is no JSON object")
     return values
 
 
@@ -187,8 +224,10 @@ def _weight_errors(name: str) -> Iterator[None]:
     """Turns what a loader raises over unfit weights into one line that names the model."""
     try:
         yield
+    except (SitegenError, MemoryError):
+        raise
     except KeyError as error:
         raise SourceError(f"{name}: the model's files lack {error}") from None
-    except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
+    except Exception as error:  # a loader meets values of any kind in a foreign configuration
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None

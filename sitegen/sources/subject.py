@@ -10,10 +10,8 @@ from sitegen.config import Config, parse_features
 from sitegen.errors import SourceError, UsageError
 from sitegen.sources.autoencoder import Autoencoder, check_width, load_autoencoder
 from sitegen.sources.corpus import Rows, load_rows
-from sitegen.sources.model import HookedModel, load_model
+from sitegen.sources.model import HookedModel, load_model, named_tokenizer
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
-
-DEFAULT_TOKENIZERS = {"gelu-1l": "NeelNanda/gpt-neox-tokenizer-digits"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,7 @@ def load_subject(config: Config) -> Subject:
     device = resolve_device(config.sweep.device)
     autoencoder = load_autoencoder(config.autoencoder.source, config.autoencoder.repository, device)
     feature_ids = _selected(config, autoencoder.d_hidden)
-    tokenizer = load_tokenizer(
-        config.model.tokenizer or DEFAULT_TOKENIZERS.get(config.model.name, config.model.name)
-    )
+    tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
     model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
     check_width(autoencoder, model.d_hook, config.model.hook_point)
     if config.corpus.seq_len > model.n_ctx:
@@ -70,11 +66,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _selected(config: Config, d_hidden: int) -> list[int]:
-    features = parse_features(config.sweep.features)
-    if features is None:
+    ranges = parse_features(config.sweep.features)
+    if ranges is None:
         return list(range(d_hidden))
-    if features[-1] >= d_hidden:
+    largest = max(part[-1] for part in ranges)
+    if largest >= d_hidden:
         raise UsageError(
-            f"feature {features[-1]}: the autoencoder has {d_hidden}, numbered 0 to {d_hidden - 1}"
+            f"feature {largest}: the autoencoder has {d_hidden}, numbered 0 to {d_hidden - 1}"
         )
-    return features
+    return sorted({feature for part in ranges for feature in part})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,14 +18,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     raises  SourceError if the file is damaged or holds anything but tensors
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        loaded = _load(path)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler raises almost anything over a file that is none
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:160]
         raise SourceError(f"{path.name} is no file of plain tensors: {reason}") from None
-    if not isinstance(weights, dict) or not all(
-        isinstance(weight, Tensor) for weight in weights.values()
-    ):
-        raise SourceError(f"{path.name} is no plain dictionary of tensors")
-    return weights
+    if not isinstance(loaded, dict):
+        raise SourceError(f"{path.name} is no dictionary of tensors")
+    for name, weight in loaded.items():
+        if not isinstance(name, str) or not isinstance(weight, Tensor):
+            raise SourceError(
+                f"{path.name}: {name!r} is no named tensor, and a state dict holds nothing else"
+            )
+    return loaded
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)

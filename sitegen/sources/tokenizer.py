@@ -16,6 +16,12 @@ from sitegen.errors import SourceError
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -27,7 +33,6 @@ class TextTokenizer:
     provenance: Provenance
     bos_id: int
     eos_id: int
-    pad_id: int | None
 
     @property
     def special_ids(self) -> tuple[int, ...]:
@@ -81,32 +86,29 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
     raises  SourceError if it cannot be read, is no fast tokenizer, or names no beginning-of-sequence token
     """
+    folder = Path(name)
+    if folder.is_dir():
+        files = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
+        provenance = local_provenance(folder.name, files)
+    else:
+        provenance = hub.download(name, [TOKENIZER_FILES[0]], optional=TOKENIZER_FILES[1:])[1]
     from transformers import AutoTokenizer
 
     try:
-        with hub.hub_errors(name):
-            tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        with hub.hub_errors(f"{name}/tokenizer.json"):
-            if not Path(name).is_dir():
-                hub.download(
-                    name, ["tokenizer.json"]
-                )  # gives the reason in one line where the Hub is to blame
-        raise SourceError(
-            f"{name}: no tokenizer can be read there ({str(error).splitlines()[0]})"
-        ) from None
-    if not tokenizer.is_fast:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        fast = bool(tokenizer.is_fast)
+    except (
+        Exception
+    ) as error:  # the libraries below raise plain Exception too for files they cannot read
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(f"{name}: no tokenizer can be read there ({reason[:160]})") from None
+    if not fast:
         raise SourceError(f"{name}: it has no tokenizer.json, which is needed here")
     bos_id = tokenizer.bos_token_id
     eos_id = tokenizer.eos_token_id
     if bos_id is None or eos_id is None:
         raise SourceError(f"{name}: the tokenizer names no BOS or no EOS token, and rows need both")
-    if Path(name).is_dir():
-        files = [path for path in sorted(Path(name).iterdir()) if path.name.startswith("tokenizer")]
-        provenance = local_provenance(Path(name).name, files)
-    else:
-        provenance = hub.snapshot_provenance(name)
-    return TextTokenizer(tokenizer, provenance, bos_id, eos_id, tokenizer.pad_token_id)
+    return TextTokenizer(tokenizer, provenance, bos_id, eos_id)
 
 
 def _byte_alphabet() -> dict[str, int]:

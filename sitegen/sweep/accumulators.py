@@ -191,15 +191,18 @@ class IntervalSamples:
     from which any slice of (0, maximum] can be filled. Where cells are joined, the first few by hash of both remain.
     """
 
-    def __init__(self, n_features: int, n_per_cell: int) -> None:
-        self.scale = ActivationScale(n_features)
-        self.lists = BestLists(n_features * N_CELLS, n_per_cell)
+    def __init__(self, feature_ids: np.ndarray, n_per_cell: int) -> None:
+        self._salt = mix(
+            feature_ids.astype(np.uint64) + np.uint64(1)
+        )  # the same, however many are swept beside it
+        self.scale = ActivationScale(len(feature_ids))
+        self.lists = BestLists(len(feature_ids) * N_CELLS, n_per_cell)
 
     def update(self, batch: FiringBatch) -> None:
         peaks = batch.peaks()
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
         slot = peaks.feature * N_CELLS + self.scale.cells(peaks.feature, peaks.activation)
-        rank = mix(peaks.text_key ^ mix(peaks.feature.astype(np.uint64) + np.uint64(1)))
+        rank = mix(peaks.text_key ^ self._salt[peaks.feature])
         self.lists.add(Entries(slot, rank, peaks.place, peaks.activation, peaks.text_key))
 
     def merge(self, other: IntervalSamples) -> None:

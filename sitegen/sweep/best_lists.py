@@ -103,7 +103,7 @@ class BestLists:
     def _put(self, slots: np.ndarray, entries: Entries) -> None:
         """Makes `entries`, sorted, the whole content of `slots`."""
         self.clear(slots)
-        nth = _index_in_group(entries.slot)
+        nth = index_in_group(entries.slot)
         self.rank[entries.slot, nth] = entries.rank
         self.place[entries.slot, nth] = entries.place
         self.activation[entries.slot, nth] = entries.activation
@@ -120,10 +120,10 @@ def first_of_each(entries: Entries, length: int) -> Entries:
     )
     entries = entries.take(~repeated)
     entries = entries.take(np.lexsort((entries.place, entries.rank, entries.slot)))
-    return entries.take(_index_in_group(entries.slot) < length)
+    return entries.take(index_in_group(entries.slot) < length)
 
 
-def _index_in_group(sorted_groups: np.ndarray) -> np.ndarray:
+def index_in_group(sorted_groups: np.ndarray) -> np.ndarray:
     """0, 1, 2, … within each run of equal values."""
     n = len(sorted_groups)
     starts = (

@@ -54,7 +54,7 @@ class ShardSweeper:
 
     def empty_state(self) -> SweepState:
         """The state before any row."""
-        return SweepState(len(self._subject.feature_ids), self._config.contexts)
+        return SweepState(self._subject.feature_ids, self._config.contexts)
 
     def state_of(self, shard: range) -> SweepState:
         """The state of a shard's rows: the saved one if it was computed from the same things, else a new one, saved."""
@@ -106,16 +106,11 @@ def _subject_key(subject: Subject, config: Config) -> str:
         STATE_VERSION,
         torch.__version__,
         str(subject.device.type),
-        *[
-            dataclasses.asdict(source.provenance)
-            for source in (subject.model, subject.autoencoder, subject.rows)
-        ],
-        subject.tokenizer.content_hash,
+        dataclasses.asdict(subject.model.provenance),
+        dataclasses.asdict(subject.autoencoder.provenance),
+        subject.rows.key,
+        subject.tokenizer.special_ids,
         config.model.hook_point,
-        config.corpus.split,
-        config.corpus.column,
-        config.corpus.seq_len,
-        config.corpus.seed,
         subject.feature_ids,
         config.sweep.batch_rows,
         config.sweep.precision,

@@ -18,15 +18,22 @@ from sitegen.sweep.accumulators import (
 )
 from sitegen.sweep.batch import FiringBatch
 
+CELL_SURPLUS = (
+    2  # samples held in a cell for each that an interval shows: some stand among the top contexts
+)
+
 
 class SweepState:
     """Every statistic of every feature, over some of the rows."""
 
-    def __init__(self, n_features: int, contexts: ContextConfig) -> None:
+    def __init__(self, feature_ids: list[int], contexts: ContextConfig) -> None:
+        n_features = len(feature_ids)
         self.counts = Counts(n_features)
         self.histogram = ActivationHistogram(n_features)
         self.top = TopContexts(n_features, contexts.n_top)
-        self.samples = IntervalSamples(n_features, contexts.n_per_interval)
+        self.samples = IntervalSamples(
+            np.array(feature_ids), CELL_SURPLUS * contexts.n_per_interval
+        )
 
     @property
     def accumulators(self) -> dict[str, Accumulator]:

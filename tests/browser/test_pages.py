@@ -90,7 +90,7 @@ CONTRAST = """
 def test_text_can_be_read_at_every_heat(open_page: OpenPage, scheme: str) -> None:
     page = open_page("features/0.html", color_scheme=scheme)
     for heat in [0, 0.25, 0.5, 0.75, 1]:
-        ratios = page.evaluate(CONTRAST, [".context-line mark, .context-line b", heat])
+        ratios = page.evaluate(CONTRAST, [".contexts mark, .contexts b", heat])
         assert ratios
         assert min(ratios) >= MINIMUM_CONTRAST
     for selector in [

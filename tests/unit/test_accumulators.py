@@ -11,8 +11,10 @@ from sitegen.config import ContextConfig
 from sitegen.sweep.accumulators import N_CELLS, ActivationHistogram
 from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.state import SweepState
+from sitegen.sweep.windows import mix
 
-N_FEATURES = 4
+FEATURE_IDS = [3, 5, 90, 91]
+N_FEATURES = len(FEATURE_IDS)
 CONTEXTS = ContextConfig(n_top=3, n_intervals=4, n_per_interval=2)
 
 
@@ -40,7 +42,7 @@ def batch_of(firings: dict[str, np.ndarray], chosen: np.ndarray) -> FiringBatch:
 
 
 def whole(firings: dict[str, np.ndarray]) -> SweepState:
-    state = SweepState(N_FEATURES, CONTEXTS)
+    state = SweepState(FEATURE_IDS, CONTEXTS)
     state.update(batch_of(firings, np.arange(len(firings["place"]))))
     return state
 
@@ -63,10 +65,10 @@ def assert_same(one: SweepState, other: SweepState) -> None:
 )
 def test_any_split_merges_to_one_pass(seed: int, n: int, cuts: list[int]) -> None:
     firings = make_firings(seed, n)
-    merged = SweepState(N_FEATURES, CONTEXTS)
+    merged = SweepState(FEATURE_IDS, CONTEXTS)
     order = np.argsort(firings["place"])
     for part in np.split(order, sorted(min(cut, n) for cut in cuts)):
-        state = SweepState(N_FEATURES, CONTEXTS)
+        state = SweepState(FEATURE_IDS, CONTEXTS)
         for half in np.array_split(part, 2):
             state.update(batch_of(firings, half))
         merged.merge(state)
@@ -78,9 +80,9 @@ def test_any_split_merges_to_one_pass(seed: int, n: int, cuts: list[int]) -> Non
 def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
     firings = make_firings(seed, n)
     parts = np.array_split(np.random.default_rng(seed).permutation(n), 3)
-    merged = SweepState(N_FEATURES, CONTEXTS)
+    merged = SweepState(FEATURE_IDS, CONTEXTS)
     for part in parts:
-        state = SweepState(N_FEATURES, CONTEXTS)
+        state = SweepState(FEATURE_IDS, CONTEXTS)
         state.update(batch_of(firings, np.sort(part)))
         merged.merge(state)
     assert_same(merged, whole(firings))
@@ -98,6 +100,29 @@ def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> No
         for i in ordered:
             best.setdefault(int(firings["text_key"][i]), int(firings["place"][i]))
         assert held.place[held.slot == feature].tolist() == list(best.values())[: CONTEXTS.n_top]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
+def test_samples_are_the_first_by_hash_of_each_cell(seed: int, n: int) -> None:
+    firings = make_firings(seed, n)
+    samples = whole(firings).samples
+    held = samples.lists.entries()
+    for feature, feature_id in enumerate(FEATURE_IDS):
+        mine = np.flatnonzero((firings["feature"] == feature) & firings["may_peak"])
+        salt = mix(np.array([feature_id + 1], np.uint64))
+        width = 2.0 ** samples.scale.exponent[feature] / N_CELLS
+        for cell in range(N_CELLS):
+            strength = firings["activation"][mine]
+            inside = mine[(strength > cell * width) & (strength <= (cell + 1) * width)]
+            rank = mix(firings["text_key"][inside] ^ salt)
+            first: dict[int, int] = {}
+            for i in np.lexsort((firings["place"][inside], rank)):
+                first.setdefault(
+                    int(firings["text_key"][inside[i]]), int(firings["place"][inside[i]])
+                )
+            found = held.place[held.slot == feature * N_CELLS + cell].tolist()
+            assert found == list(first.values())[: samples.lists.length]
 
 
 def test_histogram_counts_every_firing_in_its_cell() -> None:
@@ -130,7 +155,7 @@ def test_sums_of_two_features_by_hand() -> None:
         may_peak=np.array([True, True, False]),
         n_positions=6,
     )
-    state = SweepState(3, CONTEXTS)
+    state = SweepState([0, 1, 2], CONTEXTS)
     state.update(batch)
     assert state.counts.n_active.tolist() == [2, 0, 1]
     assert state.counts.activation_sum.tolist() == [1.75, 0.0, 3.0]

@@ -43,6 +43,17 @@ from tests.tiny import TinySubject
             ["sweep", "TINY", "--out", "OUT", "--set", "contexts"],
             "--set contexts: give section.field=value",
         ),
+        (["sweep", "TINY", "--out", "OUT", "--rows", "²"], "--rows ²"),
+        (["sweep", "TINY", "--out", "OUT", "--features", "²"], "features '²'"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--features", "0-9999999999"],
+            "feature 9999999999: the autoencoder",
+        ),
+        (["sweep", "TINY", "--out", "OUT", "--set", "corpus.seed=-1"], "corpus.seed is -1"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--set", "contexts.n_top=999999999"],
+            "contexts.n_top is 999999999",
+        ),
         (["sweep", "TINY", "--out", "OUT", "--precision", "fp8"], "sweep.precision is 'fp8'"),
         (["sweep", "TINY", "--out", "OUT", "--device", "tpu"], "sweep.device is 'tpu'"),
         (
@@ -226,8 +237,9 @@ def test_failing_sweep_leaves_the_former_run_whole(
     assert folder_bytes(out) == before
 
 
+@pytest.mark.parametrize("command", ["render", "sweep"])
 def test_full_disk_is_one_line_and_loses_nothing(
-    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    command: str, tiny: TinySubject, tiny_output: Path, tmp_path: Path
 ) -> None:
     """A limit on file sizes stands in for the full disk: the write fails in the middle, as there."""
     out = tmp_path / "out"
@@ -238,10 +250,12 @@ def test_full_disk_is_one_line_and_loses_nothing(
         "from sitegen.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
-        "sys.exit(main(['render', sys.argv[1]]))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
     )
+    sweep = ["sweep", str(tiny.preset), "--out", str(out), "--set", "contexts.n_top=5"]
+    arguments = ["render", str(out)] if command == "render" else sweep
     done = subprocess.run(
-        [sys.executable, "-c", program, str(out)],
+        [sys.executable, "-c", program, *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_other_files_of_the_same_text_give_the_same_rows(
     )
 
 
+def test_damaged_cache_is_made_again(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
+    rows = load_rows(config, tokenizer)
+    expected = rows.tokens.copy()
+    path = Path(os.environ["XDG_CACHE_HOME"]) / "sae-sitegen/rows" / f"{rows.key}.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    np.testing.assert_array_equal(load_rows(config, tokenizer).tokens, expected)
+
+
 def test_first_rows_are_the_first_of_all(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
     few = load_rows(dataclasses.replace(config, n_rows=9), tokenizer).tokens
     np.testing.assert_array_equal(few, load_rows(config, tokenizer).tokens[:9])
@@ -70,13 +79,17 @@ def test_changed_text_is_read_anew(tmp_path: Path, tokenizer: TextTokenizer) -> 
     config = CorpusConfig(files=(str(path),), seq_len=8)
     path.write_text('{"text": "one two three four five six"}\n')
     first = load_rows(config, tokenizer).tokens.copy()
+    before = path.stat()
     path.write_text('{"text": "six five four three two one"}\n')
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as cp -p and rsync -a leave it
     assert load_rows(config, tokenizer).tokens.tolist() != first.tolist()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
+        ("nothing.jsonl", "", "cannot be read as json"),
+        ("nothing.txt", "", "too few for one row"),
         ("empty.jsonl", '{"text": ""}\n', "too few for one row"),
         ("short.jsonl", '{"text": "a"}\n', "too few for one row"),
         ("other.jsonl", '{"body": "a"}\n', "no column 'text'; it has body"),

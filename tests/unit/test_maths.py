@@ -80,4 +80,4 @@ def test_logit_histogram_agrees_with_numpy_and_takes_equal_effects() -> None:
     for i in range(2):
         expected = np.histogram(effects[i].numpy(), edges[i].numpy())[0]
         assert counts[i].tolist() == expected.tolist()
-    assert counts[2].tolist() == [500] + [0] * 9
+    assert counts[2].tolist() == [0] * 9 + [500]

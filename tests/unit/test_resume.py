@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +86,22 @@ def test_damaged_or_foreign_shards_are_computed_again(
     assert folder_bytes(tmp_path / "data") == one_process
 
 
+def test_changed_special_token_makes_no_use_of_old_shards(
+    tiny: TinySubject, tmp_path: Path
+) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(tiny.tokenizer, tokenizer)
+    arguments = ["sweep", str(tiny.preset), "--set", f"model.tokenizer={tokenizer}", "--out"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    settings = tokenizer / "tokenizer_config.json"
+    settings.write_text(
+        settings.read_text().replace('"eos_token": "<|EOS|>"', '"eos_token": "<|PAD|>"')
+    )
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    assert main([*arguments, str(tmp_path / "fresh")]) == 0
+    assert folder_bytes(tmp_path / "out/data") == folder_bytes(tmp_path / "fresh/data")
+
+
 def test_two_builds_are_equal_to_the_byte(
     tiny: TinySubject, tiny_output: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +116,17 @@ def test_subset_of_features_has_the_same_records(
     assert main(["run", str(tiny.preset), "--out", str(tmp_path), "--features", "3-5,40"]) == 0
     names = sorted(path.name for path in (tmp_path / "data/features").iterdir())
     assert names == ["00003.json", "00004.json", "00005.json", "00040.json"]
+    for name in names:
+        few, all_ = (
+            json.loads((out / "data/features" / name).read_text())
+            for out in (tmp_path, tiny_output)
+        )
+        assert few["n_active"] == all_["n_active"]
+        assert few["max_activation"] == pytest.approx(all_["max_activation"], rel=1e-5)
+        assert few["logits"]["top"][0]["id"] == all_["logits"]["top"][0]["id"]
+        for one, other in zip(few["contexts"], all_["contexts"], strict=True):
+            assert one["activation"] == pytest.approx(other["activation"], rel=1e-5)
+            assert one["tokens"] == other["tokens"]
     manifest = (tmp_path / "data/manifest.json").read_text()
     assert '"n_features": 4' in manifest
     assert (tmp_path / "site/features/40.html").is_file()

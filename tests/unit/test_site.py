@@ -15,7 +15,7 @@ import pytest
 
 from sitegen.cli import main
 from sitegen.records import FeatureRecord
-from sitegen.store import StoreWriter, feature_files, read_feature, read_features, read_vocab
+from sitegen.store import StoreWriter, feature_files, read_feature, read_manifest, read_vocab
 from tests.conftest import REPOSITORY
 
 
@@ -48,24 +48,70 @@ def _rewrite(out: Path, change: Callable[[dict], None]) -> None:
     path.write_text(json.dumps(record))
 
 
+def _page(name: str, pattern: str, replacement: str) -> Callable[[Path], None]:
+    return lambda out: _edit(out / f"site/{name}", pattern, replacement)
+
+
+def _data(name: str, content: str) -> Callable[[Path], object]:
+    return lambda out: (out / "data" / name).write_text(content, "utf-8")
+
+
+NOT_AS_RENDERED = "is not the page that the data gives"
 SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "number on a page": (
-        lambda out: _edit(
-            out / "site/features/0.html", r'(<li><data class="value" value=")[\d.]+', r"\g<1>7.5"
-        ),
+        _page("features/0.html", r'(<li><data value=")[\d.]+', r"\g<1>7.5"),
         "site/features/0.html: number '7.5' where its JSON gives",
     ),
     "shown number": (
-        lambda out: _edit(
-            out / "site/features/0.html",
-            r'(<li><data class="value" value="[\d.]+">)[\d.]+',
-            r"\g<1>9.9",
-        ),
+        _page("features/0.html", r'(<li><data value="[\d.]+">)[\d.]+', r"\g<1>9.9"),
         "site/features/0.html: shown number '9.9' where its JSON gives",
     ),
     "text of a context": (
-        lambda out: _edit(out / "site/features/0.html", r"(<mark[^>]*>)[^<]*", r"\g<1>ZZZ"),
+        _page("features/0.html", r"(<mark[^>]*>)[^<]*", r"\g<1>ZZZ"),
         "site/features/0.html: context",
+    ),
+    "shown density": (_page("features/0.html", r">[\d.]+ %<", ">99.9 %<"), NOT_AS_RENDERED),
+    "kind": (_page("features/0.html", r">(dense|ordinary)<", ">rare<"), NOT_AS_RENDERED),
+    "place": (_page("features/0.html", r"<small>\d+/", "<small>4711/"), NOT_AS_RENDERED),
+    "heat": (_page("features/0.html", r"--a:[\d.]+", "--a:.01"), NOT_AS_RENDERED),
+    "interval": (_page("features/0.html", r"<h3>[\d.]+", "<h3>0.5"), NOT_AS_RENDERED),
+    "density in the index": (
+        _page("index.html", r">[\d.]+ %<", ">99.9 %<"),
+        "site/index.html " + NOT_AS_RENDERED,
+    ),
+    "row of the index": (
+        _page("index.html", r'<tr><th scope="row">.*', ""),
+        "site/index.html " + NOT_AS_RENDERED,
+    ),
+    "page in another encoding": (
+        lambda out: (out / "site/features/0.html").write_bytes(b"\xff\xfe"),
+        "site/features/0.html is not UTF-8",
+    ),
+    "feature lost everywhere": (
+        lambda out: (out / "data/features/00003.json").unlink(),
+        "data/manifest.json says 93 features, data/features holds 92",
+    ),
+    "vocabulary cut short": (
+        _data("vocab.json", '["a"]'),
+        "vocab.json has 1 tokens, the manifest says",
+    ),
+    "vocabulary of something else": (_data("vocab.json", '[{"byte": 3}]'), "vocab.json: data[0]"),
+    "no vocabulary": (lambda out: (out / "data/vocab.json").unlink(), "vocab.json is missing"),
+    "manifest of nothing": (
+        _data("manifest.json", '{"schema_version": 1}'),
+        "manifest.json: data must contain",
+    ),
+    "no features": (lambda out: shutil.rmtree(out / "data/features"), "holds no feature"),
+    "stray file": (
+        _data("features/notes.json", "{}"),
+        "data/features/notes.json is not in SHA256SUMS",
+    ),
+    "checksums of something else": (_data("SHA256SUMS", "ä"), "SHA256SUMS is no list of checksums"),
+    "token that is none": (
+        lambda out: _rewrite(
+            out, lambda record: record["contexts"][0]["tokens"].__setitem__(0, 99999)
+        ),
+        "token id 99999 is not in the vocabulary of 333",
     ),
     "page lost": (
         lambda out: (out / "site/features/4.html").unlink(),
@@ -73,7 +119,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "page too many": (
         lambda out: shutil.copy(out / "site/features/4.html", out / "site/features/999.html"),
-        "site/features/999.html belongs to no feature",
+        "site/features/999.html belongs to nothing in the data",
     ),
     "broken link": (
         lambda out: _edit(out / "site/features/1.html", r'href="2\.html"', 'href="2000.html"'),
@@ -117,7 +163,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated data": (
         lambda out: (out / "data/features/00003.json").write_text('{"feature_id": 3'),
-        "data/features/00003.json: ",
+        "features/00003.json is damaged",
     ),
     "no title": (
         lambda out: _edit(out / "site/index.html", r"<title>[^<]*", "<title>"),
@@ -130,6 +176,20 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
         "above the budget of 25,000",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "what", ["vocabulary cut short", "vocabulary of something else", "no vocabulary", "no features"]
+)
+def test_render_refuses_damaged_data(
+    what: str, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, finding = SPOILS[what]
+    before = (output / "site/index.html").read_bytes()
+    spoil(output)
+    assert main(["render", str(output)]) == 2
+    assert finding in capsys.readouterr().err
+    assert (output / "site/index.html").read_bytes() == before
 
 
 @pytest.mark.parametrize("what", SPOILS)
@@ -156,11 +216,15 @@ def test_render_needs_the_data_alone_and_gives_the_same_site(
 
 
 def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> None:
-    records = list(read_features(feature_files(tiny_output / "data")))
+    records = [read_feature(path) for path in feature_files(tiny_output / "data")]
     store = StoreWriter(tmp_path / "data")
     for record in records:
         store.add(record)
-    store.finish({}, read_vocab(tiny_output / "data"))
+    manifest = read_manifest(tiny_output / "data")
+    store.finish(
+        {name: manifest[name] for name in manifest if name != "schema_version"},
+        read_vocab(tiny_output / "data"),
+    )
     for path, record in zip(feature_files(tmp_path / "data"), records, strict=True):
         assert isinstance(record, FeatureRecord)
         assert read_feature(path) == record

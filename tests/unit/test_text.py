@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sitegen.records import TokenText
+from sitegen.render.environment import percent
 from sitegen.render.text import group_tokens, marked, visible
 
 
@@ -27,6 +29,30 @@ def test_character_of_three_tokens_is_whole() -> None:
 def test_bytes_that_are_no_character_are_named() -> None:
     groups = group_tokens([b"\xe6\x97", "x", b"\xff", b"\xe2"])
     assert [g.text for g in groups] == ["⟨E6⟩⟨97⟩", "x", "⟨FF⟩", "⟨E2⟩"]
+
+
+def test_stray_byte_does_not_tear_the_next_character() -> None:
+    groups = group_tokens([b"\xe6", b"\xf0\x9f", b"\x90\xb3", b"\xe2", "a"])
+    assert [(g.first, g.last, g.text) for g in groups] == [
+        (0, 0, "⟨E6⟩"),
+        (1, 2, "🐳"),
+        (3, 3, "⟨E2⟩"),
+        (4, 4, "a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0, "0 %"),
+        (1 / 27.3e6, "0.0000037 %"),
+        (2 / 27.3e6, "0.0000073 %"),
+        (0.0029, "0.29 %"),
+        (0.123, "12.3 %"),
+    ],
+)
+def test_small_densities_are_told_from_nothing_and_each_other(share: float, shown: str) -> None:
+    assert percent(share) == shown
 
 
 def test_line_ends_tabs_and_hidden_characters_are_marked() -> None:
