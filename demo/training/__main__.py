@@ -1,10 +1,15 @@
-"""Makes the demo anew: `python -m demo.training`. Each step's product is kept in `demo/work` and not made twice."""
+"""Makes the demo anew: `python -m demo.training`.
+
+Everything is made in `demo/work` and copied over the demo when all of it is done. What stands in `demo/work` already is
+not made twice, so an interrupted run goes on; delete the folder to begin from nothing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -29,18 +34,20 @@ from demo.training.tokenization import BOS, EOS, PAD, token_rows, train_tokenize
 
 DEMO = Path(__file__).parent.parent
 WORK = DEMO / "work"
+MADE = WORK / "demo"  # what will be copied over the demo
 SHAPE = ModelShape()
 
 
 def main() -> None:
-    """Fetches, splits, trains, saves and evaluates, one after the other."""
-    WORK.mkdir(exist_ok=True)
+    """Fetches, splits, trains, evaluates and copies, one after the other."""
+    MADE.mkdir(parents=True, exist_ok=True)
     train_rows, held_out_rows = _make_rows()
     model = _make_model(train_rows)
     autoencoder = _make_autoencoder(model, train_rows)
-    quality = evaluate(model, autoencoder, held_out_rows)
-    (DEMO / "quality.json").write_text(json.dumps(dataclasses.asdict(quality), indent=2) + "\n")
-    print(json.dumps(dataclasses.asdict(quality), indent=2))
+    quality = json.dumps(dataclasses.asdict(evaluate(model, autoencoder, held_out_rows)), indent=2)
+    (MADE / "quality.json").write_text(quality + "\n")
+    shutil.copytree(MADE, DEMO, dirs_exist_ok=True)
+    print(quality)
 
 
 def _make_rows() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +58,7 @@ def _make_rows() -> tuple[np.ndarray, np.ndarray]:
         train, held_out = split(read_documents(packages))
         _write_text(held_out, train, packages)
         _write_tokenizer(train)
-        tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer/tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(MADE / "tokenizer/tokenizer.json"))
         np.save(paths[0], token_rows(tokenizer, train, SHAPE.n_ctx))
         np.save(paths[1], token_rows(tokenizer, held_out, SHAPE.n_ctx))
     return np.load(paths[0]), np.load(paths[1])
@@ -60,8 +67,8 @@ def _make_rows() -> tuple[np.ndarray, np.ndarray]:
 def _write_text(
     held_out: list[Document], train: list[Document], packages: dict[str, Package]
 ) -> None:
-    folder = DEMO / "text"
-    folder.mkdir(exist_ok=True)
+    folder = MADE / "text"
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(dataclasses.asdict(document), ensure_ascii=False) for document in held_out]
     (folder / "held_out.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     sources = {
@@ -80,10 +87,10 @@ def _chars_by_source(documents: list[Document]) -> Counter[str]:
 
 
 def _write_tokenizer(train: list[Document]) -> None:
-    train_tokenizer(train, SHAPE.d_vocab, DEMO / "tokenizer/tokenizer.json")
+    train_tokenizer(train, SHAPE.d_vocab, MADE / "tokenizer/tokenizer.json")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": SHAPE.n_ctx}
     names = {"eos_token": EOS, "bos_token": BOS, "pad_token": PAD}
-    path = DEMO / "tokenizer/tokenizer_config.json"
+    path = MADE / "tokenizer/tokenizer_config.json"
     path.write_text(
         json.dumps({**settings, **names, "clean_up_tokenization_spaces": False}, indent=2) + "\n"
     )
@@ -91,12 +98,12 @@ def _write_tokenizer(train: list[Document]) -> None:
 
 def _make_model(rows: np.ndarray) -> LanguageModel:
     """The trained model, with its weights rounded to the float16 that is shipped."""
-    folder = DEMO / "model"
+    folder = MADE / "model"
     model = LanguageModel(SHAPE)
     if not (folder / "model.safetensors").exists():
         started = time.monotonic()
         trained = train_model(rows, SHAPE, ModelTraining())
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _save_half(trained.checkpoint(), folder / "model.safetensors")
         config = {**dataclasses.asdict(SHAPE), "n_layers": 1, "act_fn": "gelu", "attn_only": False}
         config |= {"normalization": "LN", "tokenizer_name": "demo/tokenizer"}
@@ -110,7 +117,7 @@ def _make_model(rows: np.ndarray) -> LanguageModel:
 
 
 def _make_autoencoder(model: LanguageModel, rows: np.ndarray) -> Autoencoder:
-    path = DEMO / "autoencoder/autoencoder.safetensors"
+    path = MADE / "autoencoder/autoencoder.safetensors"
     training = AutoencoderTraining()
     if not path.exists():
         started = time.monotonic()
