@@ -98,7 +98,6 @@ def test_text_can_be_read_at_every_heat(open_page: OpenPage, scheme: str) -> Non
         "p",
         "a",
         "small",
-        ".place",
         ".facts dt",
         ".facts dd",
         ".kind",
