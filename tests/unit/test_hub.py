@@ -121,7 +121,14 @@ def test_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "file", ["47.pt", "model_final.pth", "train-00000-of-00001-0123456789abcdef.parquet"]
+    "file",
+    [
+        "47.pt",
+        "47_cfg.json",
+        "model_final.pth",
+        "tokenizer.json",
+        "train-00000-of-00001-0123456789abcdef.parquet",
+    ],
 )
 def test_corrupted_download_is_refused(tiny: TinySubject, tmp_path: Path, file: str) -> None:
     hub = make_gelu_hub(tiny)
