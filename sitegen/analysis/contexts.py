@@ -17,7 +17,7 @@ from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
 TOP_GROUP = -1
-GATHERED_BYTES = 128 << 20
+GATHERED_BYTES = 16 << 20  # of activations around peaks at a time
 ROWS_HASHED_AT_ONCE = 4096
 
 
