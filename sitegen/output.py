@@ -42,6 +42,16 @@ class OutputFolder:
         """What gets published."""
         return self.root / "site"
 
+    def require_site(self) -> None:
+        """That pages have been rendered.
+
+        raises  OutputError if not
+        """
+        if not (self.site / "index.html").is_file():
+            raise OutputError(
+                f"{self.site} holds no index.html: run build.py render {self.root} first"
+            )
+
 
 def open_output(root: Path) -> OutputFolder:
     """The folder, to be written to: absent, empty, or holding an earlier run and nothing else.

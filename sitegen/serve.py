@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-from sitegen.errors import OutputError, UsageError
+from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
 
 LOOPBACK = "127.0.0.1"
@@ -22,10 +22,7 @@ def serve_site(output: OutputFolder, port: int, say: Callable[[str], None]) -> N
 
     raises  OutputError if there is no site, UsageError if the port cannot be had
     """
-    if not (output.site / "index.html").is_file():
-        raise OutputError(
-            f"{output.site} holds no index.html: run build.py render {output.root} first"
-        )
+    output.require_site()
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give a number from 0 to 65535")
     try:

@@ -16,7 +16,7 @@ from sitegen.check.pages import (
     read_page,
     structure_findings,
 )
-from sitegen.errors import OutputError, StoreError
+from sitegen.errors import StoreError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.render.site import PageRenderer, feature_page_name, feature_tasks
@@ -79,19 +79,16 @@ def check_output(output: OutputFolder) -> Report:
 
     raises  OutputError if there is no site
     """
-    if not (output.site / "index.html").is_file():
-        raise OutputError(
-            f"{output.site} holds no index.html: run build.py render {output.root} first"
-        )
+    output.require_site()
     try:
         renderer = PageRenderer(output.data)
     except StoreError as error:
         return Report([str(error)], "check: 1 finding; the rest was not examined")
-    findings = checksum_findings(output.data, output.site / "data")
     seen = _examine_features(output, len(renderer.paths))
+    _examine_others(output.site, renderer, seen)
+    findings = checksum_findings(output.data, output.site / "data")
     findings += seen.findings
     findings += count_findings(renderer.manifest, [summary.kind for summary in seen.summaries])
-    findings += _other_page_findings(output.site, renderer, seen)
     findings += seen.links.findings(output.site)
     sizes = _Sizes.of(output.site, renderer.paths)
     findings += sizes.findings()
@@ -172,15 +169,15 @@ def _examine_page(site: Path, name: str, expected: str, seen: _Seen) -> Page | N
     return page
 
 
-def _other_page_findings(site: Path, renderer: PageRenderer, seen: _Seen) -> list[str]:
-    own = _Seen(links=seen.links)
+def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
+    """Every page that is no feature's, and pages that should not be there."""
     expected = dict(renderer.others(seen.summaries))
     for name, text in expected.items():
-        _examine_page(site, name, text, own)
+        _examine_page(site, name, text, seen)
     there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     features = {feature_page_name(int(path.stem)) for path in renderer.paths}
     strange = sorted(there - expected.keys() - features)
-    return own.findings + [f"site/{name} belongs to nothing in the data" for name in strange]
+    seen.findings += [f"site/{name} belongs to nothing in the data" for name in strange]
 
 
 @dataclass(frozen=True)

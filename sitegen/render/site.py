@@ -26,7 +26,6 @@ class IndexPage:
     """One page of the index."""
 
     number: int  # from 1
-    n_pages: int
     features: list[FeatureSummary]
 
 
@@ -138,4 +137,4 @@ def _index_pages(summaries: list[FeatureSummary]) -> Iterator[IndexPage]:
     n_pages = max(1, -(-len(summaries) // FEATURES_PER_INDEX_PAGE))
     for number in range(1, n_pages + 1):
         first = (number - 1) * FEATURES_PER_INDEX_PAGE
-        yield IndexPage(number, n_pages, summaries[first : first + FEATURES_PER_INDEX_PAGE])
+        yield IndexPage(number, summaries[first : first + FEATURES_PER_INDEX_PAGE])

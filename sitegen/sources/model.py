@@ -39,9 +39,8 @@ class HookedModel:
     bridge: Any  # transformer_lens.TransformerBridge
     hook_point: str
     d_hook: int  # width of the activations at the hook point
-    W_out: (
-        Tensor | None
-    )  # [d_hook, d_model] from the hook point to the residual stream; None where it is that stream
+    # [d_hook, d_model] from the hook point to the residual stream; None where it is that stream
+    W_out: Tensor | None
     W_U: Tensor  # [d_model, d_vocab], folded and centred as TransformerLens does by default
     provenance: Provenance
 
