@@ -82,10 +82,12 @@ class SweepConfig:
     """The pass over the rows. Batches and shards are a matter of the configuration, never of the number of workers."""
 
     features: str = ""  # ranges such as 0-99,512; empty: all
-    batch_rows: int = 32  # rows a matrix product; its bits may depend on this
+    batch_rows: int = (
+        8  # rows a pass of the model and a matrix product; the bits may depend on this
+    )
     shard_rows: int = 1024  # rows of one saved state, a multiple of batch_rows
     precision: str = (
-        "fp32"  # of the encoder's product: fp32, or bf16 to find candidates that fp32 decides
+        "fp32"  # in which firings are searched for: fp32, bf16, or tf32 on CUDA; found are the same
     )
     device: str = "auto"  # auto, cpu or cuda
 
@@ -96,8 +98,8 @@ class SweepConfig:
             f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
         )
         _require(
-            self.precision in ("fp32", "bf16"),
-            f"sweep.precision is {self.precision!r}: give fp32 or bf16",
+            self.precision in ("fp32", "bf16", "tf32"),
+            f"sweep.precision is {self.precision!r}: give fp32, bf16, or tf32 on a CUDA device",
         )
         _require(
             self.device in ("auto", "cpu", "cuda"),

@@ -19,3 +19,7 @@ class OutputError(SitegenError):
 
 class StoreError(SitegenError):
     """Data on disk that is missing, damaged or of another schema."""
+
+
+class PrecisionError(SitegenError):
+    """The machine's arithmetic is not as exact as a result relies on."""

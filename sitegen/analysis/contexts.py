@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import feature_activations
+from sitegen.maths.encoder import Encoder
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
 from sitegen.sweep.accumulators import N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
+from sitegen.sweep.driver import make_encoder
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
 TOP_GROUP = -1
-GATHERED_BYTES = 16 << 20  # of activations around peaks at a time
 ROWS_HASHED_AT_ONCE = 4096
 
 
@@ -106,19 +106,17 @@ def context_activations(table: ContextTable, subject: Subject, config: Config) -
     """
     width = config.contexts.n_before + 1 + config.contexts.n_after
     found = np.zeros((len(table.row), width), np.float32)
+    encoder = make_encoder(subject)
     by_row = np.argsort(table.row, kind="stable")
     batch_of = table.row[by_row] // config.sweep.batch_rows
     batch_starts = np.flatnonzero(batch_of[1:] != batch_of[:-1]) + 1
     progress = Progress("contexts", len(by_row), "contexts")
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
-        first_row = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
-        tokens = subject.rows.tokens[first_row : first_row + config.sweep.batch_rows].astype(
-            np.int64
-        )
+        first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
+        tokens = subject.rows.tokens[first : first + config.sweep.batch_rows].astype(np.int64)
         x = subject.model.hook_activations(torch.from_numpy(tokens).to(subject.device))
-        at_once = max(1, GATHERED_BYTES // (width * subject.autoencoder.d_hook * 4))
-        for part in np.split(indices, range(at_once, len(indices), at_once)):
-            found[part] = _window_activations(table, part, x, first_row, subject, width)
+        indices.sort()  # by feature, as the table is
+        found[indices] = _window_activations(encoder, x, table, indices, first, width)
         progress.advance(len(indices))
     progress.finish()
     found[np.arange(width) >= (table.end - table.start)[:, None]] = 0
@@ -127,26 +125,27 @@ def context_activations(table: ContextTable, subject: Subject, config: Config) -
 
 
 def _window_activations(
-    table: ContextTable,
-    part: np.ndarray,
+    encoder: Encoder,
     x: torch.Tensor,
+    table: ContextTable,
+    indices: np.ndarray,
     first_row: int,
-    subject: Subject,
     width: int,
 ) -> np.ndarray:
-    positions = np.minimum(table.start[part][:, None] + np.arange(width), x.shape[1] - 1)
-    row = torch.from_numpy(table.row[part] - first_row).to(x.device)
-    windows = x[
-        row[:, None], torch.from_numpy(positions).to(x.device)
-    ]  # [n_contexts, width, d_hook]
-    feature = torch.tensor(subject.feature_ids, device=x.device)[
-        torch.from_numpy(table.feature[part]).to(x.device)
-    ]
-    weights = subject.autoencoder
-    activations = feature_activations(
-        windows, weights.W_enc.T[feature], weights.b_enc[feature], weights.b_dec
+    """[n_indices, width] activations of contexts in the rows `x` [n_rows, seq_len, d_hook].
+
+    Past a row's end its last token stands in.
+    """
+    n_rows, seq_len, d_hook = x.shape
+    position = np.minimum(table.start[indices][:, None] + np.arange(width), seq_len - 1)
+    token = (table.row[indices] - first_row)[:, None] * seq_len + position
+    feature = np.repeat(table.feature[indices], width)
+    found = encoder.pre_activations(
+        encoder.centred(x.reshape(n_rows * seq_len, d_hook)),
+        torch.from_numpy(feature).to(x.device),
+        torch.from_numpy(token.reshape(-1)).to(x.device),
     )
-    return activations.cpu().numpy()
+    return torch.relu(found).cpu().numpy().reshape(-1, width)
 
 
 def count_copies(table: ContextTable, rows: np.ndarray, config: Config) -> np.ndarray:

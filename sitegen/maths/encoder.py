@@ -1,111 +1,219 @@
-"""Feature activations of the autoencoder, laid out so that a flat scan finds them in order."""
+"""Feature activations: a fast product finds where they may be above 0, float32 says what they are."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# bfloat16 keeps 8 bits: each factor of a product is off by at most 2^-9 of itself, the product of two by a little
-# more than 2^-8, and a sum of d_hook of them by that share of the sum of their magnitudes, which the norms bound.
-# The result is rounded once more. 2^-7 covers all of it.
-BF16_ERROR = 2.0**-7
-RECHECKED_BYTES = 64 << 20  # of gathered columns at a time
+from sitegen.errors import PrecisionError
+
+N_TERMS = (
+    5  # of the product beside those of the hook point: the bias in two parts, and three bounds
+)
+ROUNDED_UP = 1 + 2.0**-6  # covers what rounding does to the bounds themselves, in any precision
+
+OVERFLOW = 2.0**120  # well below what float32 and bfloat16 hold, bounds included
+BETA_WARNING = "Sparse CSR tensor support is in beta state"  # since years, said once a process
 
 
 @dataclass(frozen=True)
 class Firings:
-    """Activations above 0 of a batch, ordered by feature, then by token.
+    """Activations above 0 of some tokens, ordered by feature, then by token.
 
-    feature     [n] int64: index of the feature among those swept
-    token       [n] int64: index of the token in the flattened batch
-    activation  [n] float32, all above 0
+    feature        [n] int64: index of the feature among those swept
+    token          [n] int64: index of the token
+    activation     [n] float32, all above 0
+    n_examined     entries that the product could not rule out
+    largest_error  what the product was off by at most, as a share of what it was trusted to be off by
     """
 
-    feature: np.ndarray
-    token: np.ndarray
-    activation: np.ndarray
+    feature: Tensor
+    token: Tensor
+    activation: Tensor
+    n_examined: int
+    largest_error: float
+
+    def moved(self, n_tokens: int) -> Firings:
+        """The firings in the processor's memory, their tokens numbered from `n_tokens` on."""
+        feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
+        return Firings(feature, token, self.activation.cpu(), self.n_examined, self.largest_error)
+
+    @staticmethod
+    def joined(parts: list[Firings]) -> Firings:
+        """The firings of tokens that follow each other, in order."""
+        feature, order = torch.cat([part.feature for part in parts]).sort(stable=True)
+        return Firings(
+            feature,
+            torch.cat([part.token for part in parts])[order],
+            torch.cat([part.activation for part in parts])[order],
+            sum(part.n_examined for part in parts),
+            max(part.largest_error for part in parts),
+        )
 
 
 class Encoder:
-    """The encoder's product over a batch, in one buffer that is used again and again.
+    """Activations of the features swept.
 
-    The product is made feature by token, `[d_hidden, n_tokens]`: its positive entries, read in memory order, are
-    sorted by feature and within a feature by row and position, which every statistic wants.
+    An activation is one dot product of its own, in float32 and in an order of summation that neither the batch nor
+    the precision of the search has a part in.
     """
 
-    def __init__(self, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, precision: str) -> None:
-        """Takes [d_hook, d_hidden], [d_hidden], [d_hook] float32 on one device; precision fp32 or bf16."""
-        self._weight = W_enc.T.contiguous()  # [d_hidden, d_hook]
-        self._bias = b_enc[:, None]
+    def __init__(self, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> None:
+        """Takes [d_hook, d_hidden], [d_hidden], [d_hook] float32 on one device."""
+        self.columns = W_enc.T.contiguous()  # [d_hidden, d_hook]
+        self.bias = b_enc
         self._b_dec = b_dec
-        self._buffer: Tensor | None = None
-        self._weight_bf16 = self._weight.bfloat16() if precision == "bf16" else None
-        self._weight_norm = self._weight.norm(dim=1, keepdim=True)
+
+    def centred(self, x: Tensor) -> Tensor:
+        """[n_tokens, d_hook] what the encoder is multiplied with, from hook-point activations."""
+        return x - self._b_dec
+
+    @torch.no_grad()
+    def pre_activations(self, centred: Tensor, feature: Tensor, token: Tensor) -> Tensor:
+        """[n] float32 pre-activations of chosen pairs of feature and token.
+
+        centred         [n_tokens, d_hook] float32
+        feature, token  [n] int64, sorted by feature
+        formula         (x - b_dec) W_enc + b_enc
+        source          definitions.md, "activation"
+        """
+        starts = torch.searchsorted(
+            feature, torch.arange(len(self.columns) + 1, device=feature.device)
+        )
+        nothing = torch.zeros(len(token), device=centred.device)
+        size = (len(self.columns), len(centred))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=BETA_WARNING)
+            pattern = torch.sparse_csr_tensor(starts, token, nothing, size, check_invariants=False)
+        products = torch.sparse.sampled_addmm(pattern, self.columns, centred.T, beta=0.0)
+        dots: Tensor = products.values()
+        return dots + self.bias[feature]
+
+
+class FiringSearch:
+    """Finds every activation above 0 by a product in a precision of choice, in one buffer used again and again.
+
+    To each entry of the product the bound on its error is added, as further terms of the same sum. So an entry that
+    is not above 0 is no activation above 0, and those that are above are computed singly: the firings found are the
+    same in every precision. The product is made feature by token, so that its positive entries, read in memory order,
+    are sorted by feature.
+
+    source  Cauchy-Schwarz on the rounding of the factors; Higham, Accuracy and Stability of Numerical Algorithms
+            (2002), section 3.1, on that of the sum
+    """
+
+    def __init__(self, encoder: Encoder, precision: str) -> None:
+        """Takes a precision of fp32, tf32 or bf16."""
+        self._encoder, self._precision = encoder, precision
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        norm = torch.linalg.vector_norm(encoder.columns, dim=1)
+        sum_error = 2 * (encoder.columns.shape[1] + N_TERMS) * torch.finfo(torch.float32).eps
+        bias = encoder.bias.to(self._dtype).float()
+        rest = encoder.bias - bias  # what rounding leaves of it, as a term of its own
+        self._bounds = (
+            ROUNDED_UP
+            * torch.stack(  # of each feature, to be multiplied with the tokens'
+                [
+                    norm,
+                    _rounding(encoder.columns, precision) + sum_error * norm,
+                    2.0**-8 * rest.abs() + sum_error * encoder.bias.abs(),
+                ],
+                1,
+            )
+        )
+        terms = [encoder.columns, bias[:, None], rest[:, None], self._bounds]
+        self._weights = torch.cat(terms, 1).to(self._dtype)  # [d_hidden, d_hook + 5]
+        self._longest, self._largest_bias = float(norm.max()), float(encoder.bias.abs().max())
+        self._product: Tensor | None = None
 
     @torch.no_grad()
     def firings(self, x: Tensor) -> Firings:
         """The activations above 0 for hook-point activations `x` [n_tokens, d_hook] float32.
 
         formula  ReLU((x - b_dec) W_enc + b_enc)
+        raises   PrecisionError if the product overflows or was further off than it may be
         source   definitions.md, "activation"
         """
-        centred = x - self._b_dec
-        if self._weight_bf16 is None:
-            buffer = self._buffer_like(len(x), x.dtype, x.device)
-            torch.addmm(self._bias, self._weight, centred.T, out=buffer)
-            return self._positive(buffer)
-        return self._recheck(centred)
+        centred = self._encoder.centred(x)
+        length = torch.linalg.vector_norm(centred, dim=1)
+        self._require_no_overflow(float(length.max()))
+        bounds = ROUNDED_UP * torch.stack(
+            [_rounding(centred, self._precision), length, torch.ones_like(length)], 1
+        )  # [n_tokens, 3]
+        found = self._multiply(centred, bounds)
+        flat = _positive(found)
+        feature = flat // len(x)
+        token = flat - feature * len(x)
+        exact = self._encoder.pre_activations(centred, feature, token)
+        margin = (self._bounds[feature] * bounds[token]).sum(1)
+        error = self._largest_error(found.view(-1)[flat].float(), exact, margin)
+        fires = exact > 0
+        return Firings(feature[fires], token[fires], exact[fires], len(flat), error)
 
-    def _recheck(self, centred: Tensor) -> Firings:
-        """The bfloat16 product finds whatever may be above 0; each such entry is made again in float32."""
-        assert self._weight_bf16 is not None
-        buffer = self._buffer_like(len(centred), torch.bfloat16, centred.device)
-        torch.mm(self._weight_bf16, centred.bfloat16().T, out=buffer)
-        margin = (
-            BF16_ERROR * self._weight_norm * centred.norm(dim=1)[None, :]
-        )  # [d_hidden, n_tokens]
-        feature, token = torch.nonzero(buffer.float() + self._bias + margin > 0, as_tuple=True)
-        activation = torch.empty(len(feature), dtype=torch.float32, device=centred.device)
-        at_once = max(1, RECHECKED_BYTES // (centred.shape[1] * centred.element_size()))
-        for start in range(0, len(feature), at_once):
-            part = slice(start, start + at_once)
-            products = self._weight[feature[part]] * centred[token[part]]
-            activation[part] = products.sum(1) + self._bias[feature[part], 0]
-        kept = activation > 0
-        return Firings(
-            feature[kept].cpu().numpy(), token[kept].cpu().numpy(), activation[kept].cpu().numpy()
-        )
+    def _multiply(self, centred: Tensor, bounds: Tensor) -> Tensor:
+        """[d_hidden, n_tokens] upper bounds of the pre-activations."""
+        ones = centred.new_ones(len(centred), 2)
+        factors = torch.cat([centred, ones, bounds], 1).to(self._dtype)  # [n_tokens, d_hook + 5]
+        shape = (len(self._weights), len(factors))
+        if self._product is None or self._product.shape != shape:
+            self._product = factors.new_empty(shape)
+        with _matmul_settings(self._precision):
+            return torch.mm(self._weights, factors.T, out=self._product)
 
-    def _positive(self, product: Tensor) -> Firings:
-        n_tokens = product.shape[1]
-        if product.device.type == "cpu":
-            values = product.numpy().reshape(-1)
-            at = np.flatnonzero(values > 0)
-            activation = values[at]
-        else:
-            flat = product.reshape(-1)
-            found = torch.nonzero(flat > 0).flatten()
-            at, activation = found.cpu().numpy(), flat[found].cpu().numpy()
-        feature = at // n_tokens
-        return Firings(feature, at - feature * n_tokens, activation)
+    def _require_no_overflow(self, longest_token: float) -> None:
+        largest = self._longest * longest_token + self._largest_bias
+        if not largest < OVERFLOW:
+            raise PrecisionError(
+                f"pre-activations may reach {largest:.3g}, beyond float32: the weights are damaged or far too large"
+            )
 
-    def _buffer_like(self, n_tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        shape = (len(self._weight), n_tokens)
-        if self._buffer is None or self._buffer.shape != shape:
-            self._buffer = torch.empty(shape, dtype=dtype, device=device)
-        return self._buffer
+    def _largest_error(self, found: Tensor, exact: Tensor, margin: Tensor) -> float:
+        if not len(found):
+            return 0.0
+        allowed = margin + torch.finfo(self._dtype).eps * found.abs()
+        largest = float(((found - margin - exact).abs() / allowed).max())
+        if not largest <= 1:
+            raise PrecisionError(
+                f"the {self._precision} product is {largest:.3g} times as far off as its factors explain: "
+                "this machine's arithmetic is less exact than that; give --precision fp32"
+            )
+        return largest
 
 
-@torch.no_grad()
-def feature_activations(x: Tensor, encoder_columns: Tensor, bias: Tensor, b_dec: Tensor) -> Tensor:
-    """[n_contexts, n_tokens] activations of one feature a context, over that context's own tokens.
+def _rounding(rows: Tensor, precision: str) -> Tensor:
+    """[n] the length of what the product's rounding takes from or adds to each row."""
+    lost = rows.new_zeros(())
+    if precision == "bf16":
+        lost = rows - rows.bfloat16().float()
+    if precision == "tf32":
+        lost = 2.0**-10 * rows  # of 24 bits 11 are kept, rounded or cut off
+    length: Tensor = torch.linalg.vector_norm(lost.expand_as(rows), dim=1)
+    return length
 
-    x                [n_contexts, n_tokens, d_hook] float32
-    encoder_columns  [n_contexts, d_hook]: W_enc's column of each context's feature
-    bias             [n_contexts]: b_enc of it
-    source           definitions.md, "activation"
-    """
-    return torch.relu(torch.bmm(x - b_dec, encoder_columns[:, :, None])[:, :, 0] + bias[:, None])
+
+def _positive(product: Tensor) -> Tensor:
+    """[n] int64 places of the entries above 0 in the flattened product, rising."""
+    if product.device.type != "cpu":
+        return torch.nonzero(product.view(-1) > 0).flatten()
+    # numpy scans several times as fast as torch. It has no bfloat16, whose bits are above 0 as an integer where it is
+    values = product.view(torch.int16) if product.dtype == torch.bfloat16 else product
+    return torch.from_numpy(np.flatnonzero(values.numpy() > 0))
+
+
+@contextmanager
+def _matmul_settings(precision: str) -> Iterator[None]:
+    """CUDA's products in the precision meant, their sums in float32 throughout."""
+    settings = torch.backends.cuda.matmul
+    former = settings.fp32_precision, settings.allow_bf16_reduced_precision_reduction
+    settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    settings.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        settings.fp32_precision, settings.allow_bf16_reduced_precision_reduction = former

@@ -32,6 +32,10 @@ def load_subject(config: Config) -> Subject:
     raises  SourceError, UsageError
     """
     device = resolve_device(config.sweep.device)
+    if config.sweep.precision == "tf32" and device.type != "cuda":
+        raise UsageError(
+            f"precision tf32 needs a CUDA device, this is {device.type}: give fp32 or bf16"
+        )
     autoencoder = load_autoencoder(config.autoencoder.source, config.autoencoder.repository, device)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))

@@ -11,10 +11,11 @@ from typing import Protocol, Self
 import numpy as np
 
 from sitegen.sweep.batch import FiringBatch
-from sitegen.sweep.best_lists import BestLists, Entries
+from sitegen.sweep.best_lists import NO_RANK, BestLists, Entries
 from sitegen.sweep.windows import mix
 
 N_CELLS = 64  # of the grid below a feature's maximum, at least half of them in use; even, so that neighbours join
+NO_SCALE = -1000  # exponent of a feature that has not fired
 
 ENTRY_FIELDS = ("slot", "rank", "place", "activation", "text_key")
 
@@ -29,6 +30,9 @@ class Accumulator(Protocol):
 
     def merge(self, other: Self) -> None:
         """Takes in what another part of the rows gave."""
+
+    def expect(self, total: Self) -> None:
+        """Makes this empty state one of rows that will be merged into `total`: what that beats need not be kept."""
 
     def arrays(self) -> Arrays:
         """The state, as arrays to save."""
@@ -58,14 +62,12 @@ class Counts:
 
     def update(self, batch: FiringBatch) -> None:
         self.n_positions += batch.n_positions
-        special = ~batch.may_peak
+        peaks, special = batch.peaks, batch.special
         self.n_active += np.bincount(batch.feature, minlength=self.n_features)
-        self.n_active_special += np.bincount(batch.feature[special], minlength=self.n_features)
+        self.n_active_special += np.bincount(special.feature, minlength=self.n_features)
         self.activation_sum += np.bincount(batch.feature, batch.activation, self.n_features)
-        _raise_to_maximum(
-            self.max_activation, batch.feature[batch.may_peak], batch.activation[batch.may_peak]
-        )
-        _raise_to_maximum(self.max_special, batch.feature[special], batch.activation[special])
+        _raise_to_maximum(self.max_activation, peaks.feature, peaks.activation)
+        _raise_to_maximum(self.max_special, special.feature, special.activation)
 
     def merge(self, other: Counts) -> None:
         self.n_positions += other.n_positions
@@ -74,6 +76,9 @@ class Counts:
         self.activation_sum += other.activation_sum
         np.maximum(self.max_activation, other.max_activation, out=self.max_activation)
         np.maximum(self.max_special, other.max_special, out=self.max_special)
+
+    def expect(self, total: Counts) -> None:
+        """Nothing: sums and maxima are as large as they are."""
 
     def arrays(self) -> Arrays:
         return {
@@ -94,6 +99,35 @@ class Counts:
         self.max_special = arrays["max_special"]
 
 
+class Certificate:
+    """That no firing was missed: how far off the searching product ever was, as a share of the bound it relied on."""
+
+    def __init__(self) -> None:
+        self.n_examined = 0
+        self.largest_error = 0.0
+
+    def update(self, batch: FiringBatch) -> None:
+        self.n_examined += batch.n_examined
+        self.largest_error = max(self.largest_error, batch.largest_error)
+
+    def merge(self, other: Certificate) -> None:
+        self.n_examined += other.n_examined
+        self.largest_error = max(self.largest_error, other.largest_error)
+
+    def expect(self, total: Certificate) -> None:
+        """Nothing: every entry examined counts."""
+
+    def arrays(self) -> Arrays:
+        return {
+            "n_examined": np.array(self.n_examined, np.int64),
+            "largest_error": np.array(self.largest_error, np.float64),
+        }
+
+    def restore(self, arrays: Arrays) -> None:
+        self.n_examined = int(arrays["n_examined"])
+        self.largest_error = float(arrays["largest_error"])
+
+
 class ActivationScale:
     """For each feature the power of two just above its largest activation, and cells of equal width below it.
 
@@ -102,7 +136,7 @@ class ActivationScale:
     """
 
     def __init__(self, n_features: int) -> None:
-        self.exponent = np.full(n_features, -1000, np.int64)
+        self.exponent = np.full(n_features, NO_SCALE, np.int64)
 
     def growth(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
         """[n_features] by how many doublings these activations raise the scale; the scale is raised."""
@@ -112,16 +146,17 @@ class ActivationScale:
         return self.raise_to(wanted)
 
     def raise_to(self, exponent: np.ndarray) -> np.ndarray:
-        """[n_features] by how many doublings the scale rises to reach at least `exponent`."""
-        steps = np.maximum(exponent - self.exponent, 0)
-        self.exponent = self.exponent + steps
+        """[n_features] by how many doublings a scale in use rises to reach at least `exponent`."""
+        steps = np.where(self.exponent > NO_SCALE, np.maximum(exponent - self.exponent, 0), 0)
+        self.exponent = np.maximum(exponent, self.exponent)
         return steps
 
-    def cells(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
-        """[n] int64 cell of each activation; cell c holds (c, c + 1] widths."""
-        scaled = np.ldexp(activation.astype(np.float64), -self.exponent[feature])
-        cells: np.ndarray = np.ceil(scaled * N_CELLS).astype(np.int64) - 1
-        return cells
+    def slots(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
+        """[n] int64 feature x 64 + cell of each activation; cell c holds (c, c + 1] widths."""
+        cells_a_unit = np.ldexp(float(N_CELLS), -self.exponent)
+        scaled = np.ceil(activation * cells_a_unit[feature])  # exact: a power of two in float64
+        slots: np.ndarray = feature * N_CELLS + (scaled.astype(np.int64) - 1)
+        return slots
 
 
 class ActivationHistogram:
@@ -135,31 +170,30 @@ class ActivationHistogram:
         self.counts = np.zeros((n_features, N_CELLS), np.int64)
 
     def update(self, batch: FiringBatch) -> None:
-        peaks = batch.peaks()
+        peaks = batch.peaks
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        cells = self.scale.cells(peaks.feature, peaks.activation)
-        flat = np.bincount(peaks.feature * N_CELLS + cells, minlength=self.counts.size)
-        self.counts += flat.reshape(self.counts.shape)
+        slots = self.scale.slots(peaks.feature, peaks.activation)
+        self.counts += np.bincount(slots, minlength=self.counts.size).reshape(self.counts.shape)
 
     def merge(self, other: ActivationHistogram) -> None:
         other._fold(other.scale.raise_to(self.scale.exponent))
         self._fold(self.scale.raise_to(other.scale.exponent))
         self.counts += other.counts
 
+    def expect(self, total: ActivationHistogram) -> None:
+        """Nothing: every firing is counted."""
+
     def arrays(self) -> Arrays:
-        return {"exponent": self.scale.exponent, "counts": self.counts}
+        narrow = np.min_scalar_type(int(self.counts.max(initial=0)))  # a few bytes a cell on disk
+        return {"exponent": self.scale.exponent, "counts": self.counts.astype(narrow)}
 
     def restore(self, arrays: Arrays) -> None:
         self.scale.exponent = arrays["exponent"]
-        self.counts = arrays["counts"]
+        self.counts = arrays["counts"].astype(np.int64)
 
     def _fold(self, steps: np.ndarray) -> None:
-        while (rising := np.flatnonzero(steps > 0)).size:
-            pairs = self.counts[rising].reshape(len(rising), -1, 2).sum(2)
-            self.counts[rising] = np.concatenate([pairs, np.zeros_like(pairs)], axis=1)
-            steps = np.where(
-                self.counts.any(1), steps - 1, 0
-            )  # nothing to fold in an empty histogram
+        rising = np.flatnonzero(steps > 0)
+        self.counts[rising] = _folded(self.counts[rising], steps[rising], np.add, 0)
 
 
 class TopContexts:
@@ -169,13 +203,16 @@ class TopContexts:
         self.lists = BestLists(n_features, n_top)
 
     def update(self, batch: FiringBatch) -> None:
-        peaks = batch.peaks()
+        peaks = batch.peaks
         # Positive floats order as their bits do; inverted, the largest comes first
-        rank = (~peaks.activation.view(np.uint32)).astype(np.uint64)
+        rank = ~peaks.activation.view(np.uint32)
         self.lists.add(Entries(peaks.feature, rank, peaks.place, peaks.activation, peaks.text_key))
 
     def merge(self, other: TopContexts) -> None:
         self.lists.add(other.lists.entries())
+
+    def expect(self, total: TopContexts) -> None:
+        self.lists.bound = total.lists.bound.copy()
 
     def arrays(self) -> Arrays:
         return _list_arrays(self.lists)
@@ -199,18 +236,19 @@ class IntervalSamples:
         self.lists = BestLists(len(feature_ids) * N_CELLS, n_per_cell)
 
     def update(self, batch: FiringBatch) -> None:
-        peaks = batch.peaks()
+        peaks = batch.peaks
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        slot = peaks.feature * N_CELLS + self.scale.cells(peaks.feature, peaks.activation)
-        rank = mix(peaks.text_key ^ self._salt[peaks.feature])
+        slot = self.scale.slots(peaks.feature, peaks.activation)
+        rank = (mix(peaks.text_key ^ self._salt[peaks.feature]) >> np.uint64(32)).astype(np.uint32)
         self.lists.add(Entries(slot, rank, peaks.place, peaks.activation, peaks.text_key))
 
     def merge(self, other: IntervalSamples) -> None:
         self._fold(self.scale.raise_to(other.scale.exponent))
-        theirs = other.lists.entries()
-        feature = theirs.slot // N_CELLS
-        cells = self.scale.cells(feature, theirs.activation)
-        self.lists.add(theirs.in_slots(feature * N_CELLS + cells))
+        self._add_again(other.lists.entries())
+
+    def expect(self, total: IntervalSamples) -> None:
+        self.scale.exponent = total.scale.exponent.copy()
+        self.lists.bound = total.lists.bound.copy()
 
     def arrays(self) -> Arrays:
         return {"exponent": self.scale.exponent, **_list_arrays(self.lists)}
@@ -221,13 +259,31 @@ class IntervalSamples:
 
     def _fold(self, steps: np.ndarray) -> None:
         rising = np.flatnonzero(steps > 0)
-        slots = (rising[:, None] * N_CELLS + np.arange(N_CELLS)).reshape(-1)
-        held = self.lists.entries(slots)
-        if len(slots):
-            self.lists.clear(slots)
-        feature = held.slot // N_CELLS
-        cells = self.scale.cells(feature, held.activation)
-        self.lists.add(held.in_slots(feature * N_CELLS + cells))
+        if rising.size:
+            slots = (rising[:, None] * N_CELLS + np.arange(N_CELLS)).reshape(-1)
+            held = self.lists.entries(slots)
+            # What is beaten in one of two cells is beaten in both together
+            bound = self.lists.bound[slots].reshape(-1, N_CELLS)
+            bound = _folded(bound, steps[rising], np.minimum, NO_RANK)
+            self.lists.clear(slots, bound.reshape(-1))
+            self._add_again(held)
+
+    def _add_again(self, entries: Entries) -> None:
+        """Adds entries of the same features that stood in another grid's cells."""
+        feature = entries.slot // N_CELLS
+        self.lists.add(entries.in_slots(self.scale.slots(feature, entries.activation)))
+
+
+def _folded(
+    cells: np.ndarray, steps: np.ndarray, join: np.ufunc, empty: int | np.uint32
+) -> np.ndarray:
+    """[n, 64] cells of grids that doubled `steps` [n] times: each with its neighbour, the upper half empty."""
+    folded = cells.copy()
+    for step in range(min(int(steps.max(initial=0)), N_CELLS.bit_length() - 1)):
+        rising = steps > step
+        pairs = join.reduce(folded[rising].reshape(-1, N_CELLS // 2, 2), axis=2)
+        folded[rising] = np.concatenate([pairs, np.full_like(pairs, empty)], axis=1)
+    return folded
 
 
 def _raise_to_maximum(maximum: np.ndarray, feature: np.ndarray, activation: np.ndarray) -> None:

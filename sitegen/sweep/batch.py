@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +17,9 @@ class FiringBatch:
     place       [n] int64: row x seq_len + position
     text_key    [n] uint64: `windows.window_keys` at the place
     may_peak    [n] bool: false on special tokens, which are counted but never shown as a peak
-    n_positions positions read, padding left out
+    n_positions    positions read, padding left out
+    n_examined     entries that were computed singly to find these
+    largest_error  of the product that named them, as a share of its bound
     """
 
     feature: np.ndarray
@@ -25,17 +28,25 @@ class FiringBatch:
     text_key: np.ndarray
     may_peak: np.ndarray
     n_positions: int
+    n_examined: int = 0
+    largest_error: float = 0.0
 
+    @cached_property
     def peaks(self) -> FiringBatch:
         """The firings that may be shown as a peak."""
-        if self.may_peak.all():
-            return self
-        keep = self.may_peak
+        return self if self.may_peak.all() else self._take(self.may_peak)
+
+    @cached_property
+    def special(self) -> FiringBatch:
+        """The firings on special tokens."""
+        return self._take(~self.may_peak)
+
+    def _take(self, chosen: np.ndarray) -> FiringBatch:
         return FiringBatch(
-            self.feature[keep],
-            self.activation[keep],
-            self.place[keep],
-            self.text_key[keep],
-            keep[keep],
+            self.feature[chosen],
+            self.activation[chosen],
+            self.place[chosen],
+            self.text_key[chosen],
+            self.may_peak[chosen],
             self.n_positions,
         )

@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-NO_RANK = np.uint64(0xFFFFFFFFFFFFFFFF)
+from sitegen.sweep.windows import mix
+
+NO_RANK = np.uint32(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
 class Entries:
     """Firings that stand, or want to stand, in lists; the arrays run parallel.
 
-    slot        [n] int64
-    rank        [n] uint64: the smaller, the better; ties go to the earlier place
+    slot        [n] int64, below 2^31
+    rank        [n] uint32: the smaller, the better; ties go to the earlier place
     place       [n] int64: row x seq_len + position
     activation  [n] float32
     text_key    [n] uint64: of two entries in a slot with the same key only the better one stays
@@ -44,83 +47,112 @@ class Entries:
         """The same entries in other slots."""
         return Entries(slot, self.rank, self.place, self.activation, self.text_key)
 
-    @staticmethod
-    def joined(first: Entries, second: Entries) -> Entries:
-        """Both, one after the other."""
-        return Entries(
-            np.concatenate([first.slot, second.slot]),
-            np.concatenate([first.rank, second.rank]),
-            np.concatenate([first.place, second.place]),
-            np.concatenate([first.activation, second.activation]),
-            np.concatenate([first.text_key, second.text_key]),
-        )
-
 
 class BestLists:
-    """`n_slots` lists of at most `length` entries, as dense arrays [n_slots, length] sorted by rank, then place."""
+    """`n_slots` lists of at most `length` entries, as dense arrays [n_slots, length]; within a list in no order.
+
+    bound  [n_slots] uint32: what ranks above it has no place in the list, nor in the one it will be merged into
+    """
 
     def __init__(self, n_slots: int, length: int) -> None:
         self.length = length
-        self.rank = np.full((n_slots, length), NO_RANK, np.uint64)
+        self.rank = np.full((n_slots, length), NO_RANK, np.uint32)
         self.place = np.full((n_slots, length), -1, np.int64)
         self.activation = np.zeros((n_slots, length), np.float32)
         self.text_key = np.zeros((n_slots, length), np.uint64)
+        self.bound = np.full(n_slots, NO_RANK, np.uint32)
 
     def add(self, entries: Entries) -> None:
         """Lets entries in where they are better than what stands there."""
-        hopeful = entries.take(entries.rank <= self.rank[entries.slot, -1])
-        if len(hopeful.slot):
-            touched = np.unique(hopeful.slot)
-            self._put(
-                touched, first_of_each(Entries.joined(self.entries(touched), hopeful), self.length)
-            )
+        hopeful = np.flatnonzero(entries.rank <= self.bound[entries.slot])
+        if not len(hopeful):
+            return
+        best = first_of_each(entries.take(hopeful), self.length)
+        nth = index_in_group(best.slot)
+        _, by_nth = sorted_keys(nth)
+        for part in np.split(by_nth, np.cumsum(np.bincount(nth))[:-1]):
+            self._add_one_a_slot(best.take(part))
 
     def entries(self, slots: np.ndarray | None = None) -> Entries:
-        """What stands in the lists (of some slots), list by list in order."""
+        """What stands in the lists (of some slots), sorted by slot, rank, place."""
         chosen = np.arange(len(self.rank)) if slots is None else slots
-        place = self.place[chosen]
-        filled = place >= 0
-        slot = np.broadcast_to(chosen[:, None], place.shape)[filled]
-        return Entries(
+        nth, column = np.nonzero(self.place[chosen] >= 0)
+        slot = chosen[nth]
+        held = Entries(
             slot,
-            self.rank[chosen][filled],
-            place[filled],
-            self.activation[chosen][filled],
-            self.text_key[chosen][filled],
+            self.rank[slot, column],
+            self.place[slot, column],
+            self.activation[slot, column],
+            self.text_key[slot, column],
         )
+        return held.take(_by_slot_rank_place(held))
 
     def replace_all(self, entries: Entries) -> None:
         """Makes `entries`, as `entries()` gave them, the whole content of all lists."""
-        self._put(np.arange(len(self.rank)), entries)
+        every = np.arange(len(self.rank))
+        self.clear(every, np.full(len(every), NO_RANK))
+        self._write(entries.slot, index_in_group(entries.slot), entries)
 
-    def clear(self, slots: np.ndarray) -> None:
-        """Empties the lists of some slots."""
+    def clear(self, slots: np.ndarray, bound: np.ndarray) -> None:
+        """Empties the lists of some slots and gives them other bounds."""
         self.rank[slots] = NO_RANK
         self.place[slots] = -1
         self.activation[slots] = 0
         self.text_key[slots] = 0
+        self.bound[slots] = bound
 
-    def _put(self, slots: np.ndarray, entries: Entries) -> None:
-        """Makes `entries`, sorted, the whole content of `slots`."""
-        self.clear(slots)
-        nth = index_in_group(entries.slot)
-        self.rank[entries.slot, nth] = entries.rank
-        self.place[entries.slot, nth] = entries.place
-        self.activation[entries.slot, nth] = entries.activation
-        self.text_key[entries.slot, nth] = entries.text_key
+    def _add_one_a_slot(self, entries: Entries) -> None:
+        """Lets at most one entry into each list: in the place of the same text if that is there, else of the worst."""
+        slot = entries.slot
+        rank, place = self.rank[slot], self.place[slot]  # [n_entries, length]
+        same = (self.text_key[slot] == entries.text_key[:, None]) & (place >= 0)
+        worst = np.where(rank == rank.max(1, keepdims=True), place, -2)
+        column = np.where(same.any(1), same.argmax(1), worst.argmax(1))
+        nth = np.arange(len(slot))
+        held_rank, held_place = rank[nth, column], place[nth, column]
+        better = entries.rank < held_rank
+        better |= (entries.rank == held_rank) & ((entries.place < held_place) | (held_place < 0))
+        self._write(slot[better], column[better], entries.take(better))
+
+    def _write(self, slot: np.ndarray, column: np.ndarray, entries: Entries) -> None:
+        self.rank[slot, column] = entries.rank
+        self.place[slot, column] = entries.place
+        self.activation[slot, column] = entries.activation
+        self.text_key[slot, column] = entries.text_key
+        self.bound[slot] = np.minimum(self.bound[slot], self.rank[slot].max(1))
 
 
 def first_of_each(entries: Entries, length: int) -> Entries:
     """The best `length` entries of each slot, one for each text, sorted by slot, rank, place."""
-    by_text = np.lexsort((entries.place, entries.rank, entries.text_key, entries.slot))
-    entries = entries.take(by_text)
-    repeated = np.zeros(len(entries.slot), bool)
-    repeated[1:] = (entries.slot[1:] == entries.slot[:-1]) & (
-        entries.text_key[1:] == entries.text_key[:-1]
-    )
-    entries = entries.take(~repeated)
-    entries = entries.take(np.lexsort((entries.place, entries.rank, entries.slot)))
-    return entries.take(index_in_group(entries.slot) < length)
+    order = _by_slot_rank_place(entries)
+    order = order[_first_of_each_text(entries.slot[order], entries.text_key[order])]
+    return entries.take(order[index_in_group(entries.slot[order]) < length])
+
+
+def _by_slot_rank_place(entries: Entries) -> np.ndarray:
+    """The order of the entries. One key of both sorts many times as fast as two keys; ties are put right."""
+    key, order = sorted_keys((entries.slot << 32) | entries.rank)
+    is_tied = np.zeros(len(key), bool)
+    is_tied[1:] = key[1:] == key[:-1]
+    is_tied[:-1] |= is_tied[1:]
+    tied = order[is_tied]
+    order[is_tied] = tied[np.lexsort((entries.place[tied], key[is_tied]))]
+    return order
+
+
+def _first_of_each_text(slot: np.ndarray, text_key: np.ndarray) -> np.ndarray:
+    """Where, rising, the first entry of each slot and text stands."""
+    mixed = mix(text_key ^ mix(slot.astype(np.uint64)))
+    key, order = sorted_keys((mixed >> np.uint64(1)).astype(np.int64))
+    is_first = np.ones(len(key), bool)
+    is_first[1:] = key[1:] != key[:-1]
+    return np.arange(len(key)) if is_first.all() else np.sort(order[is_first])
+
+
+def sorted_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the int64 keys in order, where each stood); equal ones stay in the order they came in."""
+    found = torch.sort(torch.from_numpy(keys), stable=True)  # several times as fast as numpy's
+    return found.values.numpy(), found.indices.numpy()
 
 
 def index_in_group(sorted_groups: np.ndarray) -> np.ndarray:

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import Encoder
+from sitegen.maths.encoder import Encoder, Firings, FiringSearch
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
 from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
-STATE_VERSION = 1  # raised when a state's arrays or what they hold change
+STATE_VERSION = 2  # raised when a state's arrays or what they hold change
+PRODUCTS_A_BATCH = 4  # products are small, to stay within a processor's caches; counting is not
 
 
 def sweep(subject: Subject, config: Config, folder: Path) -> SweepState:
@@ -29,7 +30,7 @@ def sweep(subject: Subject, config: Config, folder: Path) -> SweepState:
     sweeper = ShardSweeper(subject, config, folder)
     total = sweeper.empty_state()
     for shard in sweeper.shards:
-        total.merge(sweeper.state_of(shard))
+        total.merge(sweeper.state_of(shard, total))
     sweeper.progress.finish()
     return total
 
@@ -44,7 +45,7 @@ class ShardSweeper:
 
     def __init__(self, subject: Subject, config: Config, folder: Path) -> None:
         self._subject, self._config, self._folder = subject, config, folder
-        self._encoder = _make_encoder(subject, config)
+        self._search = FiringSearch(make_encoder(subject), config.sweep.precision)
         self._key = _subject_key(subject, config)
         self._special_ids = np.array(subject.tokenizer.special_ids)
         n_rows, seq_len = subject.rows.tokens.shape
@@ -56,8 +57,12 @@ class ShardSweeper:
         """The state before any row."""
         return SweepState(self._subject.feature_ids, self._config.contexts)
 
-    def state_of(self, shard: range) -> SweepState:
-        """The state of a shard's rows: the saved one if it was computed from the same things, else a new one, saved."""
+    def state_of(self, shard: range, total: SweepState | None = None) -> SweepState:
+        """The state of a shard's rows: the saved one if it was computed from the same things, else a new one, saved.
+
+        total  the merged states of all earlier shards, where it is known: what it beats is not kept, so that the
+               state is small and quick to merge
+        """
         path = self._folder / f"rows-{shard.start:09d}-{shard.stop:09d}.npz"
         key = f"{self._key}:{shard.start}-{shard.stop}"
         state = self.empty_state()
@@ -66,7 +71,10 @@ class ShardSweeper:
                 len(shard) * self._subject.rows.tokens.shape[1], already_there=True
             )
         else:
-            for rows in row_ranges(shard.start, shard.stop, self._config.sweep.batch_rows):
+            if total is not None:
+                state.expect(total)
+            batch_rows = self._config.sweep.batch_rows * PRODUCTS_A_BATCH
+            for rows in row_ranges(shard.start, shard.stop, batch_rows):
                 batch = self._batch(rows)
                 state.update(batch)
                 self.progress.advance(batch.n_positions)
@@ -76,28 +84,41 @@ class ShardSweeper:
     def _batch(self, rows: range) -> FiringBatch:
         """The firings of some rows, each with its place, text and whether it may be shown."""
         tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
-        ids = torch.from_numpy(tokens.astype(np.int64)).to(self._subject.device)
-        firings = self._encoder.firings(self._subject.model.hook_activations(ids).flatten(0, 1))
+        found = self._firings(tokens)
+        token = found.token.numpy()
         contexts = self._config.contexts
         keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
         may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
         return FiringBatch(
-            feature=firings.feature,
-            activation=firings.activation,
-            place=firings.token + rows.start * tokens.shape[1],
-            text_key=keys[firings.token],
-            may_peak=may_peak[firings.token],
+            feature=found.feature.numpy(),
+            activation=found.activation.numpy(),
+            place=token + rows.start * tokens.shape[1],
+            text_key=keys[token],
+            may_peak=may_peak[token],
             n_positions=tokens.size,
+            n_examined=found.n_examined,
+            largest_error=found.largest_error,
         )
 
+    def _firings(self, tokens: np.ndarray) -> Firings:
+        """The firings in some rows [n_rows, seq_len], token by token of all of them; in the processor's memory."""
+        parts = []
+        for rows in row_ranges(0, len(tokens), self._config.sweep.batch_rows):
+            ids = torch.from_numpy(tokens[rows.start : rows.stop].astype(np.int64))
+            x = self._subject.model.hook_activations(ids.to(self._subject.device))
+            found = self._search.firings(x.flatten(0, 1))
+            parts.append(found.moved(rows.start * tokens.shape[1]))
+        return Firings.joined(parts)
 
-def _make_encoder(subject: Subject, config: Config) -> Encoder:
+
+def make_encoder(subject: Subject) -> Encoder:
+    """The encoder of the features that are swept."""
     weights = subject.autoencoder
     W_enc, b_enc = weights.W_enc, weights.b_enc
     if len(subject.feature_ids) < weights.d_hidden:
         chosen = torch.tensor(subject.feature_ids, device=subject.device)
         W_enc, b_enc = W_enc[:, chosen], b_enc[chosen]
-    return Encoder(W_enc, b_enc, weights.b_dec, config.sweep.precision)
+    return Encoder(W_enc, b_enc, weights.b_dec)
 
 
 def _subject_key(subject: Subject, config: Config) -> str:

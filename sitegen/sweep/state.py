@@ -12,6 +12,7 @@ from sitegen.files import whole_file
 from sitegen.sweep.accumulators import (
     Accumulator,
     ActivationHistogram,
+    Certificate,
     Counts,
     IntervalSamples,
     TopContexts,
@@ -28,6 +29,7 @@ class SweepState:
 
     def __init__(self, feature_ids: list[int], contexts: ContextConfig) -> None:
         n_features = len(feature_ids)
+        self.certificate = Certificate()
         self.counts = Counts(n_features)
         self.histogram = ActivationHistogram(n_features)
         self.top = TopContexts(n_features, contexts.n_top)
@@ -39,11 +41,18 @@ class SweepState:
     def accumulators(self) -> dict[str, Accumulator]:
         """The accumulators by name."""
         return {
+            "certificate": self.certificate,
             "counts": self.counts,
             "histogram": self.histogram,
             "top": self.top,
             "samples": self.samples,
         }
+
+    def expect(self, total: SweepState) -> None:
+        """Makes this empty state one of rows that will be merged into `total`: what that beats need not be kept."""
+        others = total.accumulators
+        for name, accumulator in self.accumulators.items():
+            accumulator.expect(others[name])
 
     def update(self, batch: FiringBatch) -> None:
         """Takes in a batch."""

@@ -89,6 +89,41 @@ def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
 
 
 @settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(0, 300),
+    cuts=st.lists(st.integers(0, 300), max_size=6),
+)
+def test_parts_that_leave_out_what_the_total_beats_merge_to_the_same(
+    seed: int, n: int, cuts: list[int]
+) -> None:
+    firings = make_firings(seed, n)
+    merged = SweepState(FEATURE_IDS, CONTEXTS)
+    for part in np.split(np.argsort(firings["place"]), sorted(min(cut, n) for cut in cuts)):
+        state = SweepState(FEATURE_IDS, CONTEXTS)
+        state.expect(merged)
+        for half in np.array_split(part, 2):
+            state.update(batch_of(firings, half))
+        merged.merge(state)
+    assert_same(merged, whole(firings))
+
+
+def test_a_later_part_keeps_less_when_it_knows_the_total() -> None:
+    firings = make_firings(3, 400)
+    first, second = np.array_split(np.argsort(firings["place"]), 2)
+    total = SweepState(FEATURE_IDS, CONTEXTS)
+    total.update(batch_of(firings, first))
+    n_kept = []
+    for expecting in (False, True):
+        state = SweepState(FEATURE_IDS, CONTEXTS)
+        if expecting:
+            state.expect(total)
+        state.update(batch_of(firings, second))
+        n_kept.append(len(state.top.lists.entries().slot) + len(state.samples.lists.entries().slot))
+    assert n_kept[1] < n_kept[0]
+
+
+@settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
 def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> None:
     firings = make_firings(seed, n)
@@ -115,7 +150,7 @@ def test_samples_are_the_first_by_hash_of_each_cell(seed: int, n: int) -> None:
         for cell in range(N_CELLS):
             strength = firings["activation"][mine]
             inside = mine[(strength > cell * width) & (strength <= (cell + 1) * width)]
-            rank = mix(firings["text_key"][inside] ^ salt)
+            rank = mix(firings["text_key"][inside] ^ salt) >> np.uint64(32)
             first: dict[int, int] = {}
             for i in np.lexsort((firings["place"][inside], rank)):
                 first.setdefault(
@@ -162,5 +197,6 @@ def test_sums_of_two_features_by_hand() -> None:
     assert state.counts.max_activation.tolist() == [1.5, 0.0, 0.0]
     assert state.counts.max_special.tolist() == [0.0, 0.0, 3.0]
     assert state.counts.n_active_special.tolist() == [0, 0, 1]
-    assert state.top.lists.place[0].tolist() == [1, 4, -1]
-    assert state.top.lists.place[2].tolist() == [-1, -1, -1]
+    held = state.top.lists.entries()
+    assert held.slot.tolist() == [0, 0]
+    assert held.place.tolist() == [1, 4]

@@ -55,6 +55,10 @@ from tests.tiny import TinySubject
             "contexts.n_top is 999999999",
         ),
         (["sweep", "TINY", "--out", "OUT", "--precision", "fp8"], "sweep.precision is 'fp8'"),
+        (
+            ["sweep", "TINY", "--out", "OUT", "--precision", "tf32", "--device", "cpu"],
+            "precision tf32 needs a CUDA device",
+        ),
         (["sweep", "TINY", "--out", "OUT", "--device", "tpu"], "sweep.device is 'tpu'"),
         (
             ["sweep", "TINY", "--out", "OUT", "--set", "corpus.seq_len=65"],

@@ -2,47 +2,107 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
-from sitegen.maths.encoder import Encoder, feature_activations
+from sitegen.errors import PrecisionError
+from sitegen.maths.encoder import Encoder, Firings, FiringSearch
 from sitegen.maths.logits import logit_effects, logit_extremes, logit_histograms
 
 
 def test_activations_of_two_features_by_hand() -> None:
     W_enc = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
-    encoder = Encoder(W_enc, torch.tensor([0.5, 0.0]), torch.tensor([1.0, 0.0]), "fp32")
-    firings = encoder.firings(torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0]]))
+    encoder = Encoder(W_enc, torch.tensor([0.5, 0.0]), torch.tensor([1.0, 0.0]))
+    x = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0]])
+    firings = FiringSearch(encoder, "fp32").firings(x)
     # (x - b_dec) W_enc + b_enc: [0.5, 0], [3.5, -0.5], [1.5, 1.5]
     assert firings.feature.tolist() == [0, 0, 0, 1]
     assert firings.token.tolist() == [0, 1, 2, 2]
     assert firings.activation.tolist() == [0.5, 3.5, 1.5, 1.5]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_firings_equal_float64(precision: str) -> None:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(50, 33, generator=generator)
-    W_enc = torch.randn(33, 71, generator=generator)
-    b_enc = torch.randn(71, generator=generator) - 4
-    b_dec = torch.randn(33, generator=generator)
-    expected = torch.relu((x.double() - b_dec) @ W_enc.double() + b_enc).T.numpy()
-    firings = Encoder(W_enc, b_enc, b_dec, precision).firings(x)
-    found = np.zeros_like(expected)
-    found[firings.feature, firings.token] = firings.activation
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+@dataclass(frozen=True)
+class Case:
+    """An encoder and hook-point activations; biases and norms spread over several powers of two."""
+
+    x: torch.Tensor
+    W_enc: torch.Tensor
+    b_enc: torch.Tensor
+    b_dec: torch.Tensor
+
+    @property
+    def encoder(self) -> Encoder:
+        return Encoder(self.W_enc, self.b_enc, self.b_dec)
+
+
+def make_case(seed: int) -> Case:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    x = normal(50, 33) * torch.exp2(3 * normal(50, 1))  # a few tokens far longer than the others
+    W_enc = normal(33, 71) * torch.exp2(2 * normal(71))
+    return Case(x, W_enc, normal(71) * 10 - 5, normal(33))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_firings_equal_float64(precision: str, seed: int) -> None:
+    case = make_case(seed)
+    expected = torch.relu((case.x.double() - case.b_dec) @ case.W_enc.double() + case.b_enc).T
+    firings = FiringSearch(case.encoder, precision).firings(case.x)
+    found = torch.zeros_like(expected)
+    found[firings.feature, firings.token] = firings.activation.double()
+    lengths = case.encoder.columns.norm(dim=1)[:, None] * (case.x - case.b_dec).norm(dim=1)
+    assert ((found - expected).abs() <= 1e-6 * (lengths + case.b_enc.abs()[:, None])).all()
     assert (found > 0).sum() == (expected > 0).sum()
     assert firings.feature.tolist() == sorted(firings.feature.tolist())
+    assert 0 < firings.largest_error < 1
 
 
-def test_one_feature_over_its_own_tokens() -> None:
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(3, 4, 5, generator=generator)
-    columns, bias, b_dec = torch.randn(3, 5, generator=generator), torch.randn(3), torch.randn(5)
-    found = feature_activations(x, columns, bias, b_dec)
-    for i in range(3):
-        torch.testing.assert_close(found[i], torch.relu((x[i] - b_dec) @ columns[i] + bias[i]))
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+@pytest.mark.parametrize("seed", range(10))
+def test_every_precision_finds_the_same_to_the_bit(precision: str, seed: int) -> None:
+    case = make_case(seed)
+    exact = FiringSearch(case.encoder, "fp32").firings(case.x)
+    found = FiringSearch(case.encoder, precision).firings(case.x)
+    assert torch.equal(found.feature, exact.feature)
+    assert torch.equal(found.token, exact.token)
+    assert torch.equal(found.activation, exact.activation)
+
+
+def test_an_activation_does_not_depend_on_the_batch_it_is_found_in() -> None:
+    case = make_case(4)
+    search = FiringSearch(case.encoder, "fp32")
+    whole = search.firings(case.x)
+    parts = [search.firings(case.x[i : i + 7]).moved(i) for i in range(0, len(case.x), 7)]
+    joined = Firings.joined(parts)
+    assert torch.equal(joined.feature, whole.feature)
+    assert torch.equal(joined.token, whole.token)
+    assert torch.equal(joined.activation, whole.activation)
+
+
+def test_a_product_that_is_off_by_more_than_its_bound_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case(5)
+    monkeypatch.setattr(
+        "sitegen.maths.encoder._rounding", lambda rows, _: rows.new_zeros(len(rows))
+    )
+    search = FiringSearch(case.encoder, "bf16")
+    with pytest.raises(PrecisionError, match="give --precision fp32"):
+        search.firings(case.x)
+
+
+def test_weights_that_overflow_are_refused() -> None:
+    case = make_case(6)
+    search = FiringSearch(Encoder(case.W_enc * 1e38, case.b_enc, case.b_dec), "fp32")
+    with pytest.raises(PrecisionError, match="far too large"):
+        search.firings(case.x)
 
 
 def test_logit_effects_of_one_feature_by_hand() -> None:
