@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TEST_INSTALLED := $(VENV)/test-installed
 TRAIN_INSTALLED := $(VENV)/train-installed
+PEER_TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test check format train-demo clean
+.PHONY: help demo test check format train-demo bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,8 +35,22 @@ accept-golden: $(TEST_INSTALLED) ## take the rendered four-feature site as the e
 train-demo: $(TRAIN_INSTALLED) ## train the demo's model and autoencoder anew from packages of the registries
 	$(BIN)/python -m demo.training
 
+bench: $(INSTALLED) .venv-saedashboard/installed .venv-sae-vis/installed ## measure at full size beside the peers, half an hour; writes docs/performance.md
+	$(BIN)/python -m benchmarks
+
+.venv-saedashboard/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet $(PEER_TORCH) sae-dashboard==0.8.0 'pyarrow<22'
+	$(@D)/bin/pip uninstall --quiet --yes torchvision torchaudio # built for another torch than the CPU's
+	touch $@
+
+.venv-sae-vis/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet $(PEER_TORCH) sae-vis==0.3.7 sae-lens==5.11.0 'pyarrow<20' frozendict tabulate
+	touch $@
+
 clean: ## remove what was built, the virtual environment included
-	rm -rf out $(VENV)
+	rm -rf out $(VENV) .venv-saedashboard .venv-sae-vis
 
 # Without an NVIDIA GPU the CPU build of torch is taken, from the configured index or PyTorch's own: the plain
 # one would bring gigabytes of CUDA packages.

@@ -151,9 +151,10 @@ def _render_site(output: OutputFolder) -> None:
     from sitegen.render.site import render_site
 
     started = time.monotonic()
-    n_pages = render_site(output)
+    rendered = render_site(output)
     _say(
-        f"wrote {output.site}: {n_pages:,} pages in {time.monotonic() - started:.0f} s; open {output.site}/index.html"
+        f"wrote {output.site}: {rendered.n_pages:,} pages, {rendered.n_written:,} files new or changed, "
+        f"in {time.monotonic() - started:.0f} s; open {output.site}/index.html"
     )
 
 

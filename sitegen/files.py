@@ -24,22 +24,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill; it takes the place of `path` when the block ends well, and vanishes otherwise."""
+def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
+    """A folder to fill; it takes the place of `path` when the block ends well, and vanishes if it fails.
+
+    resume  begin with what an interruption left of an earlier filling, and leave it if interrupted again
+    """
     partial, former = _beside(path)
     restore_former(path)
-    for left_over in (partial, former):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(former, ignore_errors=True)
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         if path.exists():
             path.rename(former)
         partial.rename(path)
+    except BaseException as error:
+        if not (resume and isinstance(error, KeyboardInterrupt)):
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     finally:
         restore_former(path)
-        for left_over in (partial, former):
-            shutil.rmtree(left_over, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def restore_former(path: Path) -> None:

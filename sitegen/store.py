@@ -134,9 +134,22 @@ def read_feature(path: Path) -> FeatureRecord:
 
     raises  StoreError if the file is missing, damaged, or does not fit its schema
     """
-    fields = read_json(path)
+    return examined_feature(_read(path), path)
+
+
+def examined_feature(data: bytes, path: Path) -> FeatureRecord:
+    """The record in a file's content, known to fit its schema.
+
+    raises  StoreError if it is damaged or does not fit
+    """
+    fields = _parse_json(data, path)
     require_schema(fields, "feature", path)
     return _feature_from_json(fields)
+
+
+def parse_feature(data: bytes, path: Path) -> FeatureRecord:
+    """The record in a file's content that is known to fit its schema."""
+    return _feature_from_json(_parse_json(data, path))
 
 
 def _feature_from_json(fields: dict[str, Any]) -> FeatureRecord:
@@ -176,9 +189,18 @@ def read_json(path: Path) -> Any:
 
     raises  StoreError if it is missing or no JSON
     """
+    return _parse_json(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
     try:
-        return orjson.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: run the sweep first") from None
+
+
+def _parse_json(data: bytes, path: Path) -> Any:
+    try:
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise StoreError(f"{path} is damaged ({error}): run the sweep again") from None

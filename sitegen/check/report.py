@@ -141,17 +141,19 @@ def _examine_part(part: range) -> _Seen:
             continue
         seen.summaries.append(feature_summary(record, renderer.vocabulary))
         name = feature_page_name(record.feature_id)
-        page = _examine_page(output.site, name, renderer.feature(i, record), seen)
+        key = renderer.key(i, renderer.paths[i].read_bytes())
+        page = _examine_page(output.site, name, renderer.feature(i, record, key), seen)
         if page:
             wanting = feature_page_findings(page, record, renderer.vocabulary)
             seen.findings += [f"site/{name}: {finding}" for finding in wanting]
     return seen
 
 
-def _examine_page(site: Path, name: str, expected: str, seen: _Seen) -> Page | None:
+def _examine_page(site: Path, name: str, expected: bytes, seen: _Seen) -> Page | None:
     """A page as it was read; what is wrong with it by itself, or against what the data renders to, is noted."""
     try:
-        text = (site / name).read_bytes().decode()
+        content = (site / name).read_bytes()
+        text = content.decode()
     except FileNotFoundError:
         seen.findings.append(f"site/{name} is missing")
         return None
@@ -161,7 +163,7 @@ def _examine_page(site: Path, name: str, expected: str, seen: _Seen) -> Page | N
     page = read_page(text)
     findings = seen.links.add(name, page)
     findings += [f"site/{name}: {finding}" for finding in structure_findings(page)]
-    if text != expected:
+    if content != expected:
         findings.append(
             f"site/{name} is not the page that the data gives: run build.py render again"
         )
@@ -172,8 +174,8 @@ def _examine_page(site: Path, name: str, expected: str, seen: _Seen) -> Page | N
 def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
     """Every page that is no feature's, and pages that should not be there."""
     expected = dict(renderer.others(seen.summaries))
-    for name, text in expected.items():
-        _examine_page(site, name, text, seen)
+    for name, content in expected.items():
+        _examine_page(site, name, content, seen)
     there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     features = {feature_page_name(int(path.stem)) for path in renderer.paths}
     strange = sorted(there - expected.keys() - features)

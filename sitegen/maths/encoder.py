@@ -113,7 +113,10 @@ class FiringSearch:
         self._encoder, self._precision = encoder, precision
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         norm = torch.linalg.vector_norm(encoder.columns, dim=1)
-        sum_error = 2 * (encoder.columns.shape[1] + N_TERMS) * torch.finfo(torch.float32).eps
+        # n roundings in the product and as many in the dot product, each of half an epsilon, or of a whole one where
+        # a GPU cuts off instead of rounding
+        roundings = encoder.columns.shape[1] + N_TERMS
+        sum_error = roundings * torch.finfo(torch.float32).eps * (2 if encoder.bias.is_cuda else 1)
         bias = encoder.bias.to(self._dtype).float()
         rest = encoder.bias - bias  # what rounding leaves of it, as a term of its own
         self._bounds = (

@@ -1,21 +1,30 @@
-"""The site: pages of every feature, the index, the about page, the data beside them; written whole."""
+"""The site: pages of every feature, the index, the about page, the data beside them; what is right already is kept."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import jinja2
 
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.records import FeatureRecord
-from sitegen.render.environment import STATIC_FOLDER, make_environment
+from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_environment
+from sitegen.render.folder import SiteFolder, digest, is_signed, signed
 from sitegen.render.views import FeatureSummary, Vocabulary, feature_page, feature_summary
-from sitegen.store import feature_files, read_feature, read_manifest, read_vocab
+from sitegen.store import (
+    examined_feature,
+    feature_files,
+    parse_feature,
+    read_manifest,
+    read_vocab,
+)
 
 FEATURES_PER_INDEX_PAGE = 256
 FEATURES_PER_TASK = 64
@@ -38,46 +47,89 @@ class PageRenderer:
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
         self._environment = make_environment()
-
-    def feature(self, i: int, record: FeatureRecord) -> str:
-        """The page of the i-th feature of the data."""
-        neighbours = (
-            self._ids[i - 1] if i else None,
-            self._ids[i + 1] if i + 1 < len(self._ids) else None,
+        self._common = digest(
+            *((data / name).read_bytes() for name in ("manifest.json", "vocab.json")),
+            *(path.read_bytes() for path in _sources()),
+            jinja2.__version__.encode(),
         )
-        index_page = index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
-        page = feature_page(record, self.vocabulary, self.manifest, neighbours, index_page)
-        template = self._environment.get_template("feature.html")
-        return template.render(root="../", manifest=self.manifest, page=page)
 
-    def others(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, str]]:
-        """(file name, text) of every page that is no feature's."""
+    def key(self, i: int, data: bytes) -> str:
+        """A hash of all that the page of the i-th feature is made from; `data` is its record's file."""
+        return digest(self._common.encode(), repr(self._neighbours(i)).encode(), data)
+
+    def feature(self, i: int, record: FeatureRecord, key: str) -> bytes:
+        """The page of the i-th feature of the data."""
+        index_page = index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
+        page = feature_page(record, self.vocabulary, self.manifest, self._neighbours(i), index_page)
+        template = self._environment.get_template("feature.html")
+        return signed(template.render(root="../", manifest=self.manifest, page=page), key)
+
+    def others(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
+        """(file name, content) of every page that is no feature's."""
         pages = list(_index_pages(summaries))
         names = [index_page_name(page.number) for page in pages]
         index = self._environment.get_template("index.html")
         for page, name in zip(pages, names, strict=True):
-            yield name, index.render(root="", manifest=self.manifest, page=page, names=names)
+            text = index.render(root="", manifest=self.manifest, page=page, names=names)
+            yield name, text.encode()
         for name in ("about.html", "404.html"):
-            yield name, self._environment.get_template(name).render(root="", manifest=self.manifest)
+            text = self._environment.get_template(name).render(root="", manifest=self.manifest)
+            yield name, text.encode()
+
+    def _neighbours(self, i: int) -> tuple[int | None, int | None]:
+        return (
+            self._ids[i - 1] if i else None,
+            self._ids[i + 1] if i + 1 < len(self._ids) else None,
+        )
 
 
-def render_site(output: OutputFolder) -> int:
-    """Renders `data/` to `site/`, whole or not at all; returns the number of pages.
+@dataclass(frozen=True)
+class Rendered:
+    """What a render came to."""
+
+    n_pages: int
+    n_written: int  # files that were not there already as they should be
+
+
+def render_site(output: OutputFolder) -> Rendered:
+    """Renders `data/` to `site/`: what has changed, and what an interrupted render left undone.
 
     raises  StoreError if the data is missing, damaged or of another schema
     """
     renderer = PageRenderer(output.data)
-    with whole_folder(output.site) as folder:
-        (folder / "features").mkdir()
-        shutil.copytree(STATIC_FOLDER, folder / "static")
-        shutil.copytree(output.data, folder / "data")
-        summaries = _render_features(len(renderer.paths), output.data, folder)
-        n_others = 0
-        for name, text in renderer.others(summaries):
-            (folder / name).write_bytes(text.encode())
-            n_others += 1
-        (folder / ".nojekyll").touch()
-    return len(renderer.paths) + n_others
+    with whole_folder(output.site, resume=True) as folder:
+        site = SiteFolder(folder, output.site)
+        summaries, n_written = _render_features(len(renderer.paths), output, folder)
+        names = [feature_page_name(summary.feature_id) for summary in summaries]
+        others = [*renderer.others(summaries), *_files_beside(output.data)]
+        for name, content in others:
+            site.write(name, content)
+            names.append(name)
+        names += [f"data/features/{path.name}" for path in renderer.paths]
+        site.remove_all_but(names)
+    n_pages = sum(name.endswith(".html") for name in names)
+    return Rendered(n_pages, n_written + site.n_written)
+
+
+def _files_beside(data: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every file that is neither a page nor a feature's data."""
+    for path in sorted(STATIC_FOLDER.rglob("*")):
+        if path.is_file():
+            yield f"static/{path.relative_to(STATIC_FOLDER).as_posix()}", path.read_bytes()
+    for path in sorted(data.iterdir()):
+        if path.is_file():
+            yield f"data/{path.name}", path.read_bytes()
+    yield ".nojekyll", b""
+
+
+def _sources() -> list[Path]:
+    """The code and the templates that decide what a page looks like."""
+    package = Path(__file__).parent
+    return [
+        *sorted(TEMPLATES_FOLDER.rglob("*.html")),
+        *sorted(package.glob("*.py")),
+        package.parent / "records.py",
+    ]
 
 
 def index_page_name(number: int) -> str:
@@ -98,39 +150,51 @@ def feature_tasks(n_features: int) -> list[range]:
     ]
 
 
-def _render_features(n_features: int, data: Path, folder: Path) -> list[FeatureSummary]:
-    """Writes every feature's page, on all cores; returns their lines of the index in order."""
+def _render_features(
+    n_features: int, output: OutputFolder, folder: Path
+) -> tuple[list[FeatureSummary], int]:
+    """Makes every feature's page and data stand, on all cores; (their lines of the index in order, files written)."""
     progress = Progress("render", n_features, "pages")
     summaries: list[FeatureSummary] = []
+    n_written = 0
     with ProcessPoolExecutor(
-        os.cpu_count(), initializer=_start_worker, initargs=(data, folder)
+        os.cpu_count(), initializer=_start_worker, initargs=(output, folder)
     ) as pool:
-        for part in pool.map(_render_part, feature_tasks(n_features)):
+        for part, n_written_of in pool.map(_render_part, feature_tasks(n_features)):
             summaries += part
+            n_written += n_written_of
             progress.advance(len(part))
     progress.finish()
-    return summaries
+    return summaries, n_written
 
 
-_worker: tuple[PageRenderer, Path] | None = None  # one a process, made by its initializer
+_worker: tuple[PageRenderer, OutputFolder, Path] | None = None  # one a process, by its initializer
 
 
-def _start_worker(data: Path, folder: Path) -> None:
+def _start_worker(output: OutputFolder, folder: Path) -> None:
     global _worker
-    _worker = PageRenderer(data), folder
+    _worker = PageRenderer(output.data), output, folder
 
 
-def _render_part(part: range) -> list[FeatureSummary]:
+def _render_part(part: range) -> tuple[list[FeatureSummary], int]:
     assert _worker is not None
-    renderer, folder = _worker
+    renderer, output, folder = _worker
+    site = SiteFolder(folder, output.site)
     summaries = []
     for i in part:
-        record = read_feature(renderer.paths[i])
-        (folder / feature_page_name(record.feature_id)).write_bytes(
-            renderer.feature(i, record).encode()
-        )
+        path = renderer.paths[i]
+        data = path.read_bytes()
+        key = renderer.key(i, data)
+        name = feature_page_name(int(path.stem))
+        is_right = partial(is_signed, key=key)
+        if site.keep(name, is_right):
+            record = parse_feature(data, path)  # it was examined when the page was made from it
+        else:
+            record = examined_feature(data, path)
+            site.write(name, renderer.feature(i, record, key))
+        site.write(f"data/features/{path.name}", data)
         summaries.append(feature_summary(record, renderer.vocabulary))
-    return summaries
+    return summaries, site.n_written
 
 
 def _index_pages(summaries: list[FeatureSummary]) -> Iterator[IndexPage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sitegen.records import TokenText
 
@@ -14,8 +14,7 @@ JOINERS = "\u200c\u200d"  # invisible, but emoji and scripts fall apart without 
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
 
-@dataclass(frozen=True)
-class TokenGroup:
+class TokenGroup(NamedTuple):
     """Neighbouring tokens that make whole characters together: most often one token.
 
     first, last  indices, last included

@@ -9,7 +9,7 @@ from typing import Any
 
 from sitegen.records import ContextRecord, FeatureRecord, Kind, LogitEffect, TokenText
 from sitegen.render.charts import Chart, histogram_chart
-from sitegen.render.text import group_tokens, marked
+from sitegen.render.text import TokenGroup, group_tokens, marked, visible
 
 LINE_BEFORE, LINE_AFTER = (
     5,
@@ -107,6 +107,14 @@ class Vocabulary:
     def __init__(self, tokens: list[TokenText], special_ids: Sequence[int]) -> None:
         self.tokens = tokens
         self.special_ids = frozenset(special_ids)
+        self._visible = [visible(token) for token in tokens]
+        self._fragments = frozenset(i for i, token in enumerate(tokens) if type(token) is bytes)
+
+    def groups(self, ids: Sequence[int]) -> list[TokenGroup]:
+        """The tokens in groups of whole characters."""
+        if self._fragments.isdisjoint(ids):  # nearly always, and several times as fast
+            return [TokenGroup(i, i, self._visible[token]) for i, token in enumerate(ids)]
+        return group_tokens([self.tokens[token] for token in ids])
 
 
 def feature_page(
@@ -169,8 +177,7 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
     if record.contexts:
         context = record.contexts[0]
         at = context.position - context.start
-        tokens = [vocabulary.tokens[token] for token in context.tokens]
-        groups = group_tokens(tokens)
+        groups = vocabulary.groups(context.tokens)
         before = "".join(g.text for g in groups if at - LINE_BEFORE <= g.first and g.last < at)
         peak = "".join(g.text for g in groups if g.first <= at <= g.last)
         after = "".join(g.text for g in groups if at < g.first <= at + LINE_AFTER)
@@ -188,24 +195,26 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
 
 
 def _line(context: ContextRecord, vocabulary: Vocabulary, maximum: float) -> ContextLine:
-    tokens = [vocabulary.tokens[token] for token in context.tokens]
     peak = context.position - context.start
+    special_ids = vocabulary.special_ids
     pieces: list[Piece] = []
-    silent = ""
-    for group in group_tokens(tokens):
-        span = range(group.first, group.last + 1)
-        activation = max(context.activations[i] for i in span)
-        is_special = any(context.tokens[i] in vocabulary.special_ids for i in span)
+    silent: list[str] = []
+    for first, last, text in vocabulary.groups(context.tokens):
+        activation = context.activations[first]
+        is_special = context.tokens[first] in special_ids
+        if last > first:
+            activation = max(context.activations[first : last + 1])
+            is_special = not special_ids.isdisjoint(context.tokens[first : last + 1])
         if not activation and not is_special:
-            silent += group.text
+            silent.append(text)
             continue
         if silent:
-            pieces.append(Piece(silent, 0.0, 0.0, False, False))
-            silent = ""
+            pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
+            silent = []
         heat = min(activation / maximum, 1.0) if maximum else 0.0
-        pieces.append(Piece(group.text, heat, activation, peak in span, is_special))
+        pieces.append(Piece(text, heat, activation, first <= peak <= last, is_special))
     if silent:
-        pieces.append(Piece(silent, 0.0, 0.0, False, False))
+        pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
     return ContextLine(context.row, context.position, context.activation, context.copies, pieces)
 
 

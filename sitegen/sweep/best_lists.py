@@ -92,6 +92,7 @@ class BestLists:
         every = np.arange(len(self.rank))
         self.clear(every, np.full(len(every), NO_RANK))
         self._write(entries.slot, index_in_group(entries.slot), entries)
+        self.bound = self.rank.max(1)
 
     def clear(self, slots: np.ndarray, bound: np.ndarray) -> None:
         """Empties the lists of some slots and gives them other bounds."""
@@ -103,23 +104,32 @@ class BestLists:
 
     def _add_one_a_slot(self, entries: Entries) -> None:
         """Lets at most one entry into each list: in the place of the same text if that is there, else of the worst."""
-        slot = entries.slot
-        rank, place = self.rank[slot], self.place[slot]  # [n_entries, length]
-        same = (self.text_key[slot] == entries.text_key[:, None]) & (place >= 0)
-        worst = np.where(rank == rank.max(1, keepdims=True), place, -2)
-        column = np.where(same.any(1), same.argmax(1), worst.argmax(1))
-        nth = np.arange(len(slot))
-        held_rank, held_place = rank[nth, column], place[nth, column]
+        slot, nth = entries.slot, np.arange(len(entries.slot))
+        rank = self.rank[slot]  # [n_entries, length]
+        same = self.text_key[slot] == entries.text_key[:, None]
+        column = np.where(same.any(1), same.argmax(1), self._worst(slot, rank))
+        held_rank, held_place = rank[nth, column], self.place[slot, column]
         better = entries.rank < held_rank
         better |= (entries.rank == held_rank) & ((entries.place < held_place) | (held_place < 0))
         self._write(slot[better], column[better], entries.take(better))
+        rank[nth[better], column[better]] = entries.rank[better]
+        self.bound[slot] = np.minimum(self.bound[slot], rank.max(1))
+
+    def _worst(self, slot: np.ndarray, rank: np.ndarray) -> np.ndarray:
+        """[n_slots] which entry of each list is the worst, or an empty place."""
+        worst = rank.max(1)
+        is_worst = rank == worst[:, None]
+        column: np.ndarray = is_worst.argmax(1)
+        tied = np.flatnonzero((worst < NO_RANK) & (is_worst.sum(1) > 1))
+        place = np.where(is_worst[tied], self.place[slot[tied]], -1)
+        column[tied] = place.argmax(1)
+        return column
 
     def _write(self, slot: np.ndarray, column: np.ndarray, entries: Entries) -> None:
         self.rank[slot, column] = entries.rank
         self.place[slot, column] = entries.place
         self.activation[slot, column] = entries.activation
         self.text_key[slot, column] = entries.text_key
-        self.bound[slot] = np.minimum(self.bound[slot], self.rank[slot].max(1))
 
 
 def first_of_each(entries: Entries, length: int) -> Entries:

@@ -75,13 +75,13 @@ class ShardSweeper:
                 state.expect(total)
             batch_rows = self._config.sweep.batch_rows * PRODUCTS_A_BATCH
             for rows in row_ranges(shard.start, shard.stop, batch_rows):
-                batch = self._batch(rows)
+                batch = self.batch(rows)
                 state.update(batch)
                 self.progress.advance(batch.n_positions)
             state.save(path, key)
         return state
 
-    def _batch(self, rows: range) -> FiringBatch:
+    def batch(self, rows: range) -> FiringBatch:
         """The firings of some rows, each with its place, text and whether it may be shown."""
         tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
         found = self._firings(tokens)

@@ -248,6 +248,8 @@ def test_full_disk_is_one_line_and_loses_nothing(
     """A limit on file sizes stands in for the full disk: the write fails in the middle, as there."""
     out = tmp_path / "out"
     shutil.copytree(tiny_output, out)
+    manifest = out / "data/manifest.json"  # another title, so that every page is to be written
+    manifest.write_text(manifest.read_text().replace("Tiny <subject>", "Another"))
     before = folder_bytes(out)
     program = (
         "import resource, signal, sys\n"

@@ -1,0 +1,79 @@
+"""`python -m benchmarks`: measures everything at full size and writes docs/performance.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import machine, write_report
+from benchmarks.runs import measure_growth, measure_render, measure_startup
+from benchmarks.subject import BenchmarkSubject, make_subject
+from benchmarks.sweep import measure_sweep
+from sitegen.config import REPOSITORY_ROOT, load_config
+from sitegen.sources.corpus import load_rows
+from sitegen.sources.tokenizer import load_tokenizer
+
+FOLDER = REPOSITORY_ROOT / "out/bench"
+TEXT_ROWS = 4096
+PEERS = {"saedashboard": ".venv-saedashboard", "sae_vis": ".venv-sae-vis"}
+
+
+def main() -> None:
+    """Measures what is asked for, keeps each result, and writes the report from all that are kept."""
+    options = _options()
+    files = make_subject(FOLDER / "subject", TEXT_ROWS)
+    out, results = FOLDER / "run", FOLDER / "results"
+    results.mkdir(exist_ok=True)
+    measurements: dict[str, Callable[[], Any]] = {
+        "machine": machine,
+        "sweep": lambda: measure_sweep(files, options.rows, FOLDER / "sweep"),
+        "growth": lambda: measure_growth(files, options.rows // 8, out),
+        "render": lambda: measure_render(files, 2 * options.rows, out),
+        "startup": measure_startup,
+        "peers": lambda: _measure_peers(files, results),
+    }
+    for name in options.only or measurements:
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        (results / f"{name}.json").write_text(json.dumps(measurements[name](), indent=1))
+    shutil.rmtree(FOLDER / "sweep", ignore_errors=True)
+    missing = [name for name in measurements if not (results / f"{name}.json").exists()]
+    if missing:
+        sys.exit(f"bench: no report yet, {', '.join(missing)} is still to be measured")
+    kept = {name: json.loads((results / f"{name}.json").read_text()) for name in measurements}
+    write_report(kept, REPOSITORY_ROOT / "docs/performance.md")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, default=2048, help="rows of the sweep (2048)")
+    parser.add_argument(
+        "--only", nargs="*", help="measure these again: machine sweep growth render startup peers"
+    )
+    return parser.parse_args()
+
+
+def _measure_peers(files: BenchmarkSubject, folder: Path) -> dict[str, Any]:
+    """Each peer in its own environment, over the rows that the sweep reads."""
+    config = load_config(str(files.preset))
+    rows = load_rows(config.corpus, load_tokenizer(config.model.tokenizer))
+    path = folder / "rows.npy"
+    np.save(path, np.asarray(rows.tokens[:1024]))
+    found = {}
+    for name, environment in PEERS.items():
+        python = REPOSITORY_ROOT / environment / "bin/python"
+        script = REPOSITORY_ROOT / f"benchmarks/peers/run_{name}.py"
+        output = subprocess.check_output([python, script, files.folder, path], text=True)
+        found[name] = json.loads(output)
+    return found
+
+
+if __name__ == "__main__":
+    main()

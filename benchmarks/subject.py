@@ -1,0 +1,219 @@
+"""A subject of gelu-1l's shape made from a seed: model, tokenizer, autoencoder and text, as files a preset reads.
+
+Weights are random, so its features mean nothing; widths, firing rates and file layouts are those of the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from sitegen.sources.model import load_model
+from sitegen.sources.tokenizer import load_tokenizer
+
+D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX, D_VOCAB = 512, 8, 64, 2048, 1024, 48262
+D_HIDDEN = 16384
+SEQ_LEN = 128
+SEED = 7
+SPECIALS = ["<|EOS|>", "<|BOS|>", "<|PAD|>"]
+
+# Densities are log-normal: a mean of half a percent, with dense features and rare ones on either side.
+MEDIAN_DENSITY, DENSITY_SPREAD = 2e-3, 1.35
+N_WORDS = 60_000
+WORDS_A_DOCUMENT = 400
+CALIBRATION_ROWS = 128
+
+
+@dataclass(frozen=True)
+class BenchmarkSubject:
+    """Where the files stand."""
+
+    folder: Path
+
+    @property
+    def preset(self) -> Path:
+        """A TOML preset over all of the text; `--rows` takes less."""
+        return self.folder / "gelu-shape.toml"
+
+    @property
+    def autoencoder(self) -> Path:
+        """W_enc, b_enc, W_dec, b_dec as safetensors."""
+        return self.folder / "autoencoder.safetensors"
+
+
+def make_subject(folder: Path, n_rows: int) -> BenchmarkSubject:
+    """The subject with text for at least `n_rows` rows; what stands there already is kept."""
+    subject = BenchmarkSubject(folder)
+    text = folder / f"text-{n_rows}.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    words = _words()
+    if not (folder / "tokenizer").is_dir():
+        _write_tokenizer(folder / "tokenizer", words)
+    if not text.exists():
+        _write_text(text, words, n_rows)
+    if not (folder / "model").is_dir():
+        _write_model(folder / "model")
+    if not subject.autoencoder.exists():
+        save_file(_autoencoder_weights(folder), subject.autoencoder)
+    subject.preset.write_text(
+        '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
+        '[autoencoder]\nsource = "autoencoder.safetensors"\n'
+        f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
+        '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
+    )
+    return subject
+
+
+def _words() -> list[str]:
+    """Pronounceable words without meaning, the commonest first."""
+    random = np.random.default_rng(SEED)
+    onsets = np.array([*"bcdfghjklmnprstvw", "st", "tr", "pl", "br", "sh", "th", "ch"])
+    vowels = np.array([*"aeiou", "ai", "ea", "ou"])
+    codas = np.array(["", "n", "r", "s", "t", "l", "m", "nd", "st"])
+    n_syllables = random.choice([1, 2, 3, 4], size=4 * N_WORDS, p=[0.2, 0.4, 0.3, 0.1])
+    syllables = [
+        "".join(parts)
+        for parts in zip(
+            random.choice(onsets, 10 * N_WORDS),
+            random.choice(vowels, 10 * N_WORDS),
+            random.choice(codas, 10 * N_WORDS),
+            strict=True,
+        )
+    ]
+    ends = np.cumsum(n_syllables)
+    made = (
+        "".join(syllables[end - n : end])
+        for n, end in zip(n_syllables, ends, strict=True)
+        if end <= len(syllables)
+    )
+    return list(dict.fromkeys(made))[:N_WORDS]
+
+
+def _sample_words(words: list[str], n_words: int, seed: int) -> np.ndarray:
+    """Words drawn by Zipf's law."""
+    share = 1 / (np.arange(len(words)) + 2.7)
+    return np.random.default_rng(seed).choice(np.array(words), n_words, p=share / share.sum())
+
+
+def _write_tokenizer(folder: Path, words: list[str]) -> None:
+    """A byte-level BPE tokenizer of the gelu-1l kind with exactly its number of tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=D_VOCAB,
+        special_tokens=SPECIALS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((f" {word}" for word in words), trainer)
+    assert tokenizer.get_vocab_size() == D_VOCAB
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": SPECIALS[0],
+        "bos_token": SPECIALS[1],
+        "pad_token": SPECIALS[2],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def _write_text(path: Path, words: list[str], n_rows: int) -> None:
+    """Documents of some hundred words; a word is one token or more, so that the rows are filled."""
+    n_documents = -(-n_rows * SEQ_LEN // WORDS_A_DOCUMENT)
+    drawn = _sample_words(words, n_documents * WORDS_A_DOCUMENT, SEED + 1)
+    with path.open("w") as file:
+        for document in drawn.reshape(n_documents, WORDS_A_DOCUMENT):
+            file.write(json.dumps({"text": " ".join(document)}) + "\n")
+
+
+def _write_model(folder: Path) -> None:
+    folder.mkdir()
+    save_file(_model_weights(), folder / "model.safetensors")
+    values = {
+        "d_model": D_MODEL,
+        "n_layers": 1,
+        "d_mlp": D_MLP,
+        "d_head": D_HEAD,
+        "n_heads": N_HEADS,
+        "n_ctx": N_CTX,
+        "d_vocab": D_VOCAB,
+        "act_fn": "gelu",
+        "normalization": "LN",
+    }
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def _model_weights() -> dict[str, Tensor]:
+    """Weights under the legacy layout's names, each scaled so that activations keep about unit size."""
+    generator = torch.Generator().manual_seed(SEED)
+
+    def normal(*shape: int, std: float) -> Tensor:
+        return torch.randn(*shape, generator=generator) * std
+
+    norms = {
+        f"{name}.{part}": torch.ones(D_MODEL) if part == "w" else torch.zeros(D_MODEL)
+        for name in ("blocks.0.ln1", "blocks.0.ln2", "ln_final")
+        for part in "wb"
+    }
+    attention = {
+        f"blocks.0.attn.W_{name}": normal(N_HEADS, D_MODEL, D_HEAD, std=D_MODEL**-0.5)
+        for name in "QKV"
+    }
+    biases = {f"blocks.0.attn.b_{name}": torch.zeros(N_HEADS, D_HEAD) for name in "QKV"}
+    return {
+        "embed.W_E": normal(D_VOCAB, D_MODEL, std=1.0),
+        "pos_embed.W_pos": normal(N_CTX, D_MODEL, std=0.1),
+        **attention,
+        **biases,
+        "blocks.0.attn.W_O": normal(N_HEADS, D_HEAD, D_MODEL, std=D_MODEL**-0.5),
+        "blocks.0.attn.b_O": torch.zeros(D_MODEL),
+        **norms,
+        "blocks.0.mlp.W_in": normal(D_MODEL, D_MLP, std=D_MODEL**-0.5),
+        "blocks.0.mlp.b_in": torch.zeros(D_MLP),
+        "blocks.0.mlp.W_out": normal(D_MLP, D_MODEL, std=D_MLP**-0.5),
+        "blocks.0.mlp.b_out": torch.zeros(D_MODEL),
+        "unembed.W_U": normal(D_MODEL, D_VOCAB, std=1.0),
+        "unembed.b_U": torch.zeros(D_VOCAB),
+    }
+
+
+def _autoencoder_weights(folder: Path) -> dict[str, Tensor]:
+    """Random directions; each bias such that its feature fires at the density drawn for it."""
+    generator = torch.Generator().manual_seed(SEED + 2)
+    W_dec = torch.nn.functional.normalize(torch.randn(D_HIDDEN, D_MLP, generator=generator), dim=1)
+    W_enc = W_dec.T.contiguous()
+    x = _calibration_activations(folder)
+    b_dec = x.mean(0)
+    products = (x - b_dec) @ W_enc
+    z = torch.randn(D_HIDDEN, generator=generator)
+    density = (MEDIAN_DENSITY * torch.exp(DENSITY_SPREAD * z)).clamp(1e-6, 0.3)
+    quantile = torch.distributions.Normal(0.0, 1.0).icdf(1 - density)
+    b_enc = -products.mean(0) - products.std(0) * quantile
+    return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
+
+
+def _calibration_activations(folder: Path) -> Tensor:
+    """[n_tokens, d_mlp] the model's activations over random rows."""
+    tokenizer = load_tokenizer(str(folder / "tokenizer"))
+    model = load_model(
+        str(folder / "model"), "blocks.0.mlp.hook_post", tokenizer.tokenizer, torch.device("cpu")
+    )
+    drawn = _sample_words(_words(), CALIBRATION_ROWS * SEQ_LEN, SEED + 3)
+    ids = np.concatenate(tokenizer.encode([" " + " ".join(drawn)]))
+    body = ids[: CALIBRATION_ROWS * (SEQ_LEN - 1)].reshape(CALIBRATION_ROWS, SEQ_LEN - 1)
+    rows = torch.from_numpy(np.pad(body, ((0, 0), (1, 0)), constant_values=tokenizer.bos_id))
+    return model.hook_activations(rows).flatten(0, 1)

@@ -1,0 +1,177 @@
+"""The sweep beside the bare encoder product, on the same tokens, taking turns batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.subject import BenchmarkSubject
+from sitegen.analysis.contexts import choose_contexts, context_activations
+from sitegen.config import load_config
+from sitegen.maths.encoder import FiringSearch
+from sitegen.sources.subject import Subject, load_subject
+from sitegen.sweep.driver import ShardSweeper, make_encoder, row_ranges
+from sitegen.sweep.state import SweepState
+
+TURN_ROWS = 32
+SEGMENT_TURNS = 8  # ratios are taken over so many turns
+PRODUCT_TOKENS = 1024
+PRECISIONS = ("fp32", "bf16")
+REAL_PRESET = "gelu-1l-run1"
+
+
+class _Clock:
+    """Seconds by name, turn by turn."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def time(self, name: str, work: Callable[[], object]) -> None:
+        """Runs `work` and notes how long it took."""
+        started = time.perf_counter()
+        work()
+        self.seconds[name].append(time.perf_counter() - started)
+
+    def total(self, name: str) -> float:
+        """Seconds in all."""
+        return sum(self.seconds[name])
+
+    def segment_ratio(self, name: str, other: str) -> float:
+        """Median over segments of how many times as long as `other` a thing takes."""
+        pairs = zip(self._segments(name), self._segments(other), strict=True)
+        return median(one / two for one, two in pairs)
+
+    def _segments(self, name: str) -> list[float]:
+        turns = self.seconds[name]
+        return [sum(turns[i : i + SEGMENT_TURNS]) for i in range(0, len(turns), SEGMENT_TURNS)]
+
+
+class _Products:
+    """The encoder's product alone, on activations that are there already."""
+
+    def __init__(self, subject: Subject) -> None:
+        weights = subject.autoencoder
+        self._W_enc, self._b_enc = weights.W_enc, weights.b_enc
+        self._columns = weights.W_enc.T.contiguous()
+        self._by_token = torch.empty(PRODUCT_TOKENS, weights.d_hidden)
+        self._by_feature = torch.empty(weights.d_hidden, PRODUCT_TOKENS)
+
+    def as_written(self, x: torch.Tensor) -> None:
+        """`torch.addmm(b_enc, x, W_enc)`: the formula with the weights as they are stored."""
+        for part in x.split(PRODUCT_TOKENS):
+            torch.addmm(self._b_enc, part, self._W_enc, out=self._by_token[: len(part)])
+
+    def transposed(self, x: torch.Tensor) -> None:
+        """The same numbers feature by token, which this project's sweep uses."""
+        for part in x.split(PRODUCT_TOKENS):
+            out = self._by_feature[:, : len(part)]
+            torch.addmm(self._b_enc[:, None], self._columns, part.T, out=out)
+
+
+def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
+    """Sweeps `n_rows` rows in both precisions beside the bare product; ratios, and whether both found the same."""
+    overrides = {"corpus.n_rows": str(n_rows), "sweep.shard_rows": str(n_rows)}
+    config = load_config(str(files.preset), overrides)
+    subject = load_subject(config)
+    sweepers = {
+        precision: ShardSweeper(
+            subject,
+            dataclasses.replace(
+                config, sweep=dataclasses.replace(config.sweep, precision=precision)
+            ),
+            folder,
+        )
+        for precision in PRECISIONS
+    }
+    states = {precision: sweepers[precision].empty_state() for precision in PRECISIONS}
+    products, clock = _Products(subject), _Clock()
+    for turn, rows in enumerate(row_ranges(0, n_rows, TURN_ROWS)):
+        x = _activations(subject, rows)
+        works: list[tuple[str, Callable[[], object]]] = [
+            ("product", lambda x=x: products.as_written(x)),
+            ("product_transposed", lambda x=x: products.transposed(x)),
+            *(
+                (precision, lambda p=precision, r=rows: states[p].update(sweepers[p].batch(r)))
+                for precision in PRECISIONS
+            ),
+        ]
+        for i in range(len(works)):
+            clock.time(*works[(turn + i) % len(works)])
+    shard_rows = load_config(REAL_PRESET).sweep.shard_rows
+    shard_seconds = {
+        precision: n_rows
+        / shard_rows
+        * _save_and_merge(sweepers[precision], states[precision], folder)
+        for precision in PRECISIONS
+    }
+    table = choose_contexts(states["fp32"], config, config.corpus.seq_len)
+    clock.time("contexts", lambda: context_activations(table, subject, config))
+    return {
+        "n_rows": n_rows,
+        "n_tokens": n_rows * config.corpus.seq_len,
+        "shard_rows": shard_rows,
+        "seconds": {
+            **{name: clock.total(name) for name in clock.seconds},
+            **{f"{precision}_shard": seconds for precision, seconds in shard_seconds.items()},
+        },
+        "segment_ratios": {name: clock.segment_ratio("product", name) for name in PRECISIONS},
+        "density": float(states["fp32"].counts.n_active.mean()) / (n_rows * config.corpus.seq_len),
+        "same_in_bf16": _same(states["fp32"], states["bf16"]),
+        "certificates": {p: vars(states[p].certificate) for p in PRECISIONS},
+        "parts": _parts(subject, range(0, min(n_rows, 8 * TURN_ROWS))),
+    }
+
+
+def _activations(subject: Subject, rows: range) -> torch.Tensor:
+    """[n_tokens, d_hook] what the encoder is multiplied with."""
+    tokens = np.asarray(subject.rows.tokens[rows.start : rows.stop]).astype(np.int64)
+    x = subject.model.hook_activations(torch.from_numpy(tokens)).flatten(0, 1)
+    return x - subject.autoencoder.b_dec
+
+
+def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> float:
+    """Seconds that a shard's state takes when it is done: an upper bound, since later shards keep less."""
+    total = sweeper.empty_state()
+    started = time.perf_counter()
+    state.save(folder / "measured.npz", "measured")
+    total.merge(state)
+    return time.perf_counter() - started
+
+
+def _same(one: SweepState, other: SweepState) -> bool:
+    """That two sweeps agree in every array but the certificate."""
+    return all(
+        np.array_equal(array, other.accumulators[name].arrays()[field])
+        for name, accumulator in one.accumulators.items()
+        if name != "certificate"
+        for field, array in accumulator.arrays().items()
+    )
+
+
+def _parts(subject: Subject, rows: range) -> dict[str, float]:
+    """Where a batch's time goes, as shares of the bare product as written."""
+    clock, products = _Clock(), _Products(subject)
+    encoder = make_encoder(subject)
+    searches = {precision: FiringSearch(encoder, precision) for precision in PRECISIONS}
+    for part in row_ranges(rows.start, rows.stop, 8):
+        clock.time("model", lambda part=part: _activations(subject, part))
+        x = _activations(subject, part) + subject.autoencoder.b_dec
+        centred = encoder.centred(x)
+        clock.time("product", lambda centred=centred: products.as_written(centred))
+        clock.time("product_transposed", lambda centred=centred: products.transposed(centred))
+        for precision, search in searches.items():
+            clock.time(f"search {precision}", lambda x=x, search=search: search.firings(x))
+        found = searches["bf16"].firings(x)
+        clock.time(
+            "firings alone",
+            lambda c=centred, f=found: encoder.pre_activations(c, f.feature, f.token),
+        )
+    return {name: clock.total(name) / clock.total("product") for name in clock.seconds}

@@ -1,0 +1,82 @@
+"""The site's folder while it is filled: what is right already is kept, what is not is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+SIGNATURE = "<!-- made from {key}, as {digest} -->\n"
+DIGITS = 32  # of a SHA-256 in hexadecimal: enough that no two are ever alike by chance
+
+
+class SiteFolder:
+    """A new site beside the former one, from which it takes over whatever would come out the same.
+
+    Files taken over are hard links, so that they are neither written nor stored twice, and keep their time of change.
+    """
+
+    def __init__(self, folder: Path, former: Path) -> None:
+        self._folder, self._former = folder, former
+        self.n_written = 0
+
+    def keep(self, name: str, is_right: Callable[[bytes], bool]) -> bool:
+        """Whether a right file stands at `name` now: it did before, or the former site had it."""
+        target = self._folder / name
+        present, content = _content(target), _content(self._former / name)
+        if present is not None and is_right(present):
+            return True
+        if content is None or not is_right(content):
+            return False
+        target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self._former / name, target)
+        except OSError:  # a file system without links
+            target.write_bytes(content)
+        return True
+
+    def write(self, name: str, content: bytes) -> None:
+        """Makes a file's content what is given."""
+        if self.keep(name, content.__eq__):
+            return
+        target = self._folder / name
+        target.unlink(missing_ok=True)  # it may be a link to the former site's
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        self.n_written += 1
+
+    def remove_all_but(self, names: Iterable[str]) -> None:
+        """Removes files that an interrupted render of something else left."""
+        wanted = {self._folder / name for name in names}
+        for path in list(self._folder.rglob("*")):
+            if path.is_file() and path not in wanted:
+                path.unlink()
+
+
+def signed(text: str, key: str) -> bytes:
+    """A page with a last line that says what it was made from and what it is."""
+    content = text.encode()
+    return content + SIGNATURE.format(key=key, digest=digest(content)).encode()
+
+
+def is_signed(content: bytes, key: str) -> bool:
+    """That a page was made from what `key` stands for, and is whole and unchanged since."""
+    at = content.rfind(b"<!-- made from ")
+    return at >= 0 and content == signed(content[:at].decode(errors="replace"), key)
+
+
+def digest(*contents: bytes) -> str:
+    """A hash of some contents, each told from the next."""
+    found = hashlib.sha256()
+    for content in contents:
+        found.update(len(content).to_bytes(8, "big") + content)
+    return found.hexdigest()[:DIGITS]
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,65 @@
+"""The benchmark's code still runs, at the tiny subject's sizes; what it measures is not judged here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import machine, write_report
+from benchmarks.subject import BenchmarkSubject
+from benchmarks.sweep import measure_sweep
+from tests.tiny import TinySubject
+
+
+class _Tiny(BenchmarkSubject):
+    @property
+    def preset(self) -> Path:
+        return self.folder / "tiny.toml"
+
+
+@pytest.fixture(scope="module")
+def swept(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return measure_sweep(_Tiny(tiny.folder), 72, tmp_path_factory.mktemp("sweep"))
+
+
+def test_the_sweep_is_measured_and_both_precisions_agree(swept: dict) -> None:
+    assert swept["same_in_bf16"] is True
+    assert swept["n_tokens"] == 72 * 24
+    assert all(seconds > 0 for seconds in swept["seconds"].values())
+
+
+def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> None:
+    run = {"seconds": 2.0, "peak_bytes": 5e9}
+    again = {"seconds": 1.0, "n_written": 0}
+    peer = {"n_features": 2, "n_tokens": 4, "seconds": 1.0, "product_seconds": 0.1}
+    results = {
+        "machine": machine(),
+        "sweep": swept,
+        "growth": {what: {1: run, 2: run, 4: run} for what in ("tokens", "features", "contexts")},
+        "render": {
+            "n_rows": 9,
+            "n_features": 500,
+            "sweep_seconds": 3.0,
+            "render_seconds": 1.0,
+            "render_peak_bytes": 1e8,
+            "again": again,
+            "changed": again,
+            "resumed": again,
+            "check_seconds": 1.0,
+            "page_bytes": 20_000,
+            "json_bytes": 16_000,
+            "site_bytes": 1e6,
+        },
+        "startup": {"help_seconds": 0.1},
+        "peers": {
+            "saedashboard": {"tool": "sae-dashboard", "version": "1", **peer},
+            "sae_vis": {"tool": "sae-vis", "version": "2", **peer},
+        },
+    }
+    write_report(results, tmp_path / "performance.md")
+    report = (tmp_path / "performance.md").read_text()
+    assert "| peak memory of `build.py sweep`, GB | 5.00 | at most 4 | **no** |" in report
+    assert "| a feature's JSON on average, KB | 16.0 | at most 15 | **no** |" in report
+    assert "| pages rendered a second | 500 | at least 400 | yes |" in report
+    assert "agree in every count" in report

@@ -1,0 +1,102 @@
+"""A second render writes what has changed and nothing else; an interrupted one goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sitegen.cli import main
+from tests.conftest import folder_bytes
+
+
+@pytest.fixture
+def out(tiny_output: Path, tmp_path: Path) -> Path:
+    """A finished output of its own to change."""
+    shutil.copytree(tiny_output / "data", tmp_path / "data")
+    assert main(["render", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def identities(folder: Path) -> dict[str, tuple[int, int]]:
+    """Of each file what tells it from a later one of the same name."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def rewritten(out: Path, before: dict[str, tuple[int, int]]) -> set[str]:
+    """The files that are others after one more render."""
+    assert main(["render", str(out)]) == 0
+    return {
+        name for name, identity in identities(out / "site").items() if before.get(name) != identity
+    }
+
+
+def test_nothing_changed_nothing_written(out: Path) -> None:
+    assert rewritten(out, identities(out / "site")) == set()
+
+
+def test_one_changed_record_rewrites_its_page_its_data_and_its_line_of_the_index(out: Path) -> None:
+    path = out / "data/features/00005.json"
+    record = json.loads(path.read_text())
+    record["density"] /= 2
+    path.write_text(json.dumps(record))
+    changed = rewritten(out, identities(out / "site"))
+    assert changed == {"features/5.html", "data/features/00005.json", "index.html"}
+
+
+def test_a_changed_title_rewrites_every_page(out: Path) -> None:
+    path = out / "data/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["site"]["title"] = "Another title"
+    path.write_text(json.dumps(manifest))
+    before = identities(out / "site")
+    pages = {name for name in before if name.endswith(".html")}
+    assert rewritten(out, before) == pages | {"data/manifest.json"}
+    assert "Another title" in (out / "site/features/0.html").read_text()
+
+
+def test_an_interrupted_render_goes_on(out: Path) -> None:
+    whole = folder_bytes(out / "site")
+    partial = (out / "site").rename(out / "site.partial")
+    (partial / "index.html").unlink()
+    (partial / "features/7.html").unlink()
+    torn = partial / "features/8.html"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    (partial / "data/features/00009.json").write_bytes(b"{")
+    (partial / "features/12345.html").write_text("of another run")
+    changed = rewritten(out, identities(partial))
+    assert changed == {
+        "index.html",
+        "features/7.html",
+        "features/8.html",
+        "data/features/00009.json",
+    }
+    assert folder_bytes(out / "site") == whole
+
+
+def test_a_page_changed_by_hand_is_made_again(out: Path) -> None:
+    page = out / "site/features/3.html"
+    content = page.read_text()
+    page.write_text(content.replace("Feature", "Feeture", 1))
+    assert rewritten(out, identities(out / "site")) == {"features/3.html"}
+    assert page.read_text() == content
+
+
+def test_what_is_taken_over_is_never_written_through(out: Path) -> None:
+    """An interrupted render holds links to the former pages; changing one must not change the former site."""
+    former = folder_bytes(out / "site")
+    shutil.copytree(
+        out / "site", out / "site.partial", copy_function=lambda a, b: Path(b).hardlink_to(a)
+    )
+    path = out / "data/features/00005.json"
+    record = json.loads(path.read_text())
+    record["contexts"] = [{}]
+    path.write_text(json.dumps(record))
+    assert main(["render", str(out)]) == 2
+    assert folder_bytes(out / "site") == former
