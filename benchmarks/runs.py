@@ -46,51 +46,62 @@ def run_build(*arguments: str, kill_after: float = 0.0) -> Run:
 
 
 def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, Any]:
-    """`build.py sweep` at three numbers of tokens, of features and of contexts kept, the others held."""
-    base = ["--precision", "bf16"]
+    """`build.py sweep` at three numbers of tokens, of features and of contexts kept, the others held.
 
-    def sweep(*options: str) -> dict[str, float]:
+    Shards of half of `n_rows`, so that states are saved, merged and held to the total at every size.
+    """
+    base = ["--precision", "bf16", "--set", f"sweep.shard_rows={n_rows // 2}"]
+
+    def sweep(n_rows: int, *options: str) -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)
-        run = run_build("sweep", str(files.preset), "--out", str(out), *base, *options)
+        rows = ["--rows", str(n_rows)]
+        run = run_build("sweep", str(files.preset), "--out", str(out), *base, *rows, *options)
         return {"seconds": run.seconds, "peak_bytes": run.peak_bytes}
 
-    few = ["--rows", str(n_rows)]
+    fewer = ["--features", "0-4095"]
     return {
-        "tokens": {n * n_rows * 128: sweep("--rows", str(n * n_rows)) for n in (1, 2, 4)},
-        "features": {n: sweep(*few, "--features", f"0-{n - 1}") for n in (4096, 8192, 16384)},
-        "contexts": {n: sweep(*few, "--set", f"contexts.n_top={n}") for n in (10, 20, 40)},
+        "tokens": {n * n_rows * 128: sweep(n * n_rows) for n in (1, 2, 4)},
+        "features": {n: sweep(n_rows, "--features", f"0-{n - 1}") for n in (4096, 8192, 16384)},
+        "contexts": {
+            n: sweep(n_rows, *fewer, "--set", f"contexts.n_top={n}") for n in (10, 20, 40)
+        },
     }
 
 
 def measure_render(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, Any]:
-    """A whole run of all features, its pages rendered, rendered again in four situations, and checked."""
+    """A whole run of all features: swept, rendered, checked, and rendered again in three situations."""
     shutil.rmtree(out, ignore_errors=True)
     rows = ["--rows", str(n_rows), "--precision", "bf16"]
     sweep = run_build("sweep", str(files.preset), "--out", str(out), *rows)
     first = run_build("render", str(out))
+    check = run_build("check", str(out))
     pages = sorted((out / "site/features").glob("*.html"))
     records = sorted((out / "data/features").glob("*.json"))
-    again, n_again = _render_again(out, pages)
+    sizes = {
+        "page_bytes": sum(path.stat().st_size for path in pages) / len(pages),
+        "json_bytes": sum(path.stat().st_size for path in records) / len(records),
+        "site_bytes": sum(p.stat().st_size for p in (out / "site").rglob("*") if p.is_file()),
+    }
+    again = _render_again(out, out / "site")
+    original = records[7].read_bytes()
     _change_one_record(records[7])
-    changed, n_changed = _render_again(out, pages)
+    changed = _render_again(out, out / "site")
+    records[7].write_bytes(original)
     shutil.rmtree(out / "site")
     run_build("render", str(out), kill_after=first.seconds / 2)
-    resumed, n_resumed = _render_again(out, pages)
-    check = run_build("check", str(out))
-    site_bytes = sum(path.stat().st_size for path in (out / "site").rglob("*") if path.is_file())
+    resumed = _render_again(out, out / "site.partial")
     return {
         "n_rows": n_rows,
         "n_features": len(records),
         "sweep_seconds": sweep.seconds,
+        "sweep_peak_bytes": sweep.peak_bytes,
         "render_seconds": first.seconds,
         "render_peak_bytes": first.peak_bytes,
-        "again": {"seconds": again.seconds, "n_written": n_again},
-        "changed": {"seconds": changed.seconds, "n_written": n_changed},
-        "resumed": {"seconds": resumed.seconds, "n_written": n_resumed},
         "check_seconds": check.seconds,
-        "page_bytes": sum(path.stat().st_size for path in pages) / len(pages),
-        "json_bytes": sum(path.stat().st_size for path in records) / len(records),
-        "site_bytes": site_bytes,
+        "again": again,
+        "changed": changed,
+        "resumed": resumed,
+        **sizes,
     }
 
 
@@ -99,11 +110,13 @@ def measure_startup() -> dict[str, float]:
     return {"help_seconds": median(run_build("--help").seconds for _ in range(7))}
 
 
-def _render_again(out: Path, pages: list[Path]) -> tuple[Run, int]:
-    """(what it took, how many of the pages are other files than before)."""
-    before = {path: _identity(path) for path in pages if path.exists()}
+def _render_again(out: Path, former: Path) -> dict[str, float]:
+    """What one more render takes, and how many feature pages are other files than in the folder before it."""
+    before = {path.name: _identity(path) for path in (former / "features").glob("*.html")}
     run = run_build("render", str(out))
-    return run, sum(_identity(path) != before.get(path) for path in pages)
+    pages = list((out / "site/features").glob("*.html"))
+    n_written = sum(_identity(path) != before.get(path.name) for path in pages)
+    return {"seconds": run.seconds, "n_written": n_written}
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"build.py: {_os_error_line(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print(
-            "build.py: stopped; run the same command again to go on from the last saved shard",
+            "build.py: stopped; run the same command again to go on where it was",
             file=sys.stderr,
         )
     return WRONG_USAGE

@@ -32,6 +32,8 @@ def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
     partial, former = _beside(path)
     restore_former(path)
     shutil.rmtree(former, ignore_errors=True)
+    if partial.is_symlink():
+        partial.unlink()  # what it leads to is not ours
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,8 @@ def open_output(root: Path) -> OutputFolder:
         restore_former(path)
     _require_own_files(folder.sweep, SWEEP_FILES)
     _require_own_files(folder.data, DATA_FILES)
-    _require_own_files(folder.site, SITE_FILES)
+    for path in (folder.site, folder.site.with_name(f"{folder.site.name}.partial")):
+        _require_own_files(path, SITE_FILES)
     if folder.data.is_dir() and any(folder.data.iterdir()):
         _require_own_manifest(folder.data / "manifest.json")
     return folder
@@ -94,7 +95,7 @@ def _is_own(path: Path) -> bool:
     name = path.name
     for suffix in UNFINISHED:
         name = name.removesuffix(suffix)
-    return path.is_dir() and name in OWN_NAMES
+    return path.is_dir() and not path.is_symlink() and name in OWN_NAMES
 
 
 def _require_own_files(folder: Path, own: re.Pattern[str]) -> None:

@@ -25,7 +25,7 @@ from sitegen.records import (
     TokenText,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHECKSUMS = "SHA256SUMS"
 SCHEMA_FOLDER = Path(__file__).parent / "schema"
 

@@ -18,6 +18,7 @@ N_TERMS = (
 )
 ROUNDED_UP = 1 + 2.0**-6  # covers what rounding does to the bounds themselves, in any precision
 
+UNDERFLOW = 2.0**-100  # far more than is lost where numbers become too small for their format
 OVERFLOW = 2.0**120  # well below what float32 and bfloat16 hold, bounds included
 BETA_WARNING = "Sparse CSR tensor support is in beta state"  # since years, said once a process
 
@@ -60,8 +61,8 @@ class Firings:
 class Encoder:
     """Activations of the features swept.
 
-    An activation is one dot product of its own, in float32 and in an order of summation that neither the batch nor
-    the precision of the search has a part in.
+    An activation is one dot product of its own, in float32. On a CPU neither the batch nor the precision of the search
+    has a part in its order of summation; on CUDA that is cuSPARSE's affair.
     """
 
     def __init__(self, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> None:
@@ -112,26 +113,27 @@ class FiringSearch:
         """Takes a precision of fp32, tf32 or bf16."""
         self._encoder, self._precision = encoder, precision
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        norm = torch.linalg.vector_norm(encoder.columns, dim=1)
-        # n roundings in the product and as many in the dot product, each of half an epsilon, or of a whole one where
-        # a GPU cuts off instead of rounding
+        norm = _length(encoder.columns)
+        # n roundings in the product and as many in the dot product, each of a whole epsilon at most: most machines
+        # round to the nearest, some cut off
         roundings = encoder.columns.shape[1] + N_TERMS
-        sum_error = roundings * torch.finfo(torch.float32).eps * (2 if encoder.bias.is_cuda else 1)
-        bias = encoder.bias.to(self._dtype).float()
+        sum_error = 2 * roundings * torch.finfo(torch.float32).eps
+        bias = _rounded(encoder.bias, precision)
         rest = encoder.bias - bias  # what rounding leaves of it, as a term of its own
+        lost = _length(encoder.columns - _rounded(encoder.columns, precision))
         self._bounds = (
             ROUNDED_UP
             * torch.stack(  # of each feature, to be multiplied with the tokens'
                 [
                     norm,
-                    _rounding(encoder.columns, precision) + sum_error * norm,
-                    2.0**-8 * rest.abs() + sum_error * encoder.bias.abs(),
+                    lost + sum_error * norm,
+                    2.0**-8 * rest.abs() + sum_error * encoder.bias.abs() + UNDERFLOW,
                 ],
                 1,
             )
         )
         terms = [encoder.columns, bias[:, None], rest[:, None], self._bounds]
-        self._weights = torch.cat(terms, 1).to(self._dtype)  # [d_hidden, d_hook + 5]
+        self._weights = self._factors(terms)  # [d_hidden, d_hook + 5]
         self._longest, self._largest_bias = float(norm.max()), float(encoder.bias.abs().max())
         self._product: Tensor | None = None
 
@@ -144,10 +146,15 @@ class FiringSearch:
         source   definitions.md, "activation"
         """
         centred = self._encoder.centred(x)
-        length = torch.linalg.vector_norm(centred, dim=1)
+        length = _length(centred)
         self._require_no_overflow(float(length.max()))
         bounds = ROUNDED_UP * torch.stack(
-            [_rounding(centred, self._precision), length, torch.ones_like(length)], 1
+            [
+                _length(centred - _rounded(centred, self._precision)),
+                length,
+                torch.ones_like(length),
+            ],
+            1,
         )  # [n_tokens, 3]
         found = self._multiply(centred, bounds)
         flat = _positive(found)
@@ -162,12 +169,16 @@ class FiringSearch:
     def _multiply(self, centred: Tensor, bounds: Tensor) -> Tensor:
         """[d_hidden, n_tokens] upper bounds of the pre-activations."""
         ones = centred.new_ones(len(centred), 2)
-        factors = torch.cat([centred, ones, bounds], 1).to(self._dtype)  # [n_tokens, d_hook + 5]
+        factors = self._factors([centred, ones, bounds])  # [n_tokens, d_hook + 5]
         shape = (len(self._weights), len(factors))
         if self._product is None or self._product.shape != shape:
             self._product = factors.new_empty(shape)
         with _matmul_settings(self._precision):
             return torch.mm(self._weights, factors.T, out=self._product)
+
+    def _factors(self, terms: list[Tensor]) -> Tensor:
+        """Terms side by side, rounded as the product takes them."""
+        return _rounded(torch.cat(terms, 1), self._precision).to(self._dtype)
 
     def _require_no_overflow(self, longest_token: float) -> None:
         largest = self._longest * longest_token + self._largest_bias
@@ -184,20 +195,31 @@ class FiringSearch:
         if not largest <= 1:
             raise PrecisionError(
                 f"the {self._precision} product is {largest:.3g} times as far off as its factors explain: "
-                "this machine's arithmetic is less exact than that; give --precision fp32"
+                "this machine's arithmetic is less exact than that"
+                + (
+                    "; give --precision fp32"
+                    if self._precision != "fp32"
+                    else ": report it with the weights"
+                )
             )
         return largest
 
 
-def _rounding(rows: Tensor, precision: str) -> Tensor:
-    """[n] the length of what the product's rounding takes from or adds to each row."""
-    lost = rows.new_zeros(())
+def _rounded(values: Tensor, precision: str) -> Tensor:
+    """Float32 values that the precision holds exactly, near the given ones."""
     if precision == "bf16":
-        lost = rows - rows.bfloat16().float()
-    if precision == "tf32":
-        lost = 2.0**-10 * rows  # of 24 bits 11 are kept, rounded or cut off
-    length: Tensor = torch.linalg.vector_norm(lost.expand_as(rows), dim=1)
-    return length
+        return values.bfloat16().float()
+    if (
+        precision == "tf32"
+    ):  # of 24 bits 11 are kept; cut off here, so that no machine's way of rounding matters
+        return (values.view(torch.int32) & ~0x1FFF).view(torch.float32)
+    return values
+
+
+def _length(rows: Tensor) -> Tensor:
+    """[n] float32 Euclidean lengths, summed in float64 so that small squares do not vanish."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return lengths.float()
 
 
 def _positive(product: Tensor) -> Tensor:

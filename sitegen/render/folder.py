@@ -76,7 +76,8 @@ def digest(*contents: bytes) -> str:
 
 
 def _content(path: Path) -> bytes | None:
+    """A file's content; None where there is none to be had, or it stands elsewhere."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        return None if path.is_symlink() else path.read_bytes()
+    except OSError:
         return None

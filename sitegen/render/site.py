@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-
-import jinja2
 
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
@@ -19,6 +19,7 @@ from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_env
 from sitegen.render.folder import SiteFolder, digest, is_signed, signed
 from sitegen.render.views import FeatureSummary, Vocabulary, feature_page, feature_summary
 from sitegen.store import (
+    SCHEMA_FOLDER,
     examined_feature,
     feature_files,
     parse_feature,
@@ -50,17 +51,19 @@ class PageRenderer:
         self._common = digest(
             *((data / name).read_bytes() for name in ("manifest.json", "vocab.json")),
             *(path.read_bytes() for path in _sources()),
-            jinja2.__version__.encode(),
+            repr([version("jinja2"), version("markupsafe"), unicodedata.unidata_version]).encode(),
         )
 
     def key(self, i: int, data: bytes) -> str:
         """A hash of all that the page of the i-th feature is made from; `data` is its record's file."""
-        return digest(self._common.encode(), repr(self._neighbours(i)).encode(), data)
+        place = (*self._neighbours(i), _index_page_of(i))
+        return digest(self._common.encode(), repr(place).encode(), data)
 
     def feature(self, i: int, record: FeatureRecord, key: str) -> bytes:
         """The page of the i-th feature of the data."""
-        index_page = index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
-        page = feature_page(record, self.vocabulary, self.manifest, self._neighbours(i), index_page)
+        page = feature_page(
+            record, self.vocabulary, self.manifest, self._neighbours(i), _index_page_of(i)
+        )
         template = self._environment.get_template("feature.html")
         return signed(template.render(root="../", manifest=self.manifest, page=page), key)
 
@@ -128,8 +131,14 @@ def _sources() -> list[Path]:
     return [
         *sorted(TEMPLATES_FOLDER.rglob("*.html")),
         *sorted(package.glob("*.py")),
-        package.parent / "records.py",
+        *sorted(SCHEMA_FOLDER.glob("*.json")),
+        *(package.parent / name for name in ("records.py", "store.py")),
     ]
+
+
+def _index_page_of(i: int) -> str:
+    """The index page that lists the i-th feature."""
+    return index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
 
 
 def index_page_name(number: int) -> str:

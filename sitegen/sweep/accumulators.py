@@ -239,7 +239,8 @@ class IntervalSamples:
         peaks = batch.peaks
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
         slot = self.scale.slots(peaks.feature, peaks.activation)
-        rank = (mix(peaks.text_key ^ self._salt[peaks.feature]) >> np.uint64(32)).astype(np.uint32)
+        hashed = mix(peaks.text_key ^ self._salt[peaks.feature]) >> np.uint64(32)
+        rank = np.minimum(hashed.astype(np.uint32), NO_RANK - np.uint32(1))
         self.lists.add(Entries(slot, rank, peaks.place, peaks.activation, peaks.text_key))
 
     def merge(self, other: IntervalSamples) -> None:

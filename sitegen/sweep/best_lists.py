@@ -156,6 +156,11 @@ def _first_of_each_text(slot: np.ndarray, text_key: np.ndarray) -> np.ndarray:
     key, order = sorted_keys((mixed >> np.uint64(1)).astype(np.int64))
     is_first = np.ones(len(key), bool)
     is_first[1:] = key[1:] != key[:-1]
+    again = np.flatnonzero(
+        ~is_first
+    )  # the same slot and text, or by a rare chance others with the same key
+    one, other = order[again - 1], order[again]
+    is_first[again] = (slot[one] != slot[other]) | (text_key[one] != text_key[other])
     return np.arange(len(key)) if is_first.all() else np.sort(order[is_first])
 
 

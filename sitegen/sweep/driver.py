@@ -19,7 +19,9 @@ from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
 STATE_VERSION = 2  # raised when a state's arrays or what they hold change
-PRODUCTS_A_BATCH = 4  # products are small, to stay within a processor's caches; counting is not
+BATCHES_AT_ONCE = (
+    4  # are counted together: a product is to stay within a processor's caches, counting is not
+)
 
 
 def sweep(subject: Subject, config: Config, folder: Path) -> SweepState:
@@ -73,18 +75,18 @@ class ShardSweeper:
         else:
             if total is not None:
                 state.expect(total)
-            batch_rows = self._config.sweep.batch_rows * PRODUCTS_A_BATCH
-            for rows in row_ranges(shard.start, shard.stop, batch_rows):
-                batch = self.batch(rows)
-                state.update(batch)
-                self.progress.advance(batch.n_positions)
+            rows_at_once = self._config.sweep.batch_rows * BATCHES_AT_ONCE
+            for rows in row_ranges(shard.start, shard.stop, rows_at_once):
+                firings = self.firings(rows)
+                state.update(firings)
+                self.progress.advance(firings.n_positions)
             state.save(path, key)
         return state
 
-    def batch(self, rows: range) -> FiringBatch:
+    def firings(self, rows: range) -> FiringBatch:
         """The firings of some rows, each with its place, text and whether it may be shown."""
         tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
-        found = self._firings(tokens)
+        found = self._found(tokens)
         token = found.token.numpy()
         contexts = self._config.contexts
         keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
@@ -100,7 +102,7 @@ class ShardSweeper:
             largest_error=found.largest_error,
         )
 
-    def _firings(self, tokens: np.ndarray) -> Firings:
+    def _found(self, tokens: np.ndarray) -> Firings:
         """The firings in some rows [n_rows, seq_len], token by token of all of them; in the processor's memory."""
         parts = []
         for rows in row_ranges(0, len(tokens), self._config.sweep.batch_rows):

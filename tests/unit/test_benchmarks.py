@@ -43,6 +43,7 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
             "sweep_seconds": 3.0,
             "render_seconds": 1.0,
             "render_peak_bytes": 1e8,
+            "sweep_peak_bytes": 4.5e9,
             "again": again,
             "changed": again,
             "resumed": again,

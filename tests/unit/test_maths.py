@@ -90,12 +90,23 @@ def test_a_product_that_is_off_by_more_than_its_bound_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = make_case(5)
-    monkeypatch.setattr(
-        "sitegen.maths.encoder._rounding", lambda rows, _: rows.new_zeros(len(rows))
-    )
+    monkeypatch.setattr("sitegen.maths.encoder._length", lambda rows: rows.new_zeros(len(rows)))
     search = FiringSearch(case.encoder, "bf16")
     with pytest.raises(PrecisionError, match="give --precision fp32"):
         search.firings(case.x)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
+@pytest.mark.parametrize("scale", [1e-39, 1e-24, 1e-12, 1e12])
+def test_weights_of_any_size_lose_no_firing(precision: str, scale: float) -> None:
+    case = make_case(8)
+    W_enc = case.W_enc * torch.where(torch.arange(71) % 4 == 1, scale, 1.0)
+    encoder = Encoder(W_enc, torch.zeros(71), case.b_dec)
+    found = FiringSearch(encoder, precision).firings(case.x)
+    centred = encoder.centred(case.x)
+    every = torch.arange(71).repeat_interleave(len(centred)), torch.arange(len(centred)).repeat(71)
+    expected = encoder.pre_activations(centred, *every)
+    assert torch.equal(found.activation, expected[expected > 0])
 
 
 def test_weights_that_overflow_are_refused() -> None:

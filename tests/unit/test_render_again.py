@@ -89,14 +89,43 @@ def test_a_page_changed_by_hand_is_made_again(out: Path) -> None:
 
 
 def test_what_is_taken_over_is_never_written_through(out: Path) -> None:
-    """An interrupted render holds links to the former pages; changing one must not change the former site."""
+    """An interrupted render holds links to the former pages; writing one must not change the former site."""
     former = folder_bytes(out / "site")
     shutil.copytree(
         out / "site", out / "site.partial", copy_function=lambda a, b: Path(b).hardlink_to(a)
     )
-    path = out / "data/features/00005.json"
-    record = json.loads(path.read_text())
-    record["contexts"] = [{}]
-    path.write_text(json.dumps(record))
-    assert main(["render", str(out)]) == 2
+    for feature_id, change in ((5, {"n_active": 1}), (7, {"contexts": [{}]})):
+        path = out / f"data/features/{feature_id:05d}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert main(["render", str(out)]) == 2  # 5 is written, then 7 does not fit its schema
     assert folder_bytes(out / "site") == former
+
+
+def test_a_stopped_render_keeps_what_it_did(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(out / "site")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sitegen.render.site._files_beside", stop)
+        assert main(["render", str(out)]) == 2
+    assert not (out / "site").exists()
+    done = identities(out / "site.partial")
+    assert {name for name in rewritten(out, done) if name.startswith("features/")} == set()
+
+
+def test_a_link_in_place_of_the_unfinished_site_is_not_followed(out: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.txt").write_text("mine")
+    (out / "site.partial").symlink_to(elsewhere)
+    assert main(["render", str(out)]) == 2
+    assert (elsewhere / "thesis.txt").read_text() == "mine"
+
+
+def test_a_strange_file_in_the_unfinished_site_is_refused(out: Path) -> None:
+    (out / "site.partial").mkdir()
+    (out / "site.partial/thesis.txt").write_text("mine")
+    assert main(["render", str(out)]) == 2
+    assert (out / "site.partial/thesis.txt").read_text() == "mine"
