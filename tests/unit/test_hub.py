@@ -100,7 +100,7 @@ def test_logit_effects_use_folded_and_centred_weights(run1: Path, tiny: TinySubj
 @pytest.mark.slow
 def test_numbers_from_the_hub_equal_brute_force(run1: Path, tiny: TinySubject) -> None:
     rows = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
-    brute_force = BruteForce.compute(tiny.model, tiny.autoencoder, rows, [1, 30, 60], 14, 8)
+    brute_force = BruteForce.compute(tiny.model, tiny.autoencoder, rows, [1, 30, 60], 12, 7)
     for feature_id in (1, 30, 60):
         record = json.loads((run1 / f"data/features/{feature_id:05d}.json").read_text())
         brute_force.check(record, [0, 1, 2], n_top=20, intervals=(10, 2))
