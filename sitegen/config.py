@@ -82,13 +82,9 @@ class SweepConfig:
     """The pass over the rows. Batches and shards are a matter of the configuration, never of the number of workers."""
 
     features: str = ""  # ranges such as 0-99,512; empty: all
-    batch_rows: int = (
-        8  # rows a pass of the model and a matrix product; the bits may depend on this
-    )
+    batch_rows: int = 8  # rows a pass of the model and a product; the model's bits may depend on it
     shard_rows: int = 1024  # rows of one saved state, a multiple of batch_rows
-    precision: str = (
-        "fp32"  # in which firings are searched for: fp32, bf16, or tf32 on CUDA; found are the same
-    )
+    precision: str = "fp32"  # in which firings are searched for: fp32, bf16, or tf32 on CUDA
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self) -> None:

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from sitegen.errors import PrecisionError
 
-N_TERMS = (
-    5  # of the product beside those of the hook point: the bias in two parts, and three bounds
-)
+N_TERMS = 5  # of the product beside the hook point's: the bias in two parts, and three bounds
 ROUNDED_UP = 1 + 2.0**-6  # covers what rounding does to the bounds themselves, in any precision
 
 UNDERFLOW = 2.0**-100  # far more than is lost where numbers become too small for their format

@@ -68,9 +68,8 @@ class HookedModel:
 
         with suppress(_ReachedHook):
             self.bridge.run_with_hooks(tokens, fwd_hooks=[(self.hook_point, keep)])
-        if not torch.isfinite(
-            found[0].sum()
-        ):  # one NaN or infinity shows in the sum, for a third of the time
+        # One NaN or infinity shows in the sum, which takes a fraction of looking at each
+        if not torch.isfinite(found[0].sum()):
             raise SourceError(
                 f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite; the weights are damaged"
             )
