@@ -35,8 +35,8 @@ def main() -> None:
     measurements: dict[str, Callable[[], Any]] = {
         "machine": machine,
         "sweep": lambda: measure_sweep(files, options.rows, FOLDER / "sweep"),
-        "growth": lambda: measure_growth(files, options.rows // 8, out),
-        "render": lambda: measure_render(files, 4 * options.rows, out),
+        "growth": lambda: measure_growth(files, options.rows // 32, out),
+        "render": lambda: measure_render(files, options.rows, out),
         "startup": measure_startup,
         "peers": lambda: _measure_peers(files, results),
     }
@@ -66,7 +66,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1024, help="rows of the sweep (1024)")
+    parser.add_argument(
+        "--rows", type=int, default=TEXT_ROWS, help=f"rows of the sweep ({TEXT_ROWS})"
+    )
     parser.add_argument(
         "--only", nargs="*", help="measure these again: machine sweep growth render startup peers"
     )

@@ -118,11 +118,14 @@ def _ratios(sweep: Results) -> list[Results]:
 
     return [
         line("the product as written, 4 096 tokens at once"),
-        {
-            "what": "the same, median over stretches of 256 rows, the shard left out",
-            **sweep["segment_ratios"],
-        },
-        line("the fastest form of that product known", "product_fastest"),
+        *(
+            {
+                "what": f"the same in the {which} quarter, the shard left out",
+                **{p: ratios[i] for p, ratios in sweep["stretch_ratios"].items()},
+            }
+            for which, i in (("first", 0), ("last", -1))
+        ),
+        line("the fastest form of that product known, by its share below", "product_fastest"),
         line("the product as written, shown contexts recomputed besides", "product", "contexts"),
     ]
 

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from sitegen.sweep.state import SweepState
 
 TURN_ROWS = 32
 BATCH_ROWS = 8
-SEGMENT_TURNS = 8  # ratios are taken over so many turns
+STRETCHES = 4  # a long sweep's lists fill in the first of them
 FASTEST_TOKENS = 1024  # a product of the transposed matrices, found to be the fastest on the machine of the report
 PRECISIONS = ("fp32", "bf16")
 REAL_PRESET = "gelu-1l-run1"
@@ -45,14 +44,15 @@ class _Clock:
         """Seconds in all."""
         return sum(self.seconds[name])
 
-    def segment_ratio(self, name: str, other: str) -> float:
-        """Median over segments of how many times as long as `other` a thing takes."""
-        pairs = zip(self._segments(name), self._segments(other), strict=True)
-        return median(one / two for one, two in pairs)
+    def stretch_ratios(self, name: str, other: str) -> list[float]:
+        """How many times as long as `other` a thing takes, in each part of the whole."""
+        pairs = zip(self._stretches(name), self._stretches(other), strict=True)
+        return [one / two for one, two in pairs]
 
-    def _segments(self, name: str) -> list[float]:
+    def _stretches(self, name: str) -> list[float]:
         turns = self.seconds[name]
-        return [sum(turns[i : i + SEGMENT_TURNS]) for i in range(0, len(turns), SEGMENT_TURNS)]
+        parts = np.array_split(turns, min(STRETCHES, len(turns)))
+        return [float(part.sum()) for part in parts]
 
 
 class _Products:
@@ -99,7 +99,6 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         x = _activations(subject, rows)
         works: list[tuple[str, Callable[[], object]]] = [
             ("product", lambda x=x: products.as_written(x)),
-            ("product_fastest", lambda x=x: products.fastest(x)),
             *(
                 (precision, lambda p=precision, r=rows: states[p].update(sweepers[p].firings(r)))
                 for precision in PRECISIONS
@@ -116,19 +115,21 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
     }
     table = choose_contexts(states["fp32"], config, config.corpus.seq_len)
     clock.time("contexts", lambda: context_activations(table, subject, config))
+    parts = _parts(subject, range(0, min(n_rows, 8 * TURN_ROWS)))
     return {
         "n_rows": n_rows,
         "n_tokens": n_rows * config.corpus.seq_len,
         "shard_rows": shard_rows,
         "seconds": {
             **{name: clock.total(name) for name in clock.seconds},
+            "product_fastest": parts["product_fastest"] * clock.total("product"),
             **{f"{precision}_shard": seconds for precision, seconds in shard_seconds.items()},
         },
-        "segment_ratios": {name: clock.segment_ratio("product", name) for name in PRECISIONS},
+        "stretch_ratios": {name: clock.stretch_ratios("product", name) for name in PRECISIONS},
         "density": float(states["fp32"].counts.n_active.mean()) / (n_rows * config.corpus.seq_len),
         "same_in_bf16": _same(states["fp32"], states["bf16"]),
         "certificates": {p: vars(states[p].certificate) for p in PRECISIONS},
-        "parts": _parts(subject, range(0, min(n_rows, 8 * TURN_ROWS))),
+        "parts": parts,
     }
 
 
