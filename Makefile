@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TEST_INSTALLED := $(VENV)/test-installed
 TRAIN_INSTALLED := $(VENV)/train-installed
-PEER_TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+CPU_TORCH := $(shell sed -n 's/^torch==.*/&+cpu/p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+# The CPU build from the configured index, or PyTorch's own
+install_cpu_torch = $(1) install --quiet $(CPU_TORCH) || $(1) install --quiet $(CPU_TORCH) --index-url $(CPU_INDEX)
 
 .PHONY: help demo test check format train-demo bench clean
 
@@ -40,13 +43,15 @@ bench: $(INSTALLED) .venv-saedashboard/installed .venv-sae-vis/installed ## meas
 
 .venv-saedashboard/installed:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet $(PEER_TORCH) sae-dashboard==0.8.0 'pyarrow<22'
+	$(call install_cpu_torch,$(@D)/bin/pip)
+	$(@D)/bin/pip install --quiet $(CPU_TORCH) sae-dashboard==0.8.0 'pyarrow<22'
 	$(@D)/bin/pip uninstall --quiet --yes torchvision torchaudio # built for another torch than the CPU's
 	touch $@
 
 .venv-sae-vis/installed:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet $(PEER_TORCH) sae-vis==0.3.7 sae-lens==5.11.0 'pyarrow<20' frozendict tabulate
+	$(call install_cpu_torch,$(@D)/bin/pip)
+	$(@D)/bin/pip install --quiet $(CPU_TORCH) sae-vis==0.3.7 sae-lens==5.11.0 'pyarrow<20' frozendict tabulate
 	touch $@
 
 clean: ## remove what was built, the virtual environment included
@@ -59,8 +64,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	if command -v nvidia-smi >/dev/null || [ "$$(uname -s)" != Linux ]; then \
 	  $(BIN)/pip install --quiet -c constraints.txt torch; \
 	else \
-	  cpu=$$(sed -n 's/^torch==.*/&+cpu/p' constraints.txt); \
-	  $(BIN)/pip install --quiet "$$cpu" || $(BIN)/pip install --quiet "$$cpu" --index-url $(CPU_INDEX); \
+	  $(call install_cpu_torch,$(BIN)/pip); \
 	fi
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@
