@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.analysis import measure_analysis
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
 from benchmarks.subject import BenchmarkSubject, make_subject
@@ -38,6 +39,7 @@ def main() -> None:
         "growth": lambda: measure_growth(files, options.rows // 32, out),
         "render": lambda: measure_render(files, options.rows, out),
         "startup": measure_startup,
+        "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:
@@ -56,7 +58,8 @@ def main() -> None:
                 name,
             ]
             subprocess.run(again, check=False)
-    shutil.rmtree(FOLDER / "sweep", ignore_errors=True)
+    for name in ("sweep", "analysis"):
+        shutil.rmtree(FOLDER / name, ignore_errors=True)
     missing = [name for name in measurements if not (results / f"{name}.json").exists()]
     if missing:
         sys.exit(f"bench: no report yet, {', '.join(missing)} is still to be measured")
@@ -70,7 +73,9 @@ def _options() -> argparse.Namespace:
         "--rows", type=int, default=TEXT_ROWS, help=f"rows of the sweep ({TEXT_ROWS})"
     )
     parser.add_argument(
-        "--only", nargs="*", help="measure these again: machine sweep growth render startup peers"
+        "--only",
+        nargs="*",
+        help="measure these again: machine sweep growth render startup analysis peers",
     )
     return parser.parse_args()
 

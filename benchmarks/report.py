@@ -92,8 +92,15 @@ def _figures(results: Results) -> list[Figure]:
         _at_most("a feature's JSON on average, KB", render["json_bytes"] / 1000, 15, "{:.1f}"),
         _at_most("feature pages rewritten when nothing changed", written[0], 0, "{}"),
         _at_most("feature pages rewritten when one record changed", written[1], 1, "{}"),
+        _at_most("analysis on top of the demo's sweep, %", 100 * _added(results["analysis"]), 25, "{:.0f}"),
         _at_most("`build.py --help`, seconds", startup["help_seconds"], 0.3),
     ]  # fmt: skip
+
+
+def _added(analysis: Results) -> float:
+    """What the analysis takes, as a share of the rest of the sweep's time."""
+    added: float = sum(analysis["parts"].values()) / analysis["base_seconds"]
+    return added
 
 
 def _at_least(what: str, measured: float, wanted: float, form: str = "{:.2f}") -> Figure:

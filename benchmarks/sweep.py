@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.subject import BenchmarkSubject
-from sitegen.analysis.contexts import choose_contexts, context_activations
+from sitegen.analysis.contexts import choose_contexts, read_contexts
 from sitegen.config import load_config
 from sitegen.maths.encoder import FiringSearch
 from sitegen.sources.subject import Subject, load_subject
@@ -114,7 +114,7 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         for precision in PRECISIONS
     }
     table = choose_contexts(states["fp32"], config, config.corpus.seq_len)
-    clock.time("contexts", lambda: context_activations(table, subject, config))
+    clock.time("contexts", lambda: read_contexts(table, subject, config))
     parts = _parts(subject, range(0, min(n_rows, 8 * TURN_ROWS)))
     return {
         "n_rows": n_rows,

@@ -12,6 +12,7 @@ from typing import Any
 from sitegen.config import Config, is_number, load_config, preset_names
 from sitegen.errors import SitegenError, UsageError
 from sitegen.output import OutputFolder, finished_output, open_output
+from sitegen.records import PublishedNumber
 
 DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
 
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=8000, metavar="P", help="port (default: 8000; 0: any free one)"
     )
     serve.set_defaults(command=_serve)
+
+    verify = commands.add_parser(
+        "verify",
+        parents=[computing],
+        help="compute published numbers again; exit 1 if one is missed",
+    )
+    verify.set_defaults(command=_verify)
 
     presets = commands.add_parser("presets", help="list the built-in presets")
     presets.set_defaults(command=_presets)
@@ -177,6 +185,42 @@ def _serve(options: argparse.Namespace) -> int:
 
     serve_site(finished_output(options.out), options.port, _say)
     return DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    config = _config(options)
+    from sitegen.compute import verify_published
+
+    numbers = verify_published(config)
+    for line in _table([_VERIFY_HEADS, *map(_verify_cells, numbers)]):
+        print(line)
+    n_missed = sum(not number.holds for number in numbers)
+    _say(f"verify: {len(numbers) - n_missed} of {len(numbers)} numbers hold, {n_missed} missed")
+    return FOUND_WANTING if n_missed else DONE
+
+
+_VERIFY_HEADS = ["number", "published", "computed", "difference", "allowed", "verdict"]
+
+
+def _verify_cells(number: PublishedNumber) -> list[str]:
+    verdict = "holds" if number.holds else "MISSES"
+    return [
+        number.name,
+        number.published,
+        number.computed,
+        number.difference,
+        number.tolerance,
+        verdict,
+    ]
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """The rows as lines, their cells below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _presets(options: argparse.Namespace) -> int:

@@ -8,15 +8,18 @@ from importlib.metadata import version
 from typing import Any
 
 import sitegen
-from sitegen.analysis.assemble import assemble_records
+from sitegen.analysis.assemble import Analysis
 from sitegen.config import Config
+from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
-from sitegen.records import TokenText
+from sitegen.records import PublishedNumber, TokenText
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
 from sitegen.sweep.driver import sweep
 from sitegen.sweep.state import SweepState
+from sitegen.verify.numbers import verify
+from sitegen.verify.source import published_presets, read_published
 
 LIBRARIES = (
     "torch",
@@ -26,6 +29,9 @@ LIBRARIES = (
     "datasets",
     "huggingface_hub",
     "numpy",
+    "scipy",
+    "scikit-learn",
+    "openTSNE",
 )
 
 
@@ -37,14 +43,33 @@ def compute_data(config: Config, output: OutputFolder) -> int:
     subject = load_subject(config)
     state = sweep(subject, config, output.sweep)
     vocab = token_texts(subject)
+    analysis = Analysis(state, subject, config, vocab)
+    published = read_published(config.preset)
+    numbers = list(verify(subject, config, published)) if published else []
+    overview = dataclasses.replace(analysis.overview(), published=numbers)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
         n_of_kind = dict.fromkeys(("dead", "rare", "ordinary", "dense"), 0)
-        for record in assemble_records(state, subject, config, vocab):
+        for record, evidence in analysis.records():
             store.add(record)
+            store.add_evidence(evidence)
             n_of_kind[record.kind] += 1
-        store.finish(_manifest(config, subject, state, n_of_kind), vocab)
+        for other in analysis.other_records():
+            store.add_other(other)
+        store.finish(_manifest(config, subject, state, n_of_kind), vocab, overview)
     return len(subject.feature_ids)
+
+
+def verify_published(config: Config) -> list[PublishedNumber]:
+    """The numbers that were published of a preset's subject, computed again.
+
+    raises  UsageError if there are none, SitegenError for sources that cannot be read
+    """
+    published = read_published(config.preset)
+    if published is None:
+        known = ", ".join(published_presets())
+        raise UsageError(f"no numbers are published of {config.preset}: give {known}")
+    return list(verify(load_subject(config), config, published))
 
 
 def token_texts(subject: Subject) -> list[TokenText]:
@@ -75,6 +100,11 @@ def _manifest(
             "autoencoder": dataclasses.asdict(subject.autoencoder.provenance),
             "tokenizer": dataclasses.asdict(subject.tokenizer.provenance),
             "corpus": dataclasses.asdict(subject.rows.provenance),
+            **(
+                {"other": dataclasses.asdict(subject.other.provenance)}
+                if subject.other is not None
+                else {}
+            ),
         },
         "rows": "documents joined with EOS behind each, cut to rows that begin with BOS, the rest dropped, rows "
         "shuffled with numpy's default_rng(seed).permutation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -15,7 +16,13 @@ from sitegen.errors import UsageError
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 REPOSITORY_ROOT = Path(__file__).parent.parent
-FILE_FIELDS = ("model.name", "model.tokenizer", "autoencoder.source", "corpus.files")
+FILE_FIELDS = (
+    "model.name",
+    "model.tokenizer",
+    "autoencoder.source",
+    "other.source",
+    "corpus.files",
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,33 @@ class AutoencoderConfig:
         ""  # run1, run2 or a version number of `repository`; or a .pt or .safetensors file
     )
     repository: str = "NeelNanda/sparse_autoencoder"
+    l1_coeff: float = 0.0  # of the loss it was trained with; 0: not known, and no l1 is shown
+    l1_positions: int = 1  # that training summed the activations over; 1: it took their mean
 
     def __post_init__(self) -> None:
         _require(
             bool(self.source),
             "autoencoder.source is empty: give run1, run2, a version number or a file",
+        )
+        _require(
+            self.l1_coeff >= 0 and self.l1_positions >= 1,
+            "autoencoder.l1_coeff and l1_positions: give 0 or more, and 1 or more",
+        )
+
+
+@dataclass(frozen=True)
+class OtherConfig:
+    """A second autoencoder on the same hook point, to find each feature's best match in."""
+
+    source: str = ""  # as autoencoder.source; empty: there is none
+    repository: str = "NeelNanda/sparse_autoencoder"
+    title: str = "the other run"  # what pages call it
+    n_contexts: int = 3  # strongest contexts shown of a match
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.n_contexts <= 100,
+            f"other.n_contexts is {self.n_contexts}: give 1 to 100",
         )
 
 
@@ -142,6 +171,35 @@ class LogitConfig:
 
 
 @dataclass(frozen=True)
+class AnalysisConfig:
+    """What is measured beside the sweep, and on how many rows."""
+
+    n_rows: int = 512  # first rows, on which features are held against each other and neurons
+    n_quality_rows: int = 320  # first rows, on which losses are measured
+    batch_rows: int = 64  # of those, over whose batches standard errors are taken
+    n_neighbours: int = 5  # of each kind
+    n_neurons: int = 3  # strongest, and as many most correlated
+    n_near_misses: int = 3  # contexts in which a feature might fire and does not
+    n_ablated: int = 5  # tokens most promoted at a firing, and as many most suppressed; 0: none
+
+    def __post_init__(self) -> None:
+        for name in ("n_rows", "n_quality_rows", "batch_rows", "n_neighbours", "n_neurons"):
+            _require(
+                getattr(self, name) >= 1,
+                f"analysis.{name} is {getattr(self, name)}: give 1 or more",
+            )
+        _require(
+            self.n_quality_rows <= self.n_rows,
+            f"analysis.n_quality_rows is {self.n_quality_rows}: give at most analysis.n_rows, {self.n_rows}",
+        )
+        for name in ("n_near_misses", "n_ablated"):
+            _require(
+                getattr(self, name) >= 0,
+                f"analysis.{name} is {getattr(self, name)}: give 0 or more",
+            )
+
+
+@dataclass(frozen=True)
 class SiteConfig:
     """What the pages say about the whole."""
 
@@ -160,6 +218,8 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     contexts: ContextConfig = field(default_factory=ContextConfig)
     logits: LogitConfig = field(default_factory=LogitConfig)
+    other: OtherConfig = field(default_factory=OtherConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
 
     def as_dict(self) -> dict[str, Any]:
@@ -283,11 +343,22 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
         return int(value)
     if wanted is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # autoencoder.source = 25
+    if wanted is float:
+        return _number(key, value)
     if type(value) is not wanted:
         raise UsageError(
             f"{key} is {value!r}: give {'a whole number' if wanted is int else 'a text'}"
         )
     return value
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    _require(math.isfinite(number), f"{key} is {value!r}: give a number")
+    return number
 
 
 def _resolve_files(config: Config, base: Path) -> Config:
@@ -300,9 +371,12 @@ def _resolve_files(config: Config, base: Path) -> Config:
         config.model, name=resolve(config.model.name), tokenizer=resolve(config.model.tokenizer)
     )
     autoencoder = dataclasses.replace(config.autoencoder, source=resolve(config.autoencoder.source))
+    other = dataclasses.replace(config.other, source=resolve(config.other.source))
     files = tuple(str((base / file).resolve()) for file in config.corpus.files)
     corpus = dataclasses.replace(config.corpus, files=files)
-    return dataclasses.replace(config, model=model, autoencoder=autoencoder, corpus=corpus)
+    return dataclasses.replace(
+        config, model=model, autoencoder=autoencoder, other=other, corpus=corpus
+    )
 
 
 def _from_here(value: Any) -> Any:

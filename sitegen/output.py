@@ -14,9 +14,12 @@ from sitegen.files import restore_former
 OWN_NAMES = {"sweep", "data", "site"}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
-DATA_FILES = re.compile(r"manifest\.json|vocab\.json|SHA256SUMS|features/\d{5,}\.json")
+DATA_FILES = re.compile(
+    r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other)/\d{5,}\.json"
+)
 SITE_FILES = re.compile(
-    r"(index(-\d+)?|about|404)\.html|\.nojekyll|features/\d+\.html|static/[\w.-]+/[\w.-]+|data/"
+    r"(index(-\d+)?|about|overview|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
+    r"static/[\w.-]+/[\w.-]+|load/(evidence/\d+|vocabulary|map)\.js|data/"
     rf"({DATA_FILES.pattern})"
 )
 

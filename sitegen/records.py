@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from math import log10
 from typing import Literal
 
 Kind = Literal["dead", "rare", "ordinary", "dense"]
-Group = Literal["top", "interval"]
+ContextGroup = Literal["top", "interval"]
 
 RARE_DENSITY = 1e-4
+DEAD_LOG_DENSITY = -6.5
 DENSE_DENSITY = 0.1
 
 # A token's text; the bytes of a token that is no whole character; or None, an id without a token.
@@ -27,7 +30,7 @@ class Histogram:
 class ContextRecord:
     """A stretch of one row around a peak position."""
 
-    group: Group
+    group: ContextGroup
     interval: int | None  # 0 is the lowest; None in the top group
     rank: int  # from 0 within its group (and interval), largest activation first
     row: int
@@ -69,6 +72,85 @@ class SpecialFirings:
 
 
 @dataclass(frozen=True)
+class CosineNeighbour:
+    """Another feature whose direction is near."""
+
+    feature_id: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class FiringNeighbour:
+    """Another feature that fires on the same tokens of the sample."""
+
+    feature_id: int
+    jaccard: float  # tokens on which both fire, as a share of those on which either does
+    n_both: int  # tokens on which both fire
+
+
+@dataclass(frozen=True)
+class ContextNeighbour:
+    """Another feature of which strongest contexts peak within this one's."""
+
+    feature_id: int
+    n_shared: int  # of this feature's top contexts
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Features like this one, by four measures, most alike first; sought among all."""
+
+    decoder: list[CosineNeighbour]
+    encoder: list[CosineNeighbour]
+    firings: list[FiringNeighbour]
+    contexts: list[ContextNeighbour]
+
+
+@dataclass(frozen=True)
+class NeuronWeight:
+    """A neuron that a feature writes to."""
+
+    neuron: int
+    weight: float  # of the feature's decoder row
+    share: float  # of the row's L1 norm
+
+
+@dataclass(frozen=True)
+class NeuronCorrelation:
+    """A neuron that is active where a feature fires."""
+
+    neuron: int
+    correlation: float  # Pearson's, over the sample's tokens
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The neurons of the hook point, where it is an MLP's."""
+
+    weights: list[NeuronWeight]  # largest in size first
+    correlated: list[NeuronCorrelation]  # largest first
+
+
+@dataclass(frozen=True)
+class Match:
+    """The feature of another autoencoder that is most alike."""
+
+    feature_id: int  # in the other autoencoder
+    value: float
+    mutual: bool  # that its own best match is this feature
+
+
+@dataclass(frozen=True)
+class RunMatch:
+    """The best matches in the second autoencoder."""
+
+    decoder: Match  # by the cosine of decoder rows
+    activation: (
+        Match | None
+    )  # by the correlation of activations; None for a feature silent on the sample
+
+
+@dataclass(frozen=True)
 class FeatureRecord:
     """All that is known of one feature."""
 
@@ -82,6 +164,188 @@ class FeatureRecord:
     histogram: Histogram  # of activations on tokens that may be a peak; empty for a feature that fires on none
     contexts: list[ContextRecord]
     logits: LogitEffects
+    # cosine of the encoder column with the mean column of the rare features; None where there is none
+    rare_cosine: float | None
+    neighbours: Neighbours
+    neurons: Neurons | None  # None where the hook point is in the residual stream
+    match: RunMatch | None  # None without a second autoencoder
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A place that reads like a feature's peaks and leaves it silent."""
+
+    row: int
+    position: int  # of the token on which the feature is silent
+    n_matched: int  # tokens, this one and those before it, that are those of a top context
+    start: int  # position of the first token
+    tokens: list[int]
+    activations: list[float]  # parallel to tokens; 0 at the position
+
+
+@dataclass(frozen=True)
+class ContextAblation:
+    """What taking the feature out changes at each token of a context on which it fires; lists run parallel."""
+
+    offsets: list[int]  # of these tokens in the context
+    loss_change: list[float | None]  # nats, of the next token's loss; None where none follows
+    promoted: list[list[float]]  # token id, change of its log-probability, and so on; largest first
+    suppressed: list[list[float]]  # likewise, smallest first
+
+
+@dataclass(frozen=True)
+class EvidenceRecord:
+    """What a feature's page loads when it is asked for, or shows at its end."""
+
+    feature_id: int
+    near_misses: list[NearMiss]
+    ablation: (
+        list[ContextAblation] | None
+    )  # of each context of the record; None where it is not known exactly
+
+
+@dataclass(frozen=True)
+class OtherRecord:
+    """A feature of the second autoencoder, over the sample."""
+
+    feature_id: int
+    n_active: int
+    max_activation: float  # over tokens that may be a peak
+    match: RunMatch  # in the first autoencoder
+    contexts: list[ContextRecord]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over batches."""
+
+    mean: float
+    standard_error: float | None  # None for a single batch
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well the autoencoder reconstructs, over the first rows; losses in nats a token."""
+
+    n_rows: int
+    batch_rows: int
+    loss: Measure
+    loss_reconstructed: Measure
+    loss_zero_ablated: Measure
+    loss_mean_ablated: Measure
+    reconstruction_score: Measure  # (zero-ablated - reconstructed) / (zero-ablated - loss)
+    reconstruction_score_mean: Measure  # the same with mean ablation
+    l0: Measure  # active features a token
+    explained_variance: Measure
+    l2: Measure  # squared error, summed over the hook point's width
+    l1: Measure | None  # as training weighed it; None where its coefficient is not known
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """The histogram of log10(density + 10^-6.5); dead features stand at -6.5 and are counted by themselves."""
+
+    n_dead: int
+    edges: list[float]  # one more than counts, rising
+    counts: list[
+        int
+    ]  # of features that are not dead; a bin holds its lower edge, the last one its upper edge too
+
+    def bin_of(self, density: float) -> int:
+        """The bin that counts a feature of this density, which is above 0."""
+        at = bisect_right(self.edges, log_density(density)) - 1
+        return min(at, len(self.counts) - 1)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box plot's five numbers."""
+
+    minimum: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some features' values: how many, their box, and their counts in bins."""
+
+    n_features: int
+    box: Box | None  # None for no features
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A value of every feature, rare ones apart."""
+
+    edges: list[float]
+    rare: Group
+    others: Group
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A place in the plane for every feature, parallel to `FeatureTable`."""
+
+    method: str
+    x: list[float]  # 0..1
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """A few facts of every feature swept; the lists run parallel."""
+
+    feature_id: list[int]
+    density: list[float]
+    rare_cosine: list[float | None]
+    tokens: list[list[int]]  # that its top contexts peak on: ids, the strongest first, each once
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """How like the features of two autoencoders are."""
+
+    title: str
+    n_features: int  # of the second
+    cosine: Split  # of each feature's best decoder cosine
+    correlation: Split  # of each feature's best activation correlation
+    n_mutual_cosine: int
+    n_mutual_correlation: int
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """A number that was published, computed again."""
+
+    name: str
+    published: str
+    computed: str
+    difference: str
+    tolerance: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known of the autoencoder as a whole."""
+
+    n_sample_rows: int
+    features: FeatureTable
+    quality: Quality
+    frequencies: Frequencies
+    rare_cosine: Split | None  # None where no feature is rare
+    map: FeatureMap | None  # None for too few features
+    other: TwoRuns | None
+    published: list[PublishedNumber]
+
+
+def log_density(density: float) -> float:
+    """`log10(density + 10^-6.5)`."""
+    return log10(density + 10**DEAD_LOG_DENSITY)
 
 
 def kind_of(density: float) -> Kind:

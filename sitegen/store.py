@@ -1,32 +1,34 @@
 """Records to JSON files and back, with a manifest and checksums; the layout is design's contract.
 
-manifest.json  vocab.json  features/00007.json  SHA256SUMS
+manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  SHA256SUMS
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import types
+import typing
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fastjsonschema
 import orjson
 
 from sitegen.errors import StoreError
-from sitegen.records import (
-    ContextRecord,
-    FeatureRecord,
-    Histogram,
-    LogitEffect,
-    LogitEffects,
-    SpecialFirings,
-    TokenText,
-)
+from sitegen.records import EvidenceRecord, FeatureRecord, OtherRecord, Overview, TokenText
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CHECKSUMS = "SHA256SUMS"
+SCHEMAS: dict[type, str] = {
+    FeatureRecord: "feature",
+    EvidenceRecord: "evidence",
+    OtherRecord: "other",
+    Overview: "overview",
+}
+T = TypeVar("T")
 SCHEMA_FOLDER = Path(__file__).parent / "schema"
 
 
@@ -35,21 +37,43 @@ def feature_path(folder: Path, feature_id: int) -> Path:
     return folder / "features" / f"{feature_id:05d}.json"
 
 
+def evidence_path(folder: Path, feature_id: int) -> Path:
+    """Where the evidence beside a feature's record stands."""
+    return folder / "evidence" / f"{feature_id:05d}.json"
+
+
+def other_path(folder: Path, feature_id: int) -> Path:
+    """Where the record of a feature of the second autoencoder stands."""
+    return folder / "other" / f"{feature_id:05d}.json"
+
+
 class StoreWriter:
     """Writes a data folder: records as they come, then the vocabulary and the manifest."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._checksums: dict[str, str] = {}
-        (folder / "features").mkdir(parents=True)
+        for name in ("features", "evidence"):
+            (folder / name).mkdir(parents=True)
 
     def add(self, record: FeatureRecord) -> None:
         """Writes one feature's record."""
         self._write(feature_path(self._folder, record.feature_id), record)
 
-    def finish(self, manifest: dict[str, Any], vocab: list[TokenText]) -> None:
+    def add_evidence(self, record: EvidenceRecord) -> None:
+        """Writes the evidence beside one feature's record."""
+        self._write(evidence_path(self._folder, record.feature_id), record)
+
+    def add_other(self, record: OtherRecord) -> None:
+        """Writes the record of one feature of the second autoencoder."""
+        path = other_path(self._folder, record.feature_id)
+        path.parent.mkdir(exist_ok=True)
+        self._write(path, record)
+
+    def finish(self, manifest: dict[str, Any], vocab: list[TokenText], overview: Overview) -> None:
         """Writes what is about the whole, and the checksum of every file."""
         self._write(self._folder / "vocab.json", vocab)
+        self._write(self._folder / "overview.json", overview)
         self._write(
             self._folder / "manifest.json",
             {"schema_version": SCHEMA_VERSION, **manifest},
@@ -100,8 +124,17 @@ def read_vocab(folder: Path) -> list[TokenText]:
     return [_token_from_json(value) for value in values]
 
 
+def read_overview(folder: Path) -> Overview:
+    """What is known of the autoencoder as a whole.
+
+    raises  StoreError if the file is missing, damaged, or does not fit its schema
+    """
+    path = folder / "overview.json"
+    return examined(Overview, read_bytes(path), path)
+
+
 def require_schema(value: Any, schema: str, path: Path) -> None:
-    """That a value fits a published schema (`feature`, `manifest` or `vocab`).
+    """That a value fits a published schema, by its name: `feature`, `manifest` and so on.
 
     raises  StoreError naming the file and the first thing that does not fit
     """
@@ -129,48 +162,42 @@ def feature_files(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.stem))
 
 
-def read_feature(path: Path) -> FeatureRecord:
-    """One record.
-
-    raises  StoreError if the file is missing, damaged, or does not fit its schema
-    """
-    return examined_feature(_read(path), path)
-
-
-def examined_feature(data: bytes, path: Path) -> FeatureRecord:
+def examined(kind: type[T], data: bytes, path: Path) -> T:
     """The record in a file's content, known to fit its schema.
 
     raises  StoreError if it is damaged or does not fit
     """
     fields = _parse_json(data, path)
-    require_schema(fields, "feature", path)
-    return _feature_from_json(fields)
+    require_schema(fields, SCHEMAS[kind], path)
+    return _record(kind, fields)
 
 
-def parse_feature(data: bytes, path: Path) -> FeatureRecord:
+def parsed(kind: type[T], data: bytes, path: Path) -> T:
     """The record in a file's content that is known to fit its schema."""
-    return _feature_from_json(_parse_json(data, path))
+    return _record(kind, _parse_json(data, path))
 
 
-def _feature_from_json(fields: dict[str, Any]) -> FeatureRecord:
-    logits = fields["logits"]
-    return FeatureRecord(
-        **{
-            **fields,
-            "special": SpecialFirings(**fields["special"]),
-            "histogram": Histogram(**fields["histogram"]),
-            "contexts": [ContextRecord(**context) for context in fields["contexts"]],
-            "logits": LogitEffects(
-                top=[_effect_from_json(effect) for effect in logits["top"]],
-                bottom=[_effect_from_json(effect) for effect in logits["bottom"]],
-                histogram=Histogram(**logits["histogram"]),
-            ),
-        }
-    )
+def matched_features(data: bytes, path: Path) -> list[int]:
+    """The features of the second autoencoder that a feature's record names, each once.
+
+    raises  StoreError if the record is no JSON
+    """
+    fields = _parse_json(data, path)
+    match = fields.get("match") if isinstance(fields, dict) else None
+    named = list(match.values()) if isinstance(match, dict) else []
+    ids = [one.get("feature_id") for one in named if isinstance(one, dict)]
+    return list(dict.fromkeys(i for i in ids if isinstance(i, int)))
 
 
-def _effect_from_json(effect: dict[str, Any]) -> LogitEffect:
-    return LogitEffect(**{**effect, "token": _token_from_json(effect["token"])})
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    raises  StoreError if it is missing
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: run the sweep first") from None
 
 
 def _bytes_to_json(value: Any) -> Any:
@@ -184,19 +211,51 @@ def _token_from_json(value: Any) -> TokenText:
     return bytes(value["bytes"]) if isinstance(value, dict) else value
 
 
+def _record(kind: type[T], fields: Any) -> T:
+    """The dataclass whose fields are given, which are known to fit."""
+    reader = _reader(typing.cast(Any, kind))
+    assert reader is not None
+    made: T = reader(fields)
+    return made
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of a type from JSON; None where it is the same in both."""
+    if kind == TokenText:
+        return _token_from_json
+    arguments = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return _optional(_reader(arguments[0]))
+    if typing.get_origin(kind) is list:
+        return _each(_reader(arguments[0]))
+    return _fields(kind) if dataclasses.is_dataclass(kind) else None
+
+
+def _optional(read: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+    return read and (lambda value: None if value is None else read(value))
+
+
+def _each(read: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+    return read and (lambda values: [read(value) for value in values])
+
+
+def _fields(kind: Any) -> Callable[[Any], Any]:
+    readers = {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+    others = {name: read for name, read in readers.items() if read}
+    if not others:
+        return lambda fields: kind(**fields)
+    return lambda fields: kind(
+        **{**fields, **{name: read(fields[name]) for name, read in others.items()}}
+    )
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     raises  StoreError if it is missing or no JSON
     """
-    return _parse_json(_read(path), path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise StoreError(f"{path} is missing: run the sweep first") from None
+    return _parse_json(read_bytes(path), path)
 
 
 def _parse_json(data: bytes, path: Path) -> Any:

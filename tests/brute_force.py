@@ -34,6 +34,11 @@ def read_rows(corpus: Path, tokenizer_file: Path, seq_len: int, seed: int) -> np
 
 def mlp_activations(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     """[rows, positions, d_mlp] float64: one transformer layer up to the MLP's activations, written out."""
+    return residual_and_mlp(weights, tokens)[1]
+
+
+def residual_and_mlp(weights: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """(the residual stream before the MLP, the MLP's activations), float64."""
     w = {name: weight.double() for name, weight in weights.items()}
     residual = w["embed.W_E"][tokens] + w["pos_embed.W_pos"][: tokens.shape[1]]
     x = _layer_norm(residual, w["blocks.0.ln1.w"], w["blocks.0.ln1.b"])
@@ -47,7 +52,15 @@ def mlp_activations(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     residual = residual + w["blocks.0.attn.b_O"]
     x = _layer_norm(residual, w["blocks.0.ln2.w"], w["blocks.0.ln2.b"])
     pre = x @ w["blocks.0.mlp.W_in"] + w["blocks.0.mlp.b_in"]
-    return pre * 0.5 * (1 + torch.erf(pre / 2**0.5))
+    return residual, pre * 0.5 * (1 + torch.erf(pre / 2**0.5))
+
+
+def log_probabilities(weights: dict[str, Tensor], residual: Tensor, mlp: Tensor) -> Tensor:
+    """[rows, positions, d_vocab] float64 of the next token, with these activations of the MLP."""
+    w = {name: weight.double() for name, weight in weights.items()}
+    residual = residual + mlp @ w["blocks.0.mlp.W_out"] + w["blocks.0.mlp.b_out"]
+    normal = _layer_norm(residual, w["ln_final.w"], w["ln_final.b"])
+    return torch.log_softmax(normal @ w["unembed.W_U"] + w["unembed.b_U"], -1)
 
 
 def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

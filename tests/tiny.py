@@ -59,6 +59,10 @@ class TinySubject:
         return self.folder / "autoencoder.safetensors"
 
     @property
+    def second(self) -> Path:
+        return self.folder / "second.safetensors"
+
+    @property
     def corpus(self) -> Path:
         return self.folder / "text.jsonl"
 
@@ -71,16 +75,19 @@ def write_subject(folder: Path) -> TinySubject:
     save_file(model_weights(d_vocab), folder / "model/model.safetensors")
     (folder / "model/config.json").write_text(json.dumps(model_config(d_vocab)))
     save_file(autoencoder_weights(), folder / "autoencoder.safetensors")
+    save_file(second_weights(), folder / "second.safetensors")
     lines = [json.dumps({"text": text}) for text in documents()]
     (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
     preset = folder / "tiny.toml"
     preset.write_text(
         '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
-        '[autoencoder]\nsource = "autoencoder.safetensors"\n'
+        '[autoencoder]\nsource = "autoencoder.safetensors"\nl1_coeff = 0.5\nl1_positions = 3\n'
+        '[other]\nsource = "second.safetensors"\ntitle = "the <second> run"\nn_contexts = 2\n'
         f'[corpus]\nfiles = ["text.jsonl"]\nseq_len = {SEQ_LEN}\n'
         "[sweep]\nbatch_rows = 8\nshard_rows = 32\n"
         "[contexts]\nn_top = 6\nn_intervals = 4\nn_per_interval = 3\nn_before = 5\nn_after = 3\n"
         "[logits]\nn_top = 7\nn_bins = 11\n"
+        "[analysis]\nn_rows = 500\nn_quality_rows = 150\nbatch_rows = 50\nn_neighbours = 4\nn_ablated = 3\n"
         '[site]\ntitle = "Tiny <subject> & co"\ndescription = "Made from a seed."\n'
     )
     return TinySubject(folder, preset)
@@ -175,4 +182,23 @@ def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
         * torch.linspace(0.2, 3, D_HIDDEN)[:, None],
         "b_enc": b_enc,
         "b_dec": torch.randn(D_MLP, generator=generator) * 0.1,
+    }
+
+
+def second_weights() -> dict[str, Tensor]:
+    """Another autoencoder, some of whose features are the first one's, in another order and a little turned."""
+    generator = torch.Generator().manual_seed(6)
+    first, other = autoencoder_weights(), autoencoder_weights(seed=8)
+    order = torch.randperm(D_HIDDEN, generator=generator)
+    shared = torch.arange(D_HIDDEN) % 3 > 0
+
+    def turned(own: Tensor, new: Tensor) -> Tensor:
+        noise = 0.2 * own.std() * torch.randn(own.shape, generator=generator)
+        return torch.where(shared[:, None], own[order] + noise, new)
+
+    return {
+        "W_enc": turned(first["W_enc"].T, other["W_enc"].T).T.contiguous(),
+        "W_dec": turned(first["W_dec"], other["W_dec"]),
+        "b_enc": torch.where(shared, first["b_enc"][order], other["b_enc"]),
+        "b_dec": first["b_dec"],
     }

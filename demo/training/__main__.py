@@ -36,6 +36,7 @@ DEMO = Path(__file__).parent.parent
 WORK = DEMO / "work"
 MADE = WORK / "demo"  # what will be copied over the demo
 SHAPE = ModelShape()
+RUNS = {"autoencoder": AutoencoderTraining(), "second": AutoencoderTraining(seed=53)}
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     MADE.mkdir(parents=True, exist_ok=True)
     train_rows, held_out_rows = _make_rows()
     model = _make_model(train_rows)
-    autoencoder = _make_autoencoder(model, train_rows)
+    autoencoder, _ = (_make_autoencoder(model, train_rows, name) for name in RUNS)
     quality = json.dumps(dataclasses.asdict(evaluate(model, autoencoder, held_out_rows)), indent=2)
     (MADE / "quality.json").write_text(quality + "\n")
     shutil.copytree(MADE, DEMO, dirs_exist_ok=True)
@@ -116,22 +117,32 @@ def _make_model(rows: np.ndarray) -> LanguageModel:
     return model.eval()
 
 
-def _make_autoencoder(model: LanguageModel, rows: np.ndarray) -> Autoencoder:
-    path = MADE / "autoencoder/autoencoder.safetensors"
-    training = AutoencoderTraining()
+def _make_autoencoder(model: LanguageModel, rows: np.ndarray, name: str) -> Autoencoder:
+    """The trained autoencoder of a run, with its weights rounded to the float8 that is shipped."""
+    path = MADE / f"autoencoder/{name}.safetensors"
+    training = RUNS[name]
     if not path.exists():
         started = time.monotonic()
         trained = train_autoencoder(model, rows, training)
         path.parent.mkdir(exist_ok=True)
-        _save_half({name: weight.detach() for name, weight in trained.named_parameters()}, path)
+        save_quarter({key: weight.detach() for key, weight in trained.named_parameters()}, path)
         settings = json.dumps(dataclasses.asdict(training), indent=2) + "\n"
-        (path.parent / "training.json").write_text(settings)
-        print(f"autoencoder: trained in {(time.monotonic() - started) / 60:.0f} min")
+        (path.parent / f"{name}.json").write_text(settings)
+        print(f"{name}: trained in {(time.monotonic() - started) / 60:.0f} min")
     weights = load_file(path)
     d_mlp = SHAPE.d_mlp
     autoencoder = Autoencoder(d_mlp, d_mlp * training.dict_mult, torch.zeros(d_mlp), training.seed)
     autoencoder.load_state_dict({name: weight.float() for name, weight in weights.items()})
     return autoencoder.eval()
+
+
+def save_quarter(weights: dict[str, Tensor], path: Path) -> None:
+    """Saves an autoencoder's matrices as float8 (E4M3), its biases as float16."""
+    rounded = {
+        name: weight.to(torch.float8_e4m3fn if weight.ndim == 2 else torch.float16).contiguous()
+        for name, weight in weights.items()
+    }
+    save_file(rounded, path)
 
 
 def _save_half(weights: dict[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records of every feature, from the sweep's state and the subject."""
+"""All that follows the sweep, as records: of every feature, of the second autoencoder's, and of the whole."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sitegen.analysis.contexts import (
-    TOP_GROUP,
-    ContextTable,
-    choose_contexts,
-    context_activations,
-    count_copies,
-)
+from sitegen.analysis.context_records import ContextRecords
+from sitegen.analysis.contexts import choose_contexts, count_copies, read_contexts
+from sitegen.analysis.evidence import Evidence
+from sitegen.analysis.map import feature_map
+from sitegen.analysis.near_misses import find_near_misses
+from sitegen.analysis.other_run import OtherContexts
+from sitegen.analysis.overview import frequencies, split_by_rarity, two_runs
+from sitegen.analysis.quality import measure_quality
+from sitegen.analysis.relations import Relations
+from sitegen.analysis.sample import read_sample
+from sitegen.analysis.values import shortest
 from sitegen.config import Config
+from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import LogitExtremes, logit_effects, logit_extremes, logit_histograms
 from sitegen.progress import Progress
 from sitegen.records import (
-    ContextRecord,
+    RARE_DENSITY,
+    EvidenceRecord,
     FeatureRecord,
+    FeatureTable,
     Histogram,
     LogitEffect,
     LogitEffects,
+    OtherRecord,
+    Overview,
     SpecialFirings,
     TokenText,
     kind_of,
@@ -32,80 +41,105 @@ from sitegen.sweep.accumulators import N_CELLS
 from sitegen.sweep.state import SweepState
 
 FEATURES_AT_ONCE = 128
+N_TOKENS_LISTED = 3
 
 
-def assemble_records(
-    state: SweepState, subject: Subject, config: Config, vocab: list[TokenText]
-) -> Iterator[FeatureRecord]:
-    """The records, in the order of their features."""
-    table = choose_contexts(state, config, subject.rows.tokens.shape[1])
-    contexts = _ContextRecords(
-        table,
-        context_activations(table, subject, config),
-        count_copies(table, subject.rows.tokens, config),
-        subject.rows.tokens,
-    )
-    progress = Progress("records", len(subject.feature_ids), "features")
-    counts = state.counts
-    for first in range(0, len(subject.feature_ids), FEATURES_AT_ONCE):
-        block = subject.feature_ids[first : first + FEATURES_AT_ONCE]
-        logits = _logit_records(block, subject, config, vocab)
-        for index, feature_id in enumerate(block, first):
-            n_active = int(counts.n_active[index])
-            density = n_active / counts.n_positions
-            yield FeatureRecord(
-                feature_id=feature_id,
-                density=density,
-                n_active=n_active,
-                max_activation=shortest(counts.max_activation[index]),
-                mean_active=float(counts.activation_sum[index]) / n_active if n_active else 0.0,
-                kind=kind_of(density),
-                special=SpecialFirings(
-                    int(counts.n_active_special[index]), shortest(counts.max_special[index])
-                ),
-                histogram=_activation_histogram(state, index),
-                contexts=contexts.of(index),
-                logits=logits[index - first],
-            )
-        progress.advance(len(block))
-    progress.finish()
-
-
-def shortest(value: np.float32) -> float:
-    """The float whose shortest decimal is the float32's own: 0.1, not 0.10000000149011612. Nothing is lost."""
-    return float(str(value))
-
-
-class _ContextRecords:
-    """Context records of each feature, made when asked for."""
+class Analysis:
+    """What is found when the sweep is done. Making one does the work; its methods give the records."""
 
     def __init__(
-        self, table: ContextTable, activations: np.ndarray, copies: np.ndarray, rows: np.ndarray
+        self, state: SweepState, subject: Subject, config: Config, vocab: list[TokenText]
     ) -> None:
-        self._table, self._activations, self._copies, self._rows = table, activations, copies, rows
+        self._state, self._subject, self._config, self._vocab = state, subject, config, vocab
+        rows, ids = subject.rows.tokens, np.array(subject.feature_ids)
+        table = choose_contexts(state, config, rows.shape[1])
+        readings = read_contexts(table, subject, config)
+        copies = count_copies(table, rows, config)
+        self._contexts = ContextRecords(table, readings.activations, copies, rows)
+        self._sample = read_sample(subject, config)
+        self._relations = Relations(subject, table, self._sample, config)
+        misses = find_near_misses(table, self._sample, rows, ids, config)
+        self._evidence = Evidence(misses, readings.ablations, self._sample, ids, config)
+        self._density = state.counts.n_active / state.counts.n_positions
+        self._rare_cosines = self._find_rare_cosines()
 
-    def of(self, index: int) -> list[ContextRecord]:
-        """The contexts of one feature, top group first."""
-        first, last = np.searchsorted(self._table.feature, [index, index + 1])
-        return [self._record(i) for i in range(first, last)]
+    def records(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
+        """Of every feature swept, in order."""
+        ids = self._subject.feature_ids
+        progress = Progress("records", len(ids), "features")
+        for first in range(0, len(ids), FEATURES_AT_ONCE):
+            block = ids[first : first + FEATURES_AT_ONCE]
+            logits = _logit_records(block, self._subject, self._config, self._vocab)
+            for index in range(first, first + len(block)):
+                record = self._record(index, logits[index - first])
+                yield record, self._evidence.of(index, self._contexts.places(index))
+            progress.advance(len(block))
+        progress.finish()
 
-    def _record(self, i: int) -> ContextRecord:
-        table = self._table
-        row, start, end = int(table.row[i]), int(table.start[i]), int(table.end[i])
-        interval = int(table.interval[i])
-        return ContextRecord(
-            group="top" if interval == TOP_GROUP else "interval",
-            interval=None if interval == TOP_GROUP else interval,
-            rank=int(table.rank[i]),
-            row=row,
-            position=int(table.position[i]),
-            activation=shortest(table.activation[i]),
-            copies=int(self._copies[i]),
-            start=start,
-            tokens=self._rows[row, start:end].tolist(),
-            activations=[
-                shortest(value) if value else 0 for value in self._activations[i, : end - start]
-            ],
+    def other_records(self) -> Iterator[OtherRecord]:
+        """Of every feature of the second autoencoder, in order; none without one."""
+        matches = self._relations.other_matches
+        if self._sample.other is not None and matches is not None:
+            contexts = OtherContexts(self._sample.other, self._subject, self._sample, self._config)
+            for feature_id in range(self._sample.other.n_features):
+                yield contexts.record(feature_id, matches.of(feature_id))
+
+    def overview(self) -> Overview:
+        """Of the autoencoder as a whole."""
+        subject, config = self._subject, self._config
+        W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
+        cosines, matches = self._rare_cosines, self._relations.matches
+        return Overview(
+            n_sample_rows=self._sample.n_rows,
+            features=self._feature_table(),
+            quality=measure_quality(subject, self._sample, config),
+            frequencies=frequencies(self._density),
+            rare_cosine=None
+            if cosines is None
+            else split_by_rarity(cosines.astype(np.float64), self._density, low=-1),
+            map=feature_map(W_dec, config.corpus.seed),
+            other=two_runs(matches, subject, self._density, config.other.title)
+            if matches
+            else None,
+            published=[],
+        )
+
+    def _feature_table(self) -> FeatureTable:
+        ids, cosines = self._subject.feature_ids, self._rare_cosines
+        return FeatureTable(
+            ids,
+            self._density.tolist(),
+            [None] * len(ids) if cosines is None else [shortest(cosine) for cosine in cosines],
+            [self._contexts.peak_tokens(index)[:N_TOKENS_LISTED] for index in range(len(ids))],
+        )
+
+    def _find_rare_cosines(self) -> np.ndarray | None:
+        W_enc, chosen = self._subject.autoencoder.W_enc, torch.tensor(self._subject.feature_ids)
+        is_rare = torch.from_numpy(self._density < RARE_DENSITY).to(W_enc.device)
+        found = rare_cosines(W_enc.T[chosen.to(W_enc.device)], is_rare)
+        return None if found is None else found.cpu().numpy()
+
+    def _record(self, index: int, logits: LogitEffects) -> FeatureRecord:
+        counts, cosines = self._state.counts, self._rare_cosines
+        n_active = int(counts.n_active[index])
+        density = float(self._density[index])
+        return FeatureRecord(
+            feature_id=self._subject.feature_ids[index],
+            density=density,
+            n_active=n_active,
+            max_activation=shortest(counts.max_activation[index]),
+            mean_active=float(counts.activation_sum[index]) / n_active if n_active else 0.0,
+            kind=kind_of(density),
+            special=SpecialFirings(
+                int(counts.n_active_special[index]), shortest(counts.max_special[index])
+            ),
+            histogram=_activation_histogram(self._state, index),
+            contexts=self._contexts.of(index),
+            logits=logits,
+            rare_cosine=None if cosines is None else shortest(cosines[index]),
+            neighbours=self._relations.neighbours(index),
+            neurons=self._relations.neurons(index),
+            match=self._relations.match(index),
         )
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sitegen.analysis.ablation import AblationTable, Ablator
 from sitegen.config import Config
 from sitegen.maths.encoder import Encoder
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
-from sitegen.sweep.accumulators import N_CELLS
+from sitegen.sweep.accumulators import ENTRY_FIELDS, N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
 from sitegen.sweep.driver import make_encoder
 from sitegen.sweep.state import SweepState
@@ -48,23 +49,33 @@ def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextT
     """The top contexts and the samples of each interval of every feature."""
     top = state.top.lists.entries()
     samples, interval = _interval_samples(state, config, top)
-    feature = np.concatenate([top.slot, samples.slot])
-    interval = np.concatenate([np.full(len(top.slot), TOP_GROUP), interval])
-    activation = np.concatenate([top.activation, samples.activation])
-    place = np.concatenate([top.place, samples.place])
-    order = np.lexsort((place, -activation, interval, feature))
-    feature, interval, place = feature[order], interval[order], place[order]
-    row, position = np.divmod(place, seq_len)
+    both = Entries(
+        *(np.concatenate([getattr(top, name), getattr(samples, name)]) for name in ENTRY_FIELDS)
+    )
+    return context_table(
+        both, config, seq_len, np.concatenate([np.full(len(top.slot), TOP_GROUP), interval])
+    )
+
+
+def context_table(
+    entries: Entries, config: Config, seq_len: int, interval: np.ndarray | None = None
+) -> ContextTable:
+    """The table of some firings, whose slots are their features; all in the top group unless intervals are given."""
+    if interval is None:
+        interval = np.full(len(entries.slot), TOP_GROUP)
+    order = np.lexsort((entries.place, -entries.activation, interval, entries.slot))
+    chosen, interval = entries.take(order), interval[order]
+    row, position = np.divmod(chosen.place, seq_len)
     return ContextTable(
-        feature=feature,
+        feature=chosen.slot,
         interval=interval,
-        rank=index_in_group(feature * (config.contexts.n_intervals + 1) + interval),
+        rank=index_in_group(chosen.slot * (config.contexts.n_intervals + 1) + interval),
         row=row,
         position=position,
         start=np.maximum(position - config.contexts.n_before, 0),
         end=np.minimum(position + config.contexts.n_after + 1, seq_len),
-        activation=activation[order],
-        text_key=np.concatenate([top.text_key, samples.text_key])[order],
+        activation=chosen.activation,
+        text_key=chosen.text_key,
     )
 
 
@@ -99,14 +110,26 @@ def _stands_in(entries: Entries, others: Entries) -> np.ndarray:
     return found
 
 
-def context_activations(table: ContextTable, subject: Subject, config: Config) -> np.ndarray:
-    """[n_contexts, n_before + 1 + n_after] float32: each context's feature at each of its tokens, 0 past its end.
+@dataclass(frozen=True)
+class ContextReadings:
+    """What stands at each token of the chosen contexts.
 
-    The peak keeps the very value that the sweep found, so that it and the maximum are one number wherever shown.
+    activations  [n_contexts, n_before + 1 + n_after] float32: each context's feature at each of its tokens, 0 past its
+                 end. The peak keeps the very value that the sweep found, so that it and the maximum are one number
+                 wherever shown.
+    ablations    what taking the feature out changes at each of those above 0; None where that is not known exactly
     """
+
+    activations: np.ndarray
+    ablations: AblationTable | None
+
+
+def read_contexts(table: ContextTable, subject: Subject, config: Config) -> ContextReadings:
+    """Runs the model once more over the rows that are shown."""
     width = config.contexts.n_before + 1 + config.contexts.n_after
     found = np.zeros((len(table.row), width), np.float32)
     encoder = make_encoder(subject)
+    ablator = Ablator.of(subject, config)
     by_row = np.argsort(table.row, kind="stable")
     batch_of = table.row[by_row] // config.sweep.batch_rows
     batch_starts = np.flatnonzero(batch_of[1:] != batch_of[:-1]) + 1
@@ -114,14 +137,29 @@ def context_activations(table: ContextTable, subject: Subject, config: Config) -
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
         first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
         tokens = subject.rows.tokens[first : first + config.sweep.batch_rows].astype(np.int64)
-        x = subject.model.hook_activations(torch.from_numpy(tokens).to(subject.device))
+        ids = torch.from_numpy(tokens).to(subject.device)
+        x, residual = subject.model.activations_and_residual(ids)
         indices.sort()  # by feature, as the table is
-        found[indices] = _window_activations(encoder, x, table, indices, first, width)
+        activations = _window_activations(encoder, x, table, indices, first, width)
+        _put_peaks(activations, table, indices)
+        found[indices] = activations
+        if ablator is not None:
+            nth, column = np.nonzero(activations)
+            context = indices[nth]
+            token = (table.row[context] - first) * tokens.shape[1] + table.start[context] + column
+            firings = (table.feature[context], token, activations[nth, column])
+            ablator.add(residual, ids, firings, context, column)
         progress.advance(len(indices))
     progress.finish()
-    found[np.arange(width) >= (table.end - table.start)[:, None]] = 0
-    found[np.arange(len(found)), table.position - table.start] = table.activation
-    return found
+    return ContextReadings(found, ablator.table() if ablator else None)
+
+
+def _put_peaks(activations: np.ndarray, table: ContextTable, indices: np.ndarray) -> None:
+    """Silences what is past a context's end, and sets its peak to what the sweep found."""
+    start, end = table.start[indices], table.end[indices]
+    activations[np.arange(activations.shape[1]) >= (end - start)[:, None]] = 0
+    peak = table.position[indices] - start
+    activations[np.arange(len(indices)), peak] = table.activation[indices]
 
 
 def _window_activations(

@@ -8,8 +8,10 @@ from typing import Any
 
 from sitegen.errors import StoreError
 from sitegen.files import sha256
-from sitegen.records import FeatureRecord, kind_of
-from sitegen.store import CHECKSUMS, read_feature
+from sitegen.records import ContextRecord, FeatureRecord, NearMiss, kind_of
+from sitegen.render.feature_files import FeatureFiles
+from sitegen.render.views import FeatureData
+from sitegen.store import CHECKSUMS
 
 
 def checksum_findings(data: Path, copy: Path) -> list[str]:
@@ -25,16 +27,15 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
         name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())
     }
     findings = []
-    for folder, shown in ((data, "data"), (copy, "site/data")):
+    published = {name for name in listed if not name.startswith("evidence/")}
+    for folder, shown, expected in ((data, "data", listed.keys()), (copy, "site/data", published)):
         there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
             CHECKSUMS
         }
-        findings += [f"{shown}/{name} is missing" for name in sorted(listed.keys() - there)]
-        findings += [
-            f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - listed.keys())
-        ]
+        findings += [f"{shown}/{name} is missing" for name in sorted(expected - there)]
+        findings += [f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - expected)]
         changed = [
-            name for name in sorted(listed.keys() & there) if sha256(folder / name) != listed[name]
+            name for name in sorted(expected & there) if sha256(folder / name) != listed[name]
         ]
         findings += [
             f"{shown}/{name} has another SHA-256 than {CHECKSUMS} says" for name in changed
@@ -43,18 +44,28 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
 
 
 def record_findings(
-    path: Path, manifest: dict[str, Any], d_vocab: int
-) -> tuple[FeatureRecord | None, list[str]]:
-    """(the record if it can be read, what in it contradicts itself or the manifest)."""
+    files: FeatureFiles, manifest: dict[str, Any], d_vocab: int
+) -> tuple[FeatureData | None, list[str]]:
+    """(the records of a feature if they can be read, what in them contradicts itself or the manifest)."""
     try:
-        record = read_feature(path)
+        data = files.examined()
     except StoreError as error:
         return None, [str(error)]
-    shown = f"data/features/{path.name}"
-    unknown = [t for context in record.contexts for t in context.tokens if t >= d_vocab]
+    shown = f"data/features/{files.feature_id:05d}.json"
+    others = [context for other in data.others.values() for context in other.contexts]
+    lines: list[ContextRecord | NearMiss] = [
+        *data.record.contexts,
+        *data.evidence.near_misses,
+        *others,
+    ]
+    unknown = [token for line in lines for token in line.tokens if token >= d_vocab]
     if unknown:
         return None, [f"{shown}: token id {unknown[0]} is not in the vocabulary of {d_vocab}"]
-    return record, [f"{shown}: {finding}" for finding in _contradictions(record, path, manifest)]
+    findings = _contradictions(data.record, files.feature_id, manifest)
+    beside = f"data/evidence/{files.feature_id:05d}.json"
+    return data, [f"{shown}: {finding}" for finding in findings] + [
+        f"{beside}: {finding}" for finding in _evidence_contradictions(data)
+    ]
 
 
 def count_findings(manifest: dict[str, Any], kinds: list[str]) -> list[str]:
@@ -73,13 +84,13 @@ def count_findings(manifest: dict[str, Any], kinds: list[str]) -> list[str]:
     return findings
 
 
-def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any]) -> list[str]:
+def _contradictions(record: FeatureRecord, feature_id: int, manifest: dict[str, Any]) -> list[str]:
     counts = manifest["counts"]
     top = [context for context in record.contexts if context.group == "top"]
     strongest = max((context.activation for context in record.contexts), default=0.0)
     n_on_text = record.n_active - record.special.n_active
     claims = {
-        "feature_id is not the file's": record.feature_id == int(path.stem),
+        "feature_id is not the file's": record.feature_id == feature_id,
         "density is not n_active over the positions read": record.density
         == record.n_active / counts["n_positions"],
         "kind does not fit the density": record.kind == kind_of(record.density),
@@ -111,4 +122,30 @@ def _contradictions(record: FeatureRecord, path: Path, manifest: dict[str, Any])
             findings.append(f"the {name} logit effects are not in order")
     if not all(map(math.isfinite, [record.density, record.mean_active, record.max_activation])):
         findings.append("a number is not finite")
+    return findings
+
+
+def _evidence_contradictions(data: FeatureData) -> list[str]:
+    """Where the evidence does not fit the record that it stands beside."""
+    record, evidence = data.record, data.evidence
+    findings = []
+    if evidence.feature_id != record.feature_id:
+        findings.append("feature_id is not the file's")
+    for miss in evidence.near_misses:
+        at = miss.position - miss.start
+        if len(miss.tokens) != len(miss.activations) or not 0 <= at < len(miss.tokens):
+            findings.append(f"near miss {miss.row}/{miss.position}: its tokens do not fit together")
+        elif miss.activations[at]:
+            findings.append(f"near miss {miss.row}/{miss.position}: the feature fires there")
+    if evidence.ablation is None:
+        return findings
+    if len(evidence.ablation) != len(record.contexts):
+        return [*findings, "there is not one ablation for each context"]
+    for context, ablation in zip(record.contexts, evidence.ablation, strict=True):
+        firing = [i for i, activation in enumerate(context.activations) if activation]
+        parts = (ablation.loss_change, ablation.promoted, ablation.suppressed)
+        if ablation.offsets != firing or any(len(part) != len(firing) for part in parts):
+            findings.append(
+                f"ablation of context {context.row}/{context.position}: it is not of the tokens that fire"
+            )
     return findings

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-from sitegen.records import FeatureRecord
+from sitegen.records import ContextRecord, FeatureRecord, NearMiss
 from sitegen.render.environment import exact, significant
 from sitegen.render.text import group_tokens, marked
-from sitegen.render.views import Vocabulary
+from sitegen.render.views import FeatureData
+from sitegen.render.vocabulary import Vocabulary
 
 VOID_ELEMENTS = {
     "area",
@@ -141,8 +142,9 @@ def link_target(page: str, link: str) -> tuple[str, str] | None:
     return "/".join(steps), parts.fragment
 
 
-def feature_page_findings(page: Page, record: FeatureRecord, vocabulary: Vocabulary) -> list[str]:
-    """Where a feature's page says something else than its record."""
+def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary) -> list[str]:
+    """Where a feature's page says something else than its records."""
+    record = data.record
     contexts = [c for c in record.contexts if c.group == "top"]
     by_interval = sorted(
         (c for c in record.contexts if c.group == "interval"),
@@ -156,25 +158,77 @@ def feature_page_findings(page: Page, record: FeatureRecord, vocabulary: Vocabul
         record.max_activation,
         record.mean_active,
         *[c.activation for c in contexts],
+        *_loss_change(data),
         *[effect.value for effect in effects],
         *[c.activation for c in by_interval],
+        *_match_numbers(data),
+        *_relation_numbers(record),
     ]
     findings = _differences(
         "number", [value for value, _ in page.numbers], [exact(value) for value in facts]
     )
-    shown = [text for _, text in page.numbers][5:]
-    findings += _differences("shown number", shown, [significant(value) for value in facts[5:]])
+    told = [text for _, text in page.numbers][5:]
+    findings += _differences("shown number", told, [_shown(value) for value in facts[5:]])
+    others = [context for other in data.others.values() for context in other.contexts]
+    lines: list[ContextRecord | NearMiss] = [
+        *contexts,
+        *by_interval,
+        *data.evidence.near_misses,
+        *others,
+    ]
     texts = [
         "".join(
             group.text
-            for group in group_tokens([vocabulary.tokens[token] for token in context.tokens])
+            for group in group_tokens([vocabulary.tokens[token] for token in line.tokens])
         )
-        for context in [*contexts, *by_interval]
+        for line in lines
     ]
     findings += _differences("context", page.lines, texts)
     return findings + _differences(
         "token", page.tokens, [marked(effect.token) for effect in effects]
     )
+
+
+def _shown(value: float) -> str:
+    """Counts stand as they are."""
+    return str(value) if isinstance(value, int) else significant(value)
+
+
+def _loss_change(data: FeatureData) -> list[float]:
+    """The mean change at the peaks of the top contexts, if a token follows any of them."""
+    changes = []
+    pairs = zip(data.record.contexts, data.evidence.ablation or [], strict=False)
+    for context, ablation in pairs:
+        found = dict(zip(ablation.offsets, ablation.loss_change, strict=True))
+        change = found.get(context.position - context.start)
+        if context.group == "top" and change is not None:
+            changes.append(change)
+    return [sum(changes) / len(changes)] if changes else []
+
+
+def _match_numbers(data: FeatureData) -> list[float]:
+    """Of each match in the other run: how like it is, and its contexts' activations."""
+    numbers: list[float] = []
+    match = data.record.match
+    for other in data.others.values():
+        assert match is not None
+        for measure in (match.decoder, match.activation):
+            if measure is not None and measure.feature_id == other.feature_id:
+                numbers.append(measure.value)
+        numbers += [context.activation for context in other.contexts]
+    return numbers
+
+
+def _relation_numbers(record: FeatureRecord) -> list[float]:
+    """The rare direction's cosine, the neighbours' measures, the neurons'."""
+    near = record.neighbours
+    numbers: list[float] = [] if record.rare_cosine is None else [record.rare_cosine]
+    numbers += [n.cosine for n in [*near.decoder, *near.encoder]]
+    numbers += [n.jaccard for n in near.firings] + [n.n_shared for n in near.contexts]
+    if record.neurons is not None:
+        numbers += [n.weight for n in record.neurons.weights]
+        numbers += [n.correlation for n in record.neurons.correlated]
+    return numbers
 
 
 def _differences(what: str, shown: list[str], expected: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from sitegen.check.pages import (
 from sitegen.errors import StoreError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
+from sitegen.render.scripts import evidence_script, evidence_script_name
 from sitegen.render.site import PageRenderer, feature_page_name, feature_tasks
 from sitegen.render.views import FeatureSummary, feature_summary
 
@@ -131,20 +132,25 @@ def _start_worker(output: OutputFolder) -> None:
 def _examine_part(part: range) -> _Seen:
     assert _worker is not None
     renderer, output = _worker
-    seen = _Seen()
+    seen, vocabulary = _Seen(), renderer.site.vocabulary
     for i in part:
-        record, findings = record_findings(
-            renderer.paths[i], renderer.manifest, len(renderer.vocabulary.tokens)
-        )
-        seen.findings += findings
-        if record is None:
+        try:
+            files = renderer.files(i)
+        except StoreError as error:
+            seen.findings.append(str(error))
             continue
-        seen.summaries.append(feature_summary(record, renderer.vocabulary))
-        name = feature_page_name(record.feature_id)
-        key = renderer.key(i, renderer.paths[i].read_bytes())
-        page = _examine_page(output.site, name, renderer.feature(i, record, key), seen)
+        data, findings = record_findings(files, renderer.manifest, len(vocabulary.tokens))
+        seen.findings += findings
+        if data is None:
+            continue
+        seen.summaries.append(feature_summary(data.record, vocabulary))
+        feature_id = files.feature_id
+        name, script = feature_page_name(feature_id), evidence_script_name(feature_id)
+        seen.findings += _script_findings(output.site, script, evidence_script(files.evidence))
+        expected = renderer.feature(i, data, renderer.key(i, files))
+        page = _examine_page(output.site, name, expected, seen)
         if page:
-            wanting = feature_page_findings(page, record, renderer.vocabulary)
+            wanting = feature_page_findings(page, data, vocabulary)
             seen.findings += [f"site/{name}: {finding}" for finding in wanting]
     return seen
 
@@ -171,11 +177,24 @@ def _examine_page(site: Path, name: str, expected: bytes, seen: _Seen) -> Page |
     return page
 
 
+def _script_findings(site: Path, name: str, expected: bytes) -> list[str]:
+    """That a data script is there and says what the data says."""
+    path = site / name
+    if not path.is_file():
+        return [f"site/{name} is missing"]
+    if path.read_bytes() != expected:
+        return [f"site/{name} is not what the data gives: run build.py render again"]
+    return []
+
+
 def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
     """Every page that is no feature's, and pages that should not be there."""
     expected = dict(renderer.others(seen.summaries))
     for name, content in expected.items():
-        _examine_page(site, name, content, seen)
+        if name.endswith(".html"):
+            _examine_page(site, name, content, seen)
+        else:
+            seen.findings += _script_findings(site, name, content)
     there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     features = {feature_page_name(int(path.stem)) for path in renderer.paths}
     strange = sorted(there - expected.keys() - features)

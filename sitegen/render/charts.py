@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sitegen.records import Histogram
+from sitegen.records import Box, Histogram
 
 WIDTH, HEIGHT = 320, 96
 
@@ -53,6 +54,107 @@ def histogram_chart(histogram: Histogram, tick_values: list[float]) -> Chart | N
     )
     ticks = tuple(Tick(round((value - low) / span * WIDTH, 1), value) for value in tick_values)
     return Chart(path, ticks, sum(histogram.counts), max(histogram.counts))
+
+
+@dataclass(frozen=True)
+class BoxMark:
+    """A box plot's places along an axis."""
+
+    minimum: float
+    lower: float
+    median: float
+    upper: float
+    maximum: float
+
+
+def box_mark(box: Box, low: float, high: float, width: float) -> BoxMark:
+    """The box on an axis from `low` at 0 to `high` at `width`."""
+    five = (box.minimum, box.lower_quartile, box.median, box.upper_quartile, box.maximum)
+    return BoxMark(*(round((value - low) / (high - low) * width, 1) for value in five))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a chart in percent; x from the left, height from the bottom."""
+
+    x: float
+    width: float
+    height: float
+    low: float  # the range of values that it counts
+    high: float
+    count: int
+    percent: float
+    href: str  # where the things it counts are listed; empty where there is no list
+
+
+@dataclass(frozen=True)
+class PercentChart:
+    """Shares of a whole in bins, on a linear scale, in a box of width x height.
+
+    bars      of each group, drawn over each other
+    boxes     a box plot of each group, or None
+    ticks     of the horizontal axis
+    levels    (y, percent) of lines across
+    """
+
+    bars: tuple[tuple[Bar, ...], ...]
+    boxes: tuple[BoxMark | None, ...]
+    ticks: tuple[Tick, ...]
+    levels: tuple[tuple[float, float], ...]
+    width: int
+    height: int
+
+
+def percent_chart(
+    groups: Sequence[tuple[Sequence[int], Box | None]],
+    edges: Sequence[float],
+    ticks: Sequence[float],
+    size: tuple[int, int],
+    hrefs: Sequence[str] = (),
+) -> PercentChart:
+    """Each group's counts as percent of that group.
+
+    groups  counts in bins, and a box
+    edges   of the bins, one more
+    hrefs   of the bins' lists
+    """
+    width, height = size
+    low, span = edges[0], edges[-1] - edges[0]
+    totals = [sum(counts) for counts, _ in groups]
+    tallest = max(
+        (100 * max(counts) / total for (counts, _), total in zip(groups, totals, strict=True) if total),
+        default=1.0,
+    )  # fmt: skip
+    step = _round_step(tallest)
+    top = step * math.ceil(tallest / step)
+    bars = []
+    for (counts, _), total in zip(groups, totals, strict=True):
+        row = []
+        for i, count in enumerate(counts):
+            percent = 100 * count / total if total else 0.0
+            x, right = ((edges[i + k] - low) / span * width for k in (0, 1))
+            bar_height = round(percent / top * height, 2)
+            href = hrefs[i] if hrefs else ""
+            row.append(
+                Bar(round(x, 1), round(right - x, 1), bar_height, edges[i], edges[i + 1], count, percent, href)
+            )  # fmt: skip
+        bars.append(tuple(row))
+    levels = [step * i for i in range(round(top / step) + 1)]
+    return PercentChart(
+        tuple(bars),
+        tuple(box_mark(box, low, edges[-1], width) if box else None for _, box in groups),
+        tuple(Tick(round((value - low) / span * width, 1), value) for value in ticks),
+        tuple((round(height - level / top * height, 1), level) for level in levels),
+        width,
+        height,
+    )
+
+
+def _round_step(largest: float) -> float:
+    """A step of 1, 2 or 5 times a power of ten, four or so of which reach the largest."""
+    rough = largest / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
 
 
 def _short(value: float) -> str:

@@ -27,6 +27,8 @@ def make_environment() -> Environment:
         "percent": percent,
         "grouped": grouped,
         "share": share,
+        "decimals": decimals,
+        "plain": plain,
     }
     return environment
 
@@ -54,6 +56,16 @@ def percent(share_of_one: float) -> str:
         return f"{value:.2f} %" if value else "0 %"
     digits = 1 - math.floor(math.log10(value))
     return f"{value:.{digits}f} %"
+
+
+def decimals(value: float) -> str:
+    """Four digits that count, for figures with a standard error beside them."""
+    return f"{value:,.4g}".replace("-", "−")  # noqa: RUF001 a minus sign is meant
+
+
+def plain(value: float) -> str:
+    """A round number on an axis, without more digits than it needs."""
+    return f"{value:g}".replace("-", "−")  # noqa: RUF001 a minus sign is meant
 
 
 def grouped(count: int) -> str:

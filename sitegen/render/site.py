@@ -10,74 +10,111 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.records import FeatureRecord
 from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_environment
+from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.folder import SiteFolder, digest, is_signed, signed
-from sitegen.render.views import FeatureSummary, Vocabulary, feature_page, feature_summary
+from sitegen.render.lists import FEATURES_PER_PAGE, FeatureList, feature_lists, index_page_name
+from sitegen.render.overview import overview_page
+from sitegen.render.related import FeatureNames
+from sitegen.render.scripts import (
+    evidence_script,
+    evidence_script_name,
+    map_script,
+    vocabulary_script,
+)
+from sitegen.render.views import (
+    FeatureData,
+    FeatureSummary,
+    SiteData,
+    feature_page,
+    feature_summary,
+)
+from sitegen.render.vocabulary import Vocabulary
 from sitegen.store import (
     SCHEMA_FOLDER,
-    examined_feature,
     feature_files,
-    parse_feature,
+    read_bytes,
     read_manifest,
+    read_overview,
     read_vocab,
 )
 
-FEATURES_PER_INDEX_PAGE = 256
 FEATURES_PER_TASK = 64
-
-
-@dataclass(frozen=True)
-class IndexPage:
-    """One page of the index."""
-
-    number: int  # from 1
-    features: list[FeatureSummary]
+FILES_OF_ALL_PAGES = ("manifest.json", "vocab.json", "overview.json")
 
 
 class PageRenderer:
     """Records to the text of pages. It reads what all pages need once; nothing is written here."""
 
     def __init__(self, data: Path) -> None:
-        self.manifest = read_manifest(data)
-        self.vocabulary = Vocabulary(read_vocab(data), self.manifest["special_ids"])
+        self._data = data
+        manifest, overview = read_manifest(data), read_overview(data)
+        vocabulary = Vocabulary(read_vocab(data), manifest["special_ids"])
+        self.site = SiteData(
+            manifest, overview, vocabulary, FeatureNames(overview.features, vocabulary)
+        )
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
         self._environment = make_environment()
         self._common = digest(
-            *((data / name).read_bytes() for name in ("manifest.json", "vocab.json")),
+            *(read_bytes(data / name) for name in FILES_OF_ALL_PAGES),
             *(path.read_bytes() for path in _sources()),
             repr([version("jinja2"), version("markupsafe"), unicodedata.unidata_version]).encode(),
         )
 
-    def key(self, i: int, data: bytes) -> str:
-        """A hash of all that the page of the i-th feature is made from; `data` is its record's file."""
-        place = (*self._neighbours(i), _index_page_of(i))
-        return digest(self._common.encode(), repr(place).encode(), data)
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the data."""
+        return self.site.manifest
 
-    def feature(self, i: int, record: FeatureRecord, key: str) -> bytes:
+    def files(self, i: int) -> FeatureFiles:
+        """The files of the i-th feature.
+
+        raises  StoreError if one is missing or the record is no JSON
+        """
+        return FeatureFiles.read(self._data, self._ids[i])
+
+    def key(self, i: int, files: FeatureFiles) -> str:
+        """A hash of all that the page of the i-th feature is made from."""
+        place = (*self._neighbours(i), _index_page_of(i))
+        return digest(self._common.encode(), repr(place).encode(), *files.contents())
+
+    def feature(self, i: int, data: FeatureData, key: str) -> bytes:
         """The page of the i-th feature of the data."""
-        page = feature_page(
-            record, self.vocabulary, self.manifest, self._neighbours(i), _index_page_of(i)
-        )
+        page = feature_page(data, self.site, self._neighbours(i), _index_page_of(i))
         template = self._environment.get_template("feature.html")
         return signed(template.render(root="../", manifest=self.manifest, page=page), key)
 
     def others(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
-        """(file name, content) of every page that is no feature's."""
-        pages = list(_index_pages(summaries))
-        names = [index_page_name(page.number) for page in pages]
-        index = self._environment.get_template("index.html")
-        for page, name in zip(pages, names, strict=True):
-            text = index.render(root="", manifest=self.manifest, page=page, names=names)
-            yield name, text.encode()
-        for name in ("about.html", "404.html"):
-            text = self._environment.get_template(name).render(root="", manifest=self.manifest)
-            yield name, text.encode()
+        """(file name, content) of every page and script that is no feature's."""
+        yield from self._lists(summaries)
+        pages = {
+            "about.html": {},
+            "404.html": {},
+            "overview.html": {"page": overview_page(self.site, summaries)},
+        }
+        for name, values in pages.items():
+            yield name, self._page(name, root="", **values)
+        yield "load/vocabulary.js", vocabulary_script(self.site)
+        yield "load/map.js", map_script(self.site)
+
+    def _lists(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
+        """The index, and the lists of features of a kind or a density."""
+        index = FeatureList("", index_page_name, summaries)
+        for page in index.pages():
+            yield page.name, self._page("index.html", root="", page=page)
+        for part in feature_lists(self.site.overview, summaries):
+            for page in part.pages():
+                yield page.name, self._page("list.html", root="../", page=page)
+
+    def _page(self, template: str, **values: Any) -> bytes:
+        found = self._environment.get_template(template)
+        return found.render(manifest=self.manifest, **values).encode()
 
     def _neighbours(self, i: int) -> tuple[int | None, int | None]:
         return (
@@ -109,6 +146,7 @@ def render_site(output: OutputFolder) -> Rendered:
             site.write(name, content)
             names.append(name)
         names += [f"data/features/{path.name}" for path in renderer.paths]
+        names += [evidence_script_name(summary.feature_id) for summary in summaries]
         site.remove_all_but(names)
     n_pages = sum(name.endswith(".html") for name in names)
     return Rendered(n_pages, n_written + site.n_written)
@@ -119,9 +157,9 @@ def _files_beside(data: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(STATIC_FOLDER.rglob("*")):
         if path.is_file():
             yield f"static/{path.relative_to(STATIC_FOLDER).as_posix()}", path.read_bytes()
-    for path in sorted(data.iterdir()):
+    for path in [*sorted(data.iterdir()), *sorted((data / "other").glob("*"))]:
         if path.is_file():
-            yield f"data/{path.name}", path.read_bytes()
+            yield f"data/{path.relative_to(data).as_posix()}", path.read_bytes()
     yield ".nojekyll", b""
 
 
@@ -138,12 +176,7 @@ def _sources() -> list[Path]:
 
 def _index_page_of(i: int) -> str:
     """The index page that lists the i-th feature."""
-    return index_page_name(i // FEATURES_PER_INDEX_PAGE + 1)
-
-
-def index_page_name(number: int) -> str:
-    """File name of an index page; the first is index.html."""
-    return "index.html" if number == 1 else f"index-{number}.html"
+    return index_page_name(i // FEATURES_PER_PAGE + 1)
 
 
 def feature_page_name(feature_id: int) -> str:
@@ -191,23 +224,16 @@ def _render_part(part: range) -> tuple[list[FeatureSummary], int]:
     site = SiteFolder(folder, output.site)
     summaries = []
     for i in part:
-        path = renderer.paths[i]
-        data = path.read_bytes()
-        key = renderer.key(i, data)
-        name = feature_page_name(int(path.stem))
+        files = renderer.files(i)
+        key = renderer.key(i, files)
+        feature_id = files.feature_id
         is_right = partial(is_signed, key=key)
-        if site.keep(name, is_right):
-            record = parse_feature(data, path)  # it was examined when the page was made from it
+        if site.keep(feature_page_name(feature_id), is_right):
+            data = files.parsed()  # they were examined when the page was made from them
         else:
-            record = examined_feature(data, path)
-            site.write(name, renderer.feature(i, record, key))
-        site.write(f"data/features/{path.name}", data)
-        summaries.append(feature_summary(record, renderer.vocabulary))
+            data = files.examined()
+            site.write(feature_page_name(feature_id), renderer.feature(i, data, key))
+        site.write(f"data/features/{feature_id:05d}.json", files.record)
+        site.write(evidence_script_name(feature_id), evidence_script(files.evidence))
+        summaries.append(feature_summary(data.record, renderer.site.vocabulary))
     return summaries, site.n_written
-
-
-def _index_pages(summaries: list[FeatureSummary]) -> Iterator[IndexPage]:
-    n_pages = max(1, -(-len(summaries) // FEATURES_PER_INDEX_PAGE))
-    for number in range(1, n_pages + 1):
-        first = (number - 1) * FEATURES_PER_INDEX_PAGE
-        yield IndexPage(number, summaries[first : first + FEATURES_PER_INDEX_PAGE])

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sitegen.records import ContextRecord, FeatureRecord, Kind, LogitEffect, TokenText
+from sitegen.records import (
+    ContextRecord,
+    EvidenceRecord,
+    FeatureRecord,
+    Kind,
+    LogitEffect,
+    NearMiss,
+    OtherRecord,
+    Overview,
+)
 from sitegen.render.charts import Chart, histogram_chart
-from sitegen.render.text import TokenGroup, group_tokens, marked, visible
+from sitegen.render.related import (
+    FeatureNames,
+    NeighbourList,
+    NeuronRow,
+    RareScale,
+    mean_of,
+    neighbour_lists,
+    neuron_rows,
+    rare_scale,
+)
+from sitegen.render.text import marked
+from sitegen.render.vocabulary import Vocabulary
 
 LINE_BEFORE, LINE_AFTER = (
     5,
@@ -27,6 +46,9 @@ class Piece:
     activation: float
     is_peak: bool
     is_special: bool
+    offset: int | None = (
+        None  # of its strongest token; given where pieces and firing tokens do not run parallel
+    )
 
 
 @dataclass(frozen=True)
@@ -41,10 +63,33 @@ class ContextLine:
 
 
 @dataclass(frozen=True)
+class MissLine:
+    """A near miss as a line."""
+
+    row: int
+    position: int
+    n_matched: int
+    pieces: list[Piece]
+
+
+@dataclass(frozen=True)
+class OtherFeature:
+    """The best match in the other run, with its strongest contexts on a scale of its own."""
+
+    feature_id: int
+    cosine: float | None  # None where it is no best match by that
+    correlation: float | None
+    is_mutual: bool
+    max_activation: float
+    n_active: int
+    lines: list[ContextLine]
+
+
+@dataclass(frozen=True)
 class Interval:
     """The samples of one slice of (0, maximum]."""
 
-    number: int  # 1 is the lowest
+    first: int  # place of its first context among all of the record
     low: float
     high: float
     lines: list[ContextLine]
@@ -85,6 +130,16 @@ class FeaturePage:
     smallest: list[EffectRow]
     activation_chart: Chart | None
     logit_chart: Chart | None
+    loss_change: float | None  # mean over the peaks of the strongest contexts, nats
+    has_ablation: bool
+    misses: list[MissLine]
+    rare: RareScale | None
+    neighbours: list[NeighbourList]
+    neuron_weights: list[NeuronRow]
+    neuron_correlations: list[NeuronRow]
+    n_sample_tokens: int
+    other_title: str
+    others: list[OtherFeature]
 
 
 @dataclass(frozen=True)
@@ -101,30 +156,33 @@ class FeatureSummary:
     promoted: tuple[str, ...]
 
 
-class Vocabulary:
-    """Token texts by id, and which ids are special."""
+@dataclass(frozen=True)
+class FeatureData:
+    """All that the data says of one feature."""
 
-    def __init__(self, tokens: list[TokenText], special_ids: Sequence[int]) -> None:
-        self.tokens = tokens
-        self.special_ids = frozenset(special_ids)
-        self._visible = [visible(token) for token in tokens]
-        self._fragments = frozenset(i for i, token in enumerate(tokens) if type(token) is bytes)
+    record: FeatureRecord
+    evidence: EvidenceRecord
+    others: dict[int, OtherRecord]  # the features of the other run that match it
 
-    def groups(self, ids: Sequence[int]) -> list[TokenGroup]:
-        """The tokens in groups of whole characters."""
-        if self._fragments.isdisjoint(ids):  # nearly always, and several times as fast
-            return [TokenGroup(i, i, self._visible[token]) for i, token in enumerate(ids)]
-        return group_tokens([self.tokens[token] for token in ids])
+
+@dataclass(frozen=True)
+class SiteData:
+    """What the data says of the whole, for every page."""
+
+    manifest: dict[str, Any]
+    overview: Overview
+    vocabulary: Vocabulary
+    names: FeatureNames
 
 
 def feature_page(
-    record: FeatureRecord,
-    vocabulary: Vocabulary,
-    manifest: dict[str, Any],
+    data: FeatureData,
+    site: SiteData,
     neighbours: tuple[int | None, int | None],
     index_page: str,
 ) -> FeaturePage:
     """The view of one feature."""
+    record, manifest, vocabulary = data.record, site.manifest, site.vocabulary
     maximum = record.max_activation
     counts = manifest["counts"]
     n_intervals = manifest["config"]["contexts"]["n_intervals"]
@@ -132,6 +190,7 @@ def feature_page(
         key: [_line(context, vocabulary, maximum) for context in group]
         for key, group in groupby(record.contexts, key=lambda context: context.interval)
     }
+    first_of = {context.interval: i for i, context in reversed([*enumerate(record.contexts)])}
     effects = record.logits
     largest_size = max((abs(e.value) for e in [*effects.top, *effects.bottom]), default=0.0) or 1.0
     boundaries = (
@@ -140,6 +199,7 @@ def feature_page(
         else [0.0, maximum]
     )
     logit_edges = effects.histogram.edges
+    weights, correlations = neuron_rows(record)
     return FeaturePage(
         feature_id=record.feature_id,
         data_file=f"features/{record.feature_id:05d}.json",
@@ -157,7 +217,7 @@ def feature_page(
         max_special=record.special.max_activation,
         top=by_group.pop(None, []),
         intervals=[
-            Interval(i + 1, boundaries[i], boundaries[i + 1], lines)
+            Interval(first_of[i], boundaries[i], boundaries[i + 1], lines)
             for i, lines in sorted(by_group.items(), reverse=True)
             if i is not None
         ],
@@ -168,7 +228,52 @@ def feature_page(
             effects.histogram,
             [logit_edges[0], 0.0, logit_edges[-1]] if logit_edges[0] < 0 < logit_edges[-1] else [],
         ),
+        loss_change=_mean_loss_change(data),
+        has_ablation=data.evidence.ablation is not None,
+        misses=[_miss_line(miss, vocabulary, maximum) for miss in data.evidence.near_misses],
+        rare=rare_scale(record, site.overview),
+        neighbours=neighbour_lists(record, site.names),
+        neuron_weights=weights,
+        neuron_correlations=correlations,
+        n_sample_tokens=site.overview.n_sample_rows * counts["seq_len"],
+        other_title=manifest["config"]["other"]["title"],
+        others=[_other_feature(data, other, vocabulary) for other in data.others.values()],
     )
+
+
+def _mean_loss_change(data: FeatureData) -> float | None:
+    """Over the peaks of the top contexts that a token follows."""
+    changes = []
+    for context, ablation in zip(data.record.contexts, data.evidence.ablation or [], strict=False):
+        if context.group == "top":
+            at = ablation.offsets.index(context.position - context.start)
+            changes.append(ablation.loss_change[at])
+    return mean_of([change for change in changes if change is not None])
+
+
+def _other_feature(data: FeatureData, other: OtherRecord, vocabulary: Vocabulary) -> OtherFeature:
+    match = data.record.match
+    assert match is not None
+    measures = [
+        m if m is not None and m.feature_id == other.feature_id else None
+        for m in (match.decoder, match.activation)
+    ]
+    cosine, correlation = (None if m is None else m.value for m in measures)
+    return OtherFeature(
+        other.feature_id,
+        cosine,
+        correlation,
+        all(m.mutual for m in measures if m),
+        other.max_activation,
+        other.n_active,
+        [_line(context, vocabulary, other.max_activation) for context in other.contexts],
+    )
+
+
+def _miss_line(miss: NearMiss, vocabulary: Vocabulary, maximum: float) -> MissLine:
+    peak = miss.position - miss.start
+    pieces = _pieces(miss.tokens, miss.activations, peak, vocabulary, maximum)
+    return MissLine(miss.row, miss.position, miss.n_matched, pieces)
 
 
 def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSummary:
@@ -196,26 +301,44 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
 
 def _line(context: ContextRecord, vocabulary: Vocabulary, maximum: float) -> ContextLine:
     peak = context.position - context.start
+    pieces = _pieces(context.tokens, context.activations, peak, vocabulary, maximum)
+    return ContextLine(context.row, context.position, context.activation, context.copies, pieces)
+
+
+def _pieces(
+    tokens: list[int],
+    activations: list[float],
+    peak: int,
+    vocabulary: Vocabulary,
+    maximum: float,
+) -> list[Piece]:
+    """The text in pieces; the peak is one of its own even where it is silent."""
     special_ids = vocabulary.special_ids
+    groups = vocabulary.groups(tokens)
+    has_long_groups = len(groups) < len(tokens)
     pieces: list[Piece] = []
     silent: list[str] = []
-    for first, last, text in vocabulary.groups(context.tokens):
-        activation = context.activations[first]
-        is_special = context.tokens[first] in special_ids
+    for first, last, text in groups:
+        strongest = first
+        activation = activations[first]
+        is_special = tokens[first] in special_ids
         if last > first:
-            activation = max(context.activations[first : last + 1])
-            is_special = not special_ids.isdisjoint(context.tokens[first : last + 1])
-        if not activation and not is_special:
+            strongest = max(range(first, last + 1), key=activations.__getitem__)
+            activation = activations[strongest]
+            is_special = not special_ids.isdisjoint(tokens[first : last + 1])
+        is_peak = first <= peak <= last
+        if not activation and not is_special and not is_peak:
             silent.append(text)
             continue
         if silent:
             pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
             silent = []
         heat = min(activation / maximum, 1.0) if maximum else 0.0
-        pieces.append(Piece(text, heat, activation, first <= peak <= last, is_special))
+        offset = strongest if has_long_groups else None
+        pieces.append(Piece(text, heat, activation, is_peak, is_special, offset))
     if silent:
         pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
-    return ContextLine(context.row, context.position, context.activation, context.copies, pieces)
+    return pieces
 
 
 def _effect_row(effect: LogitEffect, largest_size: float) -> EffectRow:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 from torch import Tensor
+from torch.nn import functional
 
 from sitegen.errors import SitegenError, SourceError
+from sitegen.maths.ablation import FinalLayer
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.tensors import read_tensors
@@ -26,6 +28,9 @@ MLP_HOOK = re.compile(r"blocks\.(\d+)\.mlp\.hook_post")
 RESIDUAL_HOOK = re.compile(
     r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post|hook_mlp_out|hook_attn_out)"
 )
+
+LAST_HOOK = re.compile(r"blocks\.\d+\.(mlp\.hook_post|hook_mlp_out|hook_resid_post)")
+FINAL_RESIDUAL = "ln_final.hook_in"
 
 
 class _ReachedHook(BaseException):
@@ -54,26 +59,72 @@ class HookedModel:
         """Number of token ids the unembedding knows."""
         return int(self.W_U.shape[1])
 
+    @property
+    def reads_neurons(self) -> bool:
+        """Whether the hook point's activations are an MLP's neurons, not the residual stream."""
+        return self.W_out is not None
+
     @torch.no_grad()
     def hook_activations(self, tokens: Tensor) -> Tensor:
         """[n_rows, seq_len, d_hook] float32 at the hook point for `tokens` [n_rows, seq_len] int64.
 
         The pass ends there, which gives the same bits as the whole one for a fraction of its cost.
         """
+        return self._read(tokens, self.hook_point)[0]
+
+    @torch.no_grad()
+    def activations_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """([n_rows, seq_len, d_hook] at the hook point, [n_rows, seq_len, d_model] before the final norm)."""
+        activations, residual = self._read(tokens, self.hook_point, FINAL_RESIDUAL)
+        return activations, residual
+
+    @torch.no_grad()
+    def losses(self, tokens: Tensor, activations: Tensor | None = None) -> Tensor:
+        """[n_rows, seq_len - 1] cross-entropy of each next token, in nats.
+
+        activations  [n_rows, seq_len, d_hook] to put in the place of those at the hook point
+        """
+        hooks = []
+        if activations is not None:
+            hooks = [(self.hook_point, lambda _, hook: activations)]
+        logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+        return functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+        ).view(len(tokens), -1)
+
+    def final_layer(self, tokens: Tensor) -> FinalLayer | None:
+        """What comes after the hook point, where that is the final norm alone; None where more does.
+
+        That it is this norm and nothing else is seen by holding its logits against the model's, on `tokens`
+        [n_rows, seq_len].
+        """
+        last = int(self.bridge.cfg.n_layers) - 1
+        if not LAST_HOOK.fullmatch(self.hook_point) or f"blocks.{last}." not in self.hook_point:
+            return None
+        layer = FinalLayer(self.W_U, self.bridge.b_U.detach(), float(self.bridge.cfg.eps))
+        with torch.no_grad():
+            logits = self.bridge.run_with_hooks(tokens, fwd_hooks=[])
+            _, residual = self.activations_and_residual(tokens)
+            difference = (layer.logits(residual) - logits).abs().max()
+        return layer if float(difference) <= 1e-3 else None
+
+    def _read(self, tokens: Tensor, *points: str) -> list[Tensor]:
+        """What stands at some hook points; the pass ends at the last of them."""
         found: list[Tensor] = []
 
         def keep(activations: Tensor, hook: Any) -> None:
             found.append(activations)
-            raise _ReachedHook
+            if len(found) == len(points):
+                raise _ReachedHook
 
         with suppress(_ReachedHook):
-            self.bridge.run_with_hooks(tokens, fwd_hooks=[(self.hook_point, keep)])
+            self.bridge.run_with_hooks(tokens, fwd_hooks=[(point, keep) for point in points])
         # One NaN or infinity shows in the sum, which takes a fraction of looking at each
-        if not torch.isfinite(found[0].sum()):
+        if not all(torch.isfinite(activations.sum()) for activations in found):
             raise SourceError(
                 f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite; the weights are damaged"
             )
-        return found[0]
+        return found
 
 
 def resolve_name(name: str) -> str:

@@ -20,6 +20,7 @@ class Subject:
 
     model: HookedModel
     autoencoder: Autoencoder
+    other: Autoencoder | None  # a second one on the same hook point
     tokenizer: TextTokenizer
     rows: Rows
     feature_ids: list[int]  # those to be swept, rising
@@ -37,10 +38,15 @@ def load_subject(config: Config) -> Subject:
             f"precision tf32 needs a CUDA device, this is {device.type}: give fp32 or bf16"
         )
     autoencoder = load_autoencoder(config.autoencoder.source, config.autoencoder.repository, device)
+    other = None
+    if config.other.source:
+        other = load_autoencoder(config.other.source, config.other.repository, device)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
     model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
-    check_width(autoencoder, model.d_hook, config.model.hook_point)
+    for weights in (autoencoder, other):
+        if weights is not None:
+            check_width(weights, model.d_hook, config.model.hook_point)
     if config.corpus.seq_len > model.n_ctx:
         raise UsageError(
             f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
@@ -52,7 +58,7 @@ def load_subject(config: Config) -> Subject:
             f"{tokenizer.provenance.name} gives token id {largest}, but the model knows {model.d_vocab} ids: "
             "set model.tokenizer to the one that the model was trained with"
         )
-    return Subject(model, autoencoder, tokenizer, rows, feature_ids, device)
+    return Subject(model, autoencoder, other, tokenizer, rows, feature_ids, device)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.analysis import PARTS, measure_analysis
 from benchmarks.report import machine, write_report
 from benchmarks.subject import BenchmarkSubject
 from benchmarks.sweep import measure_sweep
@@ -53,6 +54,7 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
             "site_bytes": 1e6,
         },
         "startup": {"help_seconds": 0.1},
+        "analysis": {"base_seconds": 10.0, "parts": {"map": 1.0, "quality": 2.0}},
         "peers": {
             "saedashboard": {"tool": "sae-dashboard", "version": "1", **peer},
             "sae_vis": {"tool": "sae-vis", "version": "2", **peer},
@@ -63,4 +65,12 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
     assert "| peak memory of `build.py sweep`, GB | 5.00 | at most 4 | **no** |" in report
     assert "| a feature's JSON on average, KB | 16.0 | at most 15 | **no** |" in report
     assert "| pages rendered a second | 500 | at least 400 | yes |" in report
+    assert "| analysis on top of the demo's sweep, % | 30 | at most 25 | **no** |" in report
     assert "agree in every count" in report
+
+
+def test_parts_of_the_analysis_are_timed(tiny: TinySubject, tmp_path: Path) -> None:
+    found = measure_analysis(str(tiny.preset), tmp_path / "out")
+    assert set(found["parts"]) == set(PARTS)
+    assert all(seconds > 0 for seconds in found["parts"].values())
+    assert found["base_seconds"] > 0

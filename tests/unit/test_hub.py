@@ -107,6 +107,36 @@ def test_numbers_from_the_hub_equal_brute_force(run1: Path, tiny: TinySubject) -
 
 
 @pytest.mark.slow
+def test_verify_runs_to_the_end_and_reports_honest_misses(hub: LoopbackHub, run1: Path) -> None:
+    """The Hub's weights are the tiny subject's, so what depends on weights is missed and what does not may hold."""
+    done = build(hub.endpoint, run1.parent, "verify", "gelu-1l-run1", *SMALL)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == [
+        "number",
+        "published",
+        "computed",
+        "difference",
+        "allowed",
+        "verdict",
+    ]
+    assert sum(line.startswith("logit effect of feature 7, number") for line in lines) == 10
+    assert any(line.startswith("loss, ") and line.endswith("MISSES") for line in lines)
+    assert "numbers hold" in done.stderr
+    assert "Traceback" not in done.stderr
+    told = json.loads((run1 / "data/overview.json").read_text())["published"]
+    assert [number["name"] for number in told] == [line.split("  ")[0] for line in lines[1:]]
+    page = (run1 / "site/overview.html").read_text("utf-8")
+    assert page.count("<td>misses</td>") == sum(not number["holds"] for number in told) > 0
+
+
+def test_verify_refuses_what_nothing_is_published_of(tmp_path: Path) -> None:
+    done = build("http://127.0.0.1:9", tmp_path, "verify", "demo")
+    assert done.returncode == 2
+    assert "no numbers are published of demo: give gelu-1l-run1, gelu-1l-run2" in done.stderr
+
+
+@pytest.mark.slow
 def test_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
     home = run1.parent
     before = len(hub.requests)

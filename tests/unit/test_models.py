@@ -38,6 +38,29 @@ def gpt2(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("hook_point", "is_exact"),
+    [
+        ("blocks.0.mlp.hook_post", False),
+        ("blocks.1.mlp.hook_post", True),
+        ("blocks.1.hook_resid_post", True),
+        ("blocks.1.hook_resid_pre", False),
+    ],
+)
+def test_ablation_is_exact_behind_the_last_layer_alone(
+    gpt2: Path, hook_point: str, is_exact: bool
+) -> None:
+    model = load(gpt2, hook_point)
+    tokens = torch.arange(20).reshape(1, 20)
+    final = model.final_layer(tokens)
+    assert (final is not None) == is_exact
+    if final is not None:
+        _, residual = model.activations_and_residual(tokens)
+        log_p = torch.log_softmax(final.logits(residual), -1)[:, :-1]
+        expected = -log_p.gather(2, tokens[:, 1:, None])[..., 0]
+        torch.testing.assert_close(model.losses(tokens), expected, atol=1e-5, rtol=1e-5)
+
+
 def load(folder: Path, hook_point: str) -> HookedModel:
     return load_model(str(folder), hook_point, AutoTokenizer.from_pretrained(folder), CPU)
 

@@ -41,13 +41,16 @@ def test_nothing_changed_nothing_written(out: Path) -> None:
     assert rewritten(out, identities(out / "site")) == set()
 
 
-def test_one_changed_record_rewrites_its_page_its_data_and_its_line_of_the_index(out: Path) -> None:
+def test_one_changed_record_rewrites_its_page_its_data_and_its_line_of_each_list(out: Path) -> None:
     path = out / "data/features/00005.json"
     record = json.loads(path.read_text())
-    record["density"] /= 2
+    record["max_activation"] += 1
     path.write_text(json.dumps(record))
     changed = rewritten(out, identities(out / "site"))
-    assert changed == {"features/5.html", "data/features/00005.json", "index.html"}
+    lists = {name for name in changed if name.startswith("lists/")}
+    assert changed - lists == {"features/5.html", "data/features/00005.json", "index.html"}
+    assert f"lists/{record['kind']}.html" in lists
+    assert len(lists) == 2
 
 
 def test_a_changed_title_rewrites_every_page(out: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "sitegen"
-TORCH_SIDE = ("sources", "maths", "sweep", "analysis")
+TORCH_SIDE = ("sources", "maths", "sweep", "analysis", "verify")
 PAGE_SIDE = ("render", "check")
 NEUTRAL = (
     "records.py",

@@ -14,9 +14,18 @@ from pathlib import Path
 import pytest
 
 from sitegen.cli import main
-from sitegen.records import FeatureRecord
-from sitegen.store import StoreWriter, feature_files, read_feature, read_manifest, read_vocab
-from tests.conftest import REPOSITORY
+from sitegen.records import FeatureRecord, OtherRecord
+from sitegen.render.feature_files import FeatureFiles
+from sitegen.store import (
+    StoreWriter,
+    examined,
+    feature_files,
+    other_path,
+    read_manifest,
+    read_overview,
+    read_vocab,
+)
+from tests.conftest import REPOSITORY, folder_bytes
 
 
 @pytest.fixture
@@ -98,7 +107,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "vocabulary of something else": (_data("vocab.json", '[{"byte": 3}]'), "vocab.json: data[0]"),
     "no vocabulary": (lambda out: (out / "data/vocab.json").unlink(), "vocab.json is missing"),
     "manifest of nothing": (
-        _data("manifest.json", '{"schema_version": 2}'),
+        _data("manifest.json", '{"schema_version": 3}'),
         "manifest.json: data must contain",
     ),
     "no features": (lambda out: shutil.rmtree(out / "data/features"), "holds no feature"),
@@ -216,29 +225,34 @@ def test_render_needs_the_data_alone_and_gives_the_same_site(
 
 
 def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> None:
-    records = [read_feature(path) for path in feature_files(tiny_output / "data")]
+    data = tiny_output / "data"
     store = StoreWriter(tmp_path / "data")
-    for record in records:
-        store.add(record)
-    manifest = read_manifest(tiny_output / "data")
+    for i in range(len(feature_files(data))):
+        files = FeatureFiles.read(data, i).examined()
+        assert isinstance(files.record, FeatureRecord)
+        store.add(files.record)
+        store.add_evidence(files.evidence)
+        path = other_path(data, i)
+        store.add_other(examined(OtherRecord, path.read_bytes(), path))
+    manifest = read_manifest(data)
     store.finish(
         {name: manifest[name] for name in manifest if name != "schema_version"},
-        read_vocab(tiny_output / "data"),
+        read_vocab(data),
+        read_overview(data),
     )
-    for path, record in zip(feature_files(tmp_path / "data"), records, strict=True):
-        assert isinstance(record, FeatureRecord)
-        assert read_feature(path) == record
-        assert path.read_bytes() == (tiny_output / "data/features" / path.name).read_bytes()
-    assert (tmp_path / "data/vocab.json").read_bytes() == (
-        tiny_output / "data/vocab.json"
-    ).read_bytes()
+    assert folder_bytes(tmp_path / "data") == folder_bytes(data)
 
 
 def test_hostile_text_stays_text(tiny_output: Path) -> None:
     pages = "".join(
         path.read_text("utf-8") for path in (tiny_output / "site/features").glob("*.html")
     )
-    assert "<script" not in pages
+    own = {
+        '<script defer src="../static/js/data.js">',
+        '<script defer src="../static/js/evidence.js">',
+    }
+    assert set(re.findall("<script[^>]*>", pages)) == own
+    assert "the &lt;second&gt; run" in pages
     assert "Tiny &lt;subject&gt; &amp; co" in pages
     assert "\ufffd" not in pages
     contexts = json.dumps(

@@ -1,0 +1,72 @@
+"""What the analysis beside the sweep adds to the demo's: seconds of each part, within one run."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sitegen.analysis import assemble
+from sitegen.analysis.ablation import Ablator
+from sitegen.analysis.evidence import Evidence
+from sitegen.analysis.other_run import OtherContexts
+from sitegen.compute import compute_data
+from sitegen.config import load_config
+from sitegen.output import open_output
+from sitegen.store import StoreWriter
+
+PARTS: dict[str, list[tuple[Any, str]]] = {
+    "the sample, both autoencoders": [(assemble, "read_sample")],
+    "neighbours, neurons, matches": [(assemble, "Relations")],
+    "near misses": [(assemble, "find_near_misses")],
+    "ablation": [(Ablator, "__init__"), (Ablator, "add"), (Ablator, "table")],
+    "evidence, to JSON": [(Evidence, "of"), (StoreWriter, "add_evidence")],
+    "the other run's contexts": [
+        (OtherContexts, "__init__"),
+        (OtherContexts, "record"),
+        (StoreWriter, "add_other"),
+    ],
+    "quality": [(assemble, "measure_quality")],
+    "map": [(assemble, "feature_map")],
+}
+
+
+def measure_analysis(preset: str, out: Path) -> dict[str, Any]:
+    """Seconds of a preset's sweep without the analysis, and of each part of it."""
+    shutil.rmtree(out, ignore_errors=True)
+    with _timed(PARTS) as seconds:
+        started = time.perf_counter()
+        compute_data(load_config(preset), open_output(out))
+        total = time.perf_counter() - started
+    return {"base_seconds": total - sum(seconds.values()), "parts": dict(seconds)}
+
+
+@contextmanager
+def _timed(parts: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
+    """Adds up the seconds that some functions take while the block runs."""
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(work, updated=())
+        def run(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return work(*arguments, **named)
+            finally:
+                seconds[name] += time.perf_counter() - started
+
+        return run
+
+    with ExitStack() as stack:
+        for name, places in parts.items():
+            for owner, attribute in places:
+                stack.enter_context(
+                    patch.object(owner, attribute, timed(name, getattr(owner, attribute)))
+                )
+        yield seconds

@@ -1,0 +1,137 @@
+"""What each feature does to the model's predictions where it fires in a shown context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sitegen.config import Config
+from sitegen.maths.ablation import Ablation, FinalLayer, ablate
+from sitegen.maths.logits import logit_effects
+from sitegen.sources.subject import Subject
+
+EFFECTS_BYTES = (
+    1 << 29
+)  # logit effects of all features are kept if they take no more; else made anew as needed
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """Ablations, sorted by context and column; the arrays run parallel.
+
+    context      [n] int64: index among the chosen contexts
+    column       [n] int64: token of the context
+    loss_change  [n] float32, nats; NaN where no token follows
+    promoted_id, suppressed_id          [n, k] int32
+    promoted_change, suppressed_change  [n, k] float32, nats
+    """
+
+    context: np.ndarray
+    column: np.ndarray
+    loss_change: np.ndarray
+    promoted_id: np.ndarray
+    promoted_change: np.ndarray
+    suppressed_id: np.ndarray
+    suppressed_change: np.ndarray
+
+    def of(self, context: int) -> range:
+        """Where a context's ablations stand."""
+        first, last = np.searchsorted(self.context, [context, context + 1])
+        return range(int(first), int(last))
+
+
+class Ablator:
+    """Takes features out where they fire, batch by batch."""
+
+    @classmethod
+    def of(cls, subject: Subject, config: Config) -> Self | None:
+        """One for a subject, where the final norm alone comes after the hook point; None elsewhere."""
+        if not config.analysis.n_ablated:
+            return None
+        row = torch.from_numpy(np.asarray(subject.rows.tokens[:1]).astype(np.int64))
+        final = subject.model.final_layer(row.to(subject.device))
+        return None if final is None else cls(subject, final, config.analysis.n_ablated)
+
+    def __init__(self, subject: Subject, final: FinalLayer, k: int) -> None:
+        self._final, self._k = final, min(k, len(final.b_U))
+        chosen = torch.tensor(subject.feature_ids, device=subject.device)
+        W_dec, W_out = subject.autoencoder.W_dec[chosen], subject.model.W_out
+        self._written = W_dec if W_out is None else W_dec @ W_out  # [n_features, d_model]
+        self._effects: Tensor | None = None
+        if len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES:
+            self._effects = logit_effects(self._written, None, final.W_U)
+        self._places: list[tuple[np.ndarray, np.ndarray]] = []
+        self._parts: list[list[np.ndarray]] = []
+
+    def add(
+        self,
+        residual: Tensor,
+        tokens: Tensor,
+        firings: tuple[np.ndarray, np.ndarray, np.ndarray],
+        context: np.ndarray,
+        column: np.ndarray,
+    ) -> None:
+        """Takes in a batch of rows.
+
+        residual         [n_rows, seq_len, d_model]
+        tokens           [n_rows, seq_len] int64
+        firings          [n] feature, [n] token of the batch, [n] activation
+        context, column  [n] where each firing is shown; the same one may be shown twice
+        """
+        feature, token, activation = firings
+        n_tokens = tokens.numel()
+        _, once, again = np.unique(
+            feature * n_tokens + token, return_index=True, return_inverse=True
+        )
+        device = residual.device
+        used, of = np.unique(feature[once], return_inverse=True)
+        chosen = torch.from_numpy(used).to(device)
+        written = self._written[chosen]
+        found = ablate(
+            self._final,
+            residual.flatten(0, 1),
+            _next_ids(tokens),
+            written,
+            written @ self._final.W_U if self._effects is None else self._effects[chosen],
+            (
+                torch.from_numpy(of).to(device),
+                torch.from_numpy(token[once]).to(device),
+                torch.from_numpy(activation[once]).to(device),
+            ),
+            self._k,
+        )
+        self._places.append((context, column))
+        self._parts.append([array[again] for array in _arrays(found)])
+
+    def table(self) -> AblationTable:
+        """All that was taken in."""
+        if not self._places:
+            none, lists = np.empty(0, np.int64), np.empty((0, self._k))
+            return AblationTable(none, none, np.empty(0), lists, lists, lists, lists)
+        context, column = (np.concatenate(part) for part in zip(*self._places, strict=True))
+        order = np.lexsort((column, context))
+        arrays = (np.concatenate(part)[order] for part in zip(*self._parts, strict=True))
+        return AblationTable(context[order], column[order], *arrays)
+
+
+def _next_ids(tokens: Tensor) -> Tensor:
+    """[n_tokens] the token that follows each; -1 at a row's end."""
+    follows = torch.full_like(tokens, -1)
+    follows[:, :-1] = tokens[:, 1:]
+    return follows.flatten()
+
+
+def _arrays(found: Ablation) -> list[np.ndarray]:
+    """In the order of `AblationTable`, ids in the fewest bytes."""
+    values = [
+        found.loss_change,
+        found.promoted_id.int(),
+        found.promoted_change,
+        found.suppressed_id.int(),
+        found.suppressed_change,
+    ]
+    return [value.cpu().numpy() for value in values]

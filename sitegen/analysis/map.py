@@ -1,0 +1,42 @@
+"""A place in the plane for every feature, so that features of like decoder directions stand together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sitegen.records import FeatureMap
+
+MIN_FEATURES = 32  # below which there is nothing to lay out
+N_COMPONENTS = 50
+EXAGGERATED_STEPS, STEPS = (
+    100,
+    150,
+)  # fewer than customary: after these a map of thousands hardly changes to the eye
+
+
+def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
+    """The map of some features; None for too few.
+
+    W_dec   [n_features, d_hook] float32 decoder rows
+    source  definitions.md, "map"
+    """
+    if len(W_dec) < MIN_FEATURES:
+        return None
+    from openTSNE import TSNE
+    from sklearn.decomposition import PCA
+
+    units = W_dec / np.maximum(np.linalg.norm(W_dec, axis=1, keepdims=True), 1e-12)
+    n_components = min(N_COMPONENTS, *units.shape)
+    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(units)
+    layout = TSNE(
+        early_exaggeration_iter=EXAGGERATED_STEPS,
+        n_iter=STEPS,
+        negative_gradient_method="fft",  # time grows with the features alone, not with their pairs
+        neighbors="exact",
+        random_state=seed,
+        n_jobs=1,  # its threads wait for each other longer than they work
+    )
+    plane = np.asarray(layout.fit(reduced))
+    low, high = plane.min(0), plane.max(0)
+    x, y = ((plane - low) / np.maximum(high - low, 1e-12)).round(4).T.tolist()
+    return FeatureMap("t-SNE", x, y)

@@ -1,0 +1,117 @@
+"""How good the autoencoder is: losses with its reconstruction in the model, sparsity and error; means over batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from sitegen.analysis.sample import Sample
+from sitegen.config import Config
+from sitegen.progress import Progress
+from sitegen.records import Measure, Quality
+from sitegen.sources.subject import Subject
+from sitegen.sweep.driver import row_ranges
+
+
+def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality:
+    """Quality over the first rows of the sample, in batches over which the standard errors are taken.
+
+    source  definitions.md, "quality"
+    """
+    n_rows = min(config.analysis.n_quality_rows, sample.n_rows)
+    batch_rows = min(config.analysis.batch_rows, n_rows)
+    meter = _Meter(subject, sample, config)
+    progress = Progress("quality", n_rows, "rows")
+    # A last batch of fewer rows would weigh as much as a whole one
+    batches = [rows for rows in row_ranges(0, n_rows, batch_rows) if len(rows) == batch_rows]
+    figures: dict[str, list[float]] = defaultdict(list)
+    for rows in batches:
+        for name, value in meter.measure(rows).items():
+            figures[name].append(value)
+        progress.advance(len(rows))
+    progress.finish()
+    measures = {name: _measure(values) for name, values in figures.items()}
+    return Quality(
+        n_rows=len(batches) * batch_rows,
+        batch_rows=batch_rows,
+        l1=measures.pop("l1") if config.autoencoder.l1_coeff else None,
+        **{name: measure for name, measure in measures.items() if name != "l1"},
+    )
+
+
+class _Meter:
+    """Measures one batch at a time."""
+
+    def __init__(self, subject: Subject, sample: Sample, config: Config) -> None:
+        self._subject, self._sample, self._config = subject, sample, config
+        self._mean = torch.from_numpy(sample.mean).float().to(subject.device)
+        self._W_dec = subject.autoencoder.W_dec.cpu().numpy()
+        self._by_token = csr_array(sample.firings.matrix.T.tocsr(), dtype=np.float32)
+
+    def measure(self, rows: range) -> dict[str, float]:
+        """The figures of one batch."""
+        sums: dict[str, float] = defaultdict(float)
+        for part in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
+            for name, value in self._sums(part).items():
+                sums[name] += value
+        seq_len = self._sample.tokens.shape[1]
+        n_positions, n_predicted = len(rows) * seq_len, len(rows) * (seq_len - 1)
+        loss, reconstructed, zero, mean = (
+            sums[name] / n_predicted for name in ("loss", "reconstructed", "zero", "mean")
+        )
+        settings = self._config.autoencoder
+        return {
+            "loss": loss,
+            "loss_reconstructed": reconstructed,
+            "loss_zero_ablated": zero,
+            "loss_mean_ablated": mean,
+            "reconstruction_score": (zero - reconstructed) / (zero - loss),
+            "reconstruction_score_mean": (mean - reconstructed) / (mean - loss),
+            "l0": sums["active"] / n_positions,
+            "explained_variance": 1 - sums["error"] / sums["variance"],
+            "l2": sums["error"] / n_positions,
+            "l1": settings.l1_coeff * settings.l1_positions * sums["activation"] / n_positions,
+        }
+
+    @torch.no_grad()
+    def _sums(self, rows: range) -> dict[str, float]:
+        """Sums over the positions of a few rows."""
+        model = self._subject.model
+        tokens = torch.from_numpy(self._sample.tokens[rows.start : rows.stop].astype(np.int64))
+        tokens = tokens.to(self._subject.device)
+        x = model.hook_activations(tokens)
+        seq_len = tokens.shape[1]
+        firings = self._by_token[rows.start * seq_len : rows.stop * seq_len]
+        reconstruction = self._reconstruct(firings).view_as(x)
+        replacements = {
+            "loss": None,
+            "reconstructed": reconstruction,
+            "zero": torch.zeros_like(x),
+            "mean": self._mean.expand_as(x),
+        }
+        losses = {
+            name: model.losses(tokens, value).double().sum().item()
+            for name, value in replacements.items()
+        }
+        return {
+            **losses,
+            "error": (x - reconstruction).double().pow(2).sum().item(),
+            "variance": (x - self._mean).double().pow(2).sum().item(),
+            "active": float(firings.nnz),
+            "activation": float(firings.data.sum(dtype=np.float64)),
+        }
+
+    def _reconstruct(self, firings: csr_array) -> torch.Tensor:
+        """[n_tokens, d_hook] `f W_dec + b_dec` from the activations above 0 [n_tokens, n_features]."""
+        autoencoder = self._subject.autoencoder
+        products = torch.from_numpy(np.asarray(firings @ self._W_dec)).to(autoencoder.b_dec)
+        return products + autoencoder.b_dec
+
+
+def _measure(values: list[float]) -> Measure:
+    n = len(values)
+    error = float(np.std(values, ddof=1) / n**0.5) if n > 1 else None
+    return Measure(float(np.mean(values)), error)

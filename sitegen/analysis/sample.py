@@ -1,0 +1,153 @@
+"""The sample: the first rows, over which all features are held against each other, neurons and another run's.
+
+Rows are shuffled, so the first ones are a random sample. Every feature of the autoencoder takes part, however few
+are swept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, hstack
+
+from sitegen.config import Config
+from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.progress import Progress
+from sitegen.sources.autoencoder import Autoencoder
+from sitegen.sources.subject import Subject
+from sitegen.sweep.driver import row_ranges
+
+BATCHES_AT_ONCE = 4
+
+
+class SampleFirings:
+    """The activations of all features of an autoencoder over the sample.
+
+    matrix  [n_features, n_tokens] float64, sparse, its entries sorted
+    """
+
+    def __init__(self, matrix: csr_array) -> None:
+        self.matrix = matrix
+        self.n_features, self.n_tokens = matrix.shape
+        feature = np.repeat(np.arange(self.n_features), np.diff(matrix.indptr))
+        self._key = feature * np.int64(self.n_tokens) + matrix.indices
+
+    @property
+    def n_active(self) -> np.ndarray:
+        """[n_features] int64 firings of each feature."""
+        n_active: np.ndarray = np.diff(self.matrix.indptr).astype(np.int64)
+        return n_active
+
+    def at(self, feature: np.ndarray, token: np.ndarray) -> np.ndarray:
+        """[…] float32 activation of pairs of feature and token; 0 where the feature is silent."""
+        key = feature.astype(np.int64) * self.n_tokens + token
+        if not len(self._key):
+            return np.zeros(key.shape, np.float32)
+        at = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
+        return np.where(self._key[at] == key, self.matrix.data[at], 0).astype(np.float32)
+
+    def fires(self) -> csr_array:
+        """[n_features, n_tokens] 1 where a feature fires."""
+        matrix = self.matrix
+        return csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
+
+
+@dataclass(frozen=True)
+class NeuronSums:
+    """Sums over the sample's tokens, in float64.
+
+    total     [d_hook] of the neurons' activations
+    squares   [d_hook] of their squares
+    products  [n_features, d_hook] of each feature's activation times each neuron's
+    """
+
+    total: np.ndarray
+    squares: np.ndarray
+    products: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was seen on the first rows."""
+
+    tokens: np.ndarray  # [n_rows, seq_len]
+    firings: SampleFirings
+    other: SampleFirings | None  # of the second autoencoder
+    neurons: NeuronSums
+
+    @property
+    def n_rows(self) -> int:
+        """Rows read."""
+        return len(self.tokens)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[d_hook] float64 mean activation at the hook point."""
+        mean: np.ndarray = self.neurons.total / self.tokens.size
+        return mean
+
+
+def read_sample(subject: Subject, config: Config) -> Sample:
+    """Runs the model and both encoders over the sample's rows."""
+    tokens = np.asarray(subject.rows.tokens[: config.analysis.n_rows])
+    weights = [subject.autoencoder, *([subject.other] if subject.other else [])]
+    collectors = [_Collector(autoencoder, config.sweep.precision) for autoencoder in weights]
+    batch_tokens = config.sweep.batch_rows * tokens.shape[1]
+    d_hook = subject.autoencoder.d_hook
+    sums = NeuronSums(
+        np.zeros(d_hook), np.zeros(d_hook), np.zeros((subject.autoencoder.d_hidden, d_hook))
+    )
+    progress = Progress("sample", tokens.size, "tokens")
+    for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
+        x = _activations(subject, tokens[rows.start : rows.stop], config.sweep.batch_rows)
+        found = [collector.add(torch.split(x, batch_tokens)) for collector in collectors]
+        neurons = x.cpu().double().numpy()
+        sums.total[:] += neurons.sum(0)
+        sums.squares[:] += np.square(neurons).sum(0)
+        sums.products[:] += found[0] @ neurons
+        progress.advance(len(rows) * tokens.shape[1])
+    progress.finish()
+    firings = [collector.firings() for collector in collectors]
+    return Sample(tokens, firings[0], firings[1] if subject.other else None, sums)
+
+
+def _activations(subject: Subject, tokens: np.ndarray, batch_rows: int) -> torch.Tensor:
+    """[n_tokens, d_hook] at the hook point, some rows at a time."""
+    ids = torch.from_numpy(tokens.astype(np.int64)).to(subject.device)
+    return torch.cat(
+        [
+            subject.model.hook_activations(part).flatten(0, 1)
+            for part in torch.split(ids, batch_rows)
+        ]
+    )
+
+
+class _Collector:
+    """Firings of one autoencoder, batch by batch."""
+
+    def __init__(self, weights: Autoencoder, precision: str) -> None:
+        encoder = Encoder(weights.W_enc, weights.b_enc, weights.b_dec)
+        self._search = FiringSearch(encoder, precision)
+        self._n_features = weights.d_hidden
+        self._parts: list[csr_array] = []
+
+    def add(self, batches: tuple[torch.Tensor, ...]) -> csr_array:
+        """[n_features, n_tokens] the firings on some more tokens, batch by batch [n, d_hook]."""
+        parts, n_tokens = [], 0
+        for x in batches:
+            parts.append(self._search.firings(x).moved(n_tokens))
+            n_tokens += len(x)
+        found = Firings.joined(parts)
+        starts = np.searchsorted(found.feature.numpy(), np.arange(self._n_features + 1))
+        values = (found.activation.double().numpy(), found.token.int().numpy(), starts)
+        part = csr_array(values, (self._n_features, n_tokens))
+        self._parts.append(part)
+        return part
+
+    def firings(self) -> SampleFirings:
+        """All of them."""
+        matrix = csr_array(hstack(self._parts, format="csr"))
+        matrix.sort_indices()
+        return SampleFirings(matrix)

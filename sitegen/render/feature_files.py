@@ -1,0 +1,70 @@
+"""The files of the data that one feature's page is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sitegen.records import EvidenceRecord, FeatureRecord, OtherRecord
+from sitegen.render.views import FeatureData
+from sitegen.store import (
+    evidence_path,
+    examined,
+    feature_path,
+    matched_features,
+    other_path,
+    parsed,
+    read_bytes,
+)
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """A feature's files as they stand on disk: its record, the evidence beside it, its matches in the other run."""
+
+    folder: Path
+    feature_id: int
+    record: bytes
+    evidence: bytes
+    others: dict[int, bytes]
+
+    @classmethod
+    def read(cls, folder: Path, feature_id: int) -> FeatureFiles:
+        """Those of one feature.
+
+        raises  StoreError if one is missing or the record is no JSON
+        """
+        path = feature_path(folder, feature_id)
+        record = read_bytes(path)
+        matched = matched_features(record, path)
+        others = {other: read_bytes(other_path(folder, other)) for other in matched}
+        evidence = read_bytes(evidence_path(folder, feature_id))
+        return cls(folder, feature_id, record, evidence, others)
+
+    def contents(self) -> list[bytes]:
+        """Every file's content."""
+        return [self.record, self.evidence, *self.others.values()]
+
+    def examined(self) -> FeatureData:
+        """The records.
+
+        raises  StoreError if one is damaged or does not fit its schema
+        """
+        return self._made(examined)
+
+    def parsed(self) -> FeatureData:
+        """The records, known to fit their schemas."""
+        return self._made(parsed)
+
+    def _made(self, make: Callable[..., Any]) -> FeatureData:
+        folder, feature_id = self.folder, self.feature_id
+        return FeatureData(
+            make(FeatureRecord, self.record, feature_path(folder, feature_id)),
+            make(EvidenceRecord, self.evidence, evidence_path(folder, feature_id)),
+            {
+                other: make(OtherRecord, data, other_path(folder, other))
+                for other, data in self.others.items()
+            },
+        )

@@ -1,0 +1,24 @@
+"""What token ids stand for on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sitegen.records import TokenText
+from sitegen.render.text import TokenGroup, group_tokens, visible
+
+
+class Vocabulary:
+    """Token texts by id, and which ids are special."""
+
+    def __init__(self, tokens: list[TokenText], special_ids: Sequence[int]) -> None:
+        self.tokens = tokens
+        self.special_ids = frozenset(special_ids)
+        self._visible = [visible(token) for token in tokens]
+        self._fragments = frozenset(i for i, token in enumerate(tokens) if type(token) is bytes)
+
+    def groups(self, ids: Sequence[int]) -> list[TokenGroup]:
+        """The tokens in groups of whole characters."""
+        if self._fragments.isdisjoint(ids):  # nearly always, and several times as fast
+            return [TokenGroup(i, i, self._visible[token]) for i, token in enumerate(ids)]
+        return group_tokens([self.tokens[token] for token in ids])

@@ -1,0 +1,173 @@
+"""Each published number computed again, with the tolerance that it deserves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from sitegen.analysis.quality import measure_quality
+from sitegen.analysis.sample import read_sample
+from sitegen.config import Config
+from sitegen.maths.encoder import Encoder, FiringSearch
+from sitegen.maths.geometry import rare_cosines
+from sitegen.maths.logits import logit_effects, logit_extremes
+from sitegen.progress import Progress
+from sitegen.records import RARE_DENSITY, PublishedNumber
+from sitegen.sources.subject import Subject
+from sitegen.sweep.driver import row_ranges
+
+ALONG_DIRECTION = 0.5  # cosine from which a feature is said to point along the rare direction
+
+
+def verify(
+    subject: Subject, config: Config, published: dict[str, Any]
+) -> Iterator[PublishedNumber]:
+    """Computes every number that was published of a subject and can be computed from it."""
+    if "tokens" in published:
+        yield _tokens(subject, published["tokens"])
+    if "logit_effects" in published:
+        yield from _logit_effects(subject, published["logit_effects"])
+    for activation in published.get("activations", []):
+        yield _activation(subject, activation)
+    if "losses" in published:
+        yield from _losses(subject, config, published["losses"])
+    if "frequencies" in published:
+        yield from _frequencies(subject, config, published["frequencies"])
+
+
+def _tokens(subject: Subject, published: dict[str, Any]) -> PublishedNumber:
+    expected = published["ids"]
+    text = published["text"].removeprefix("\n")
+    ids = [subject.tokenizer.bos_id, *subject.tokenizer.encode([text])[0]][: len(expected)]
+    n_same = sum(one == other for one, other in zip(ids, expected, strict=False))
+    return PublishedNumber(
+        f"first {len(expected)} token ids of the passage",
+        f"{len(expected)} ids",
+        f"{n_same} of them the same",
+        str(len(expected) - n_same),
+        "none",
+        ids == expected,
+    )
+
+
+def _logit_effects(subject: Subject, published: dict[str, Any]) -> Iterator[PublishedNumber]:
+    feature, ids, values = published["feature"], published["ids"], published["values"]
+    name = f"logit effect of feature {feature}"
+    if feature >= subject.autoencoder.d_hidden:
+        yield _absent(f"{name}, the {len(ids)} largest", feature, subject)
+        return
+    model = subject.model
+    row = subject.autoencoder.W_dec[feature : feature + 1]
+    effects = logit_effects(row, model.W_out, model.W_U)
+    largest = logit_extremes(effects, len(ids), largest=True)
+    found = largest.token_id[0].tolist()
+    n_same = sum(one == other for one, other in zip(found, ids, strict=False))
+    yield PublishedNumber(
+        f"{name}, tokens of the {len(ids)} largest",
+        " ".join(map(str, ids)),
+        " ".join(map(str, found)),
+        str(len(ids) - n_same),
+        "none",
+        found == ids,
+    )
+    for i, value in enumerate(values[: len(found)]):
+        computed = float(largest.value[0, i])
+        yield _number(f"{name}, number {i + 1}", value, computed, published["tolerance"], 6)
+
+
+def _activation(subject: Subject, published: dict[str, Any]) -> PublishedNumber:
+    feature, text = published["feature"], published["text"]
+    name = f"feature {feature} at the end of <|BOS|>{text}"
+    if feature >= subject.autoencoder.d_hidden:
+        return _absent(name, feature, subject)
+    ids = [subject.tokenizer.bos_id, *subject.tokenizer.encode([text])[0]]
+    x = subject.model.hook_activations(torch.tensor([ids], device=subject.device))[0, -1:]
+    weights = subject.autoencoder
+    encoder = Encoder(weights.W_enc, weights.b_enc, weights.b_dec)
+    one, token = torch.tensor([feature], device=x.device), torch.tensor([0], device=x.device)
+    computed = float(torch.relu(encoder.pre_activations(encoder.centred(x), one, token)))
+    return _number(name, published["value"], computed, published["tolerance"], 6)
+
+
+def _losses(
+    subject: Subject, config: Config, published: dict[str, Any]
+) -> Iterator[PublishedNumber]:
+    n_rows = published["n_rows"]
+    analysis = dataclasses.replace(config.analysis, n_rows=n_rows, n_quality_rows=n_rows)
+    config = dataclasses.replace(config, analysis=analysis)
+    quality = measure_quality(subject, read_sample(subject, config), config)
+    for name, number in published.items():
+        if isinstance(number, dict):
+            computed = getattr(quality, name).mean
+            told = f"{name.replace('_', ' ')}, {quality.n_rows:,} rows"
+            yield _number(told, number["value"], computed, number["tolerance"], 4)
+
+
+def _frequencies(
+    subject: Subject, config: Config, published: dict[str, Any]
+) -> Iterator[PublishedNumber]:
+    n_rows = min(published["n_rows"], len(subject.rows.tokens))
+    density = _densities(subject, config, n_rows)
+    told = f"over {n_rows:,} rows"
+    dead = published["n_dead"]
+    yield _number(
+        f"dead features {told}", dead["value"], float((density == 0).sum()), dead["tolerance"], 0
+    )
+    one = published["density"]
+    name = f"density of feature {one['feature']} {told}"
+    if one["feature"] < len(density):
+        yield _number(name, one["value"], float(density[one["feature"]]), one["tolerance"], 4)
+    else:
+        yield _absent(name, one["feature"], subject)
+    along = published["rare_share_along_direction"]
+    is_rare = torch.from_numpy(density < RARE_DENSITY).to(subject.device)
+    cosines = rare_cosines(subject.autoencoder.W_enc.T, is_rare)
+    share = 0.0 if cosines is None else float((cosines[is_rare] > ALONG_DIRECTION).float().mean())
+    yield _number(
+        f"share of rare features along the rare direction {told}",
+        along["value"],
+        share,
+        along["tolerance"],
+        3,
+    )
+
+
+def _densities(subject: Subject, config: Config, n_rows: int) -> np.ndarray:
+    """[d_hidden] float64 densities of all features over the first rows."""
+    weights, seq_len = subject.autoencoder, subject.rows.tokens.shape[1]
+    encoder = Encoder(weights.W_enc, weights.b_enc, weights.b_dec)
+    search = FiringSearch(encoder, config.sweep.precision)
+    n_active = np.zeros(weights.d_hidden, np.int64)
+    progress = Progress("densities", n_rows * seq_len, "tokens")
+    for rows in row_ranges(0, n_rows, config.sweep.batch_rows):
+        tokens = np.asarray(subject.rows.tokens[rows.start : rows.stop]).astype(np.int64)
+        x = subject.model.hook_activations(torch.from_numpy(tokens).to(subject.device))
+        found = search.firings(x.flatten(0, 1)).feature.cpu().numpy()
+        n_active += np.bincount(found, minlength=weights.d_hidden)
+        progress.advance(tokens.size)
+    progress.finish()
+    density: np.ndarray = n_active / (n_rows * seq_len)
+    return density
+
+
+def _number(
+    name: str, published: float, computed: float, tolerance: float, digits: int
+) -> PublishedNumber:
+    difference = computed - published
+    return PublishedNumber(
+        name,
+        f"{published:.{digits}f}",
+        f"{computed:.{digits}f}",
+        f"{difference:+.{digits}f}",
+        f"{tolerance:g}",
+        abs(difference) <= tolerance,  # not so for NaN
+    )
+
+
+def _absent(name: str, feature: int, subject: Subject) -> PublishedNumber:
+    there = f"no feature {feature}: there are {subject.autoencoder.d_hidden}"
+    return PublishedNumber(name, "a number", there, "", "", False)

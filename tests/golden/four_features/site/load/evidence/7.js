@@ -1,0 +1,1 @@
+sitegen.data.evidence({"feature_id":7,"near_misses":[],"ablation":[]});

@@ -1,0 +1,295 @@
+"""Quality, geometry, matches, near misses and ablation against a plain recomputation of the tiny subject."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sitegen.records import log_density
+from tests.brute_force import near
+from tests.brute_force_analysis import PlainAnalysis, correlations, cosines
+from tests.tiny import D_HIDDEN, SEQ_LEN, TinySubject
+
+N_SAMPLE, N_QUALITY, BATCH = 500, 150, 50
+FEATURES = range(D_HIDDEN)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: TinySubject) -> PlainAnalysis:
+    return PlainAnalysis.of(tiny)
+
+
+@pytest.fixture(scope="module")
+def records(tiny_output: Path) -> list[dict[str, Any]]:
+    return [_read(tiny_output, "features", feature) for feature in FEATURES]
+
+
+@pytest.fixture(scope="module")
+def evidence(tiny_output: Path) -> list[dict[str, Any]]:
+    return [_read(tiny_output, "evidence", feature) for feature in FEATURES]
+
+
+@pytest.fixture(scope="module")
+def overview(tiny_output: Path) -> dict[str, Any]:
+    return json.loads((tiny_output / "data/overview.json").read_text())
+
+
+def _read(out: Path, kind: str, feature: int) -> dict[str, Any]:
+    return json.loads((out / f"data/{kind}/{feature:05d}.json").read_text())
+
+
+def exact(value: Any) -> Any:
+    """To 1e-5, which float32 directions allow."""
+    return pytest.approx(value, abs=1e-5)
+
+
+def test_quality(overview: dict[str, Any], plain: PlainAnalysis) -> None:
+    quality = overview["quality"]
+    mean = plain.x[:N_SAMPLE].flatten(0, 1).mean(0)
+    batches = []
+    for first in range(0, N_QUALITY, BATCH):
+        rows = slice(first, first + BATCH)
+        x, recons, f = plain.x[rows], plain.reconstruction(rows), plain.f[rows]
+        loss, reconstructed, zero, ablated = (
+            plain.losses(rows, mlp).mean().item()
+            for mlp in (x, recons, torch.zeros_like(x), mean.expand_as(x))
+        )
+        error = (x - recons).pow(2).sum(-1)
+        batches.append(
+            {
+                "loss": loss,
+                "loss_reconstructed": reconstructed,
+                "loss_zero_ablated": zero,
+                "loss_mean_ablated": ablated,
+                "reconstruction_score": (zero - reconstructed) / (zero - loss),
+                "reconstruction_score_mean": (ablated - reconstructed) / (ablated - loss),
+                "l0": (f > 0).sum(-1).double().mean().item(),
+                "explained_variance": 1 - (error.sum() / (x - mean).pow(2).sum()).item(),
+                "l2": error.mean().item(),
+                "l1": 0.5 * 3 * f.sum(-1).mean().item(),
+            }
+        )
+    assert (quality["n_rows"], quality["batch_rows"]) == (N_QUALITY, BATCH)
+    for name in batches[0]:
+        values = np.array([batch[name] for batch in batches])
+        # A score divides by how much ablation costs, which is little in a model of random weights
+        relative = 2e-2 if "score" in name else 1e-4
+        assert quality[name]["mean"] == pytest.approx(values.mean(), rel=relative), name
+        error = values.std(ddof=1) / math.sqrt(len(values))
+        assert quality[name]["standard_error"] == pytest.approx(error, rel=0.05, abs=1e-5), name
+
+
+def test_frequencies(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    densities = np.array([record["density"] for record in records])
+    frequencies = overview["frequencies"]
+    assert frequencies["n_dead"] == (densities == 0).sum() > 0
+    alive = np.log10(densities[densities > 0] + 10**-6.5)
+    assert frequencies["counts"] == np.histogram(alive, frequencies["edges"])[0].tolist()
+    assert frequencies["edges"][0] == log_density(0) == -6.5
+    assert overview["features"]["density"] == densities.tolist()
+
+
+def test_rare_direction(
+    overview: dict[str, Any], records: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
+    densities = np.array([record["density"] for record in records])
+    columns, is_rare = plain.one["W_enc"].T, densities < 1e-4
+    expected = cosines(columns, columns[is_rare].mean(0, keepdim=True))[:, 0]
+    assert [record["rare_cosine"] for record in records] == exact(expected)
+    assert overview["features"]["rare_cosine"] == exact(expected)
+    for name, chosen in (("rare", expected[is_rare]), ("others", expected[~is_rare])):
+        group = overview["rare_cosine"][name]
+        assert group["n_features"] == len(chosen) == sum(group["counts"])
+        quartiles = np.quantile(chosen, [0, 0.25, 0.5, 0.75, 1])
+        assert list(group["box"].values()) == exact(quartiles)
+
+
+def test_nearest_directions(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
+    directions = {"decoder": plain.one["W_dec"], "encoder": plain.one["W_enc"].T}
+    for name, rows in directions.items():
+        expected = cosines(rows, rows)
+        np.fill_diagonal(expected, -np.inf)
+        for record in records:
+            own = expected[record["feature_id"]]
+            listed = record["neighbours"][name]
+            assert [one["cosine"] for one in listed] == exact(np.sort(own)[::-1][:4])
+            assert [own[one["feature_id"]] for one in listed] == exact(
+                [one["cosine"] for one in listed]
+            )
+
+
+def test_features_that_fire_together(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
+    fires = (plain.sampled(N_SAMPLE)[0] > 0).astype(np.float64)
+    n_both = fires.T @ fires
+    n_either = np.diag(n_both)[:, None] + np.diag(n_both) - n_both
+    jaccard = np.where(n_both >= 3, n_both / np.maximum(n_either, 1), 0)
+    np.fill_diagonal(jaccard, 0)
+    n_listed = 0
+    for record in records:
+        own = jaccard[record["feature_id"]]
+        listed = record["neighbours"]["firings"]
+        best = np.sort(own)[::-1][:4]
+        assert [one["jaccard"] for one in listed] == near(best[best > 0])
+        for one in listed:
+            assert own[one["feature_id"]] == near(one["jaccard"])
+            assert one["n_both"] == near(n_both[record["feature_id"], one["feature_id"]])
+        n_listed += len(listed)
+    assert n_listed > 150
+
+
+def test_features_in_the_same_contexts(records: list[dict[str, Any]]) -> None:
+    tops = [[c for c in record["contexts"] if c["group"] == "top"] for record in records]
+    peaks = [{(c["row"], c["position"]) for c in top} for top in tops]
+    for record, top in zip(records, tops, strict=True):
+        shared = np.zeros(len(records), int)
+        for context in top:
+            window = {(context["row"], context["start"] + i) for i in range(len(context["tokens"]))}
+            for other in range(len(records)):
+                shared[other] += bool(window & peaks[other])
+        shared[record["feature_id"]] = 0
+        listed = record["neighbours"]["contexts"]
+        best = np.sort(shared)[::-1][:4]
+        assert [one["n_shared"] for one in listed] == best[best > 0].tolist()
+        assert [shared[one["feature_id"]] for one in listed] == [one["n_shared"] for one in listed]
+
+
+def test_neurons(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
+    f, _, x = plain.sampled(N_SAMPLE)
+    correlation = correlations(f, x)
+    for record in records:
+        row = plain.one["W_dec"][record["feature_id"]].numpy()
+        strongest = record["neurons"]["weights"]
+        assert [abs(one["weight"]) for one in strongest] == near(np.sort(abs(row))[::-1][:3])
+        for one in strongest:
+            assert one["weight"] == near(row[one["neuron"]])
+            assert one["share"] == near(abs(row[one["neuron"]]) / abs(row).sum())
+        own, correlated = correlation[record["feature_id"]], record["neurons"]["correlated"]
+        if np.isnan(own).all():
+            assert correlated == []
+        else:
+            assert [one["correlation"] for one in correlated] == exact(np.sort(own)[::-1][:3])
+            assert [own[one["neuron"]] for one in correlated] == exact(
+                [one["correlation"] for one in correlated]
+            )
+
+
+def test_matches_in_the_other_run(
+    tiny_output: Path,
+    records: list[dict[str, Any]],
+    overview: dict[str, Any],
+    plain: PlainAnalysis,
+) -> None:
+    f, g, _ = plain.sampled(N_SAMPLE)
+    likeness = {
+        "decoder": cosines(plain.one["W_dec"], plain.other["W_dec"]),
+        "activation": correlations(f, g),
+    }
+    others = [_read(tiny_output, "other", feature) for feature in FEATURES]
+    n_mutual = {}
+    for name, values in likeness.items():
+        best, best_back = np.nan_to_num(values, nan=-2), np.nan_to_num(values, nan=-2).T
+        sides = ((records, best), (others, best_back))
+        for listed, expected in sides:
+            for record in listed:
+                own, match = expected[record["feature_id"]], record["match"][name]
+                if own.max() == -2:
+                    assert match is None
+                    continue
+                assert match["value"] == exact(own.max())
+                assert own[match["feature_id"]] == exact(match["value"])
+                back = expected.T[match["feature_id"]].argmax()
+                assert match["mutual"] == (back == record["feature_id"])
+        n_mutual[name] = sum(bool(r["match"][name] and r["match"][name]["mutual"]) for r in records)
+    assert overview["other"]["n_mutual_cosine"] == n_mutual["decoder"] > 30
+    assert overview["other"]["n_mutual_correlation"] == n_mutual["activation"] > 10
+    split = overview["other"]["cosine"]
+    assert sum(split["rare"]["counts"]) + sum(split["others"]["counts"]) == len(records)
+
+
+def test_contexts_of_the_other_run(tiny_output: Path, plain: PlainAnalysis) -> None:
+    on_text = np.where(np.isin(plain.rows, [0, 1, 2])[..., None], 0, plain.g.numpy())[:N_SAMPLE]
+    for feature in FEATURES:
+        record, own = _read(tiny_output, "other", feature), on_text[..., feature]
+        assert record["max_activation"] == near(own.max())
+        assert record["n_active"] == near((plain.g[:N_SAMPLE, :, feature] > 0).sum().item())
+        assert len(record["contexts"]) == min(2, len(record["contexts"]))
+        if own.max() > 1e-4:
+            assert record["contexts"][0]["activation"] == near(own.max())
+        for context in record["contexts"]:
+            start, end = context["start"], context["start"] + len(context["tokens"])
+            there = plain.g[context["row"], start:end, feature].numpy()
+            assert context["activations"] == near(there)
+            assert context["tokens"] == plain.rows[context["row"], start:end].tolist()
+
+
+def test_near_misses(
+    records: list[dict[str, Any]], evidence: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
+    n_found = 0
+    for record, beside in zip(records, evidence, strict=True):
+        feature = record["feature_id"]
+        top = [c for c in record["contexts"] if c["group"] == "top"]
+        endings = {
+            tuple(plain.rows[c["row"], c["position"] - n + 1 : c["position"] + 1].tolist())
+            for c in top
+            for n in range(1, 5)
+            if c["position"] >= n - 1
+        }
+        texts = set()
+        for miss in beside["near_misses"]:
+            row, position, n = miss["row"], miss["position"], miss["n_matched"]
+            assert row < N_SAMPLE
+            assert plain.f[row, position, feature].item() == near(0)
+            assert tuple(plain.rows[row, position - n + 1 : position + 1].tolist()) in endings
+            end = miss["start"] + len(miss["tokens"])
+            assert miss["tokens"] == plain.rows[row, miss["start"] : end].tolist()
+            expected = plain.f[row, miss["start"] : end, feature].numpy()
+            assert miss["activations"] == near(expected)
+            assert miss["activations"][position - miss["start"]] == 0
+            texts.add((position - miss["start"], *miss["tokens"]))
+        matched = [miss["n_matched"] for miss in beside["near_misses"]]
+        assert matched == sorted(matched, reverse=True)
+        assert len(texts) == len(matched) <= 3
+        n_found += len(matched)
+    assert n_found > 100
+
+
+def test_ablation_is_the_model_without_the_feature(
+    records: list[dict[str, Any]], evidence: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
+    """To 1e-4 against running the model with the feature really taken out; lists are kept to three decimals."""
+    n_checked = 0
+    for record, beside in zip(records[::7], evidence[::7], strict=True):
+        assert len(beside["ablation"]) == len(record["contexts"])
+        for context, ablation in zip(record["contexts"], beside["ablation"], strict=True):
+            firing = [i for i, activation in enumerate(context["activations"]) if activation]
+            assert ablation["offsets"] == firing
+            for i, offset in enumerate(ablation["offsets"]):
+                row, position = context["row"], context["start"] + offset
+                change = plain.removal(record["feature_id"], row, position)
+                loss_change = ablation["loss_change"][i]
+                if position + 1 == SEQ_LEN:
+                    assert loss_change is None
+                else:
+                    follows = plain.rows[row, position + 1]
+                    assert loss_change == pytest.approx(change[follows], abs=1e-4)
+                promoted, suppressed = ablation["promoted"][i], ablation["suppressed"][i]
+                assert promoted[1::2] == pytest.approx(np.sort(change)[::-1][:3], abs=6e-4)
+                assert suppressed[1::2] == pytest.approx(np.sort(change)[:3], abs=6e-4)
+                assert change[promoted[::2]] == pytest.approx(promoted[1::2], abs=6e-4)
+                assert change[suppressed[::2]] == pytest.approx(suppressed[1::2], abs=6e-4)
+                n_checked += 1
+    assert n_checked > 200
+
+
+def test_peak_tokens_of_features(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    for record, tokens in zip(records, overview["features"]["tokens"], strict=True):
+        top = [c for c in record["contexts"] if c["group"] == "top"]
+        peaks = [c["tokens"][c["position"] - c["start"]] for c in top]
+        assert tokens == list(dict.fromkeys(peaks))[:3]
