@@ -16,6 +16,8 @@ PAGES = [
     "index.html",
     "about.html",
     "404.html",
+    "overview.html",
+    "lists/ordinary.html",
     "features/0.html",
     "features/7.html",
     "features/92.html",
@@ -42,7 +44,7 @@ def test_feature_page_shows_its_record(open_page: OpenPage, tiny_output: Path) -
     assert lines.count() == len(top)
     shown = [
         float(v)
-        for v in page.locator(".contexts-column data").evaluate_all("d => d.map(e => e.value)")
+        for v in page.locator(".contexts-column .contexts data").evaluate_all("d => d.map(e => e.value)")
     ]
     assert shown == [context["activation"] for context in top]
     assert page.locator(".contexts-column mark").count() == len(top)
