@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.analysis import measure_analysis
+from benchmarks.analysis import measure_ablation, measure_analysis
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
 from benchmarks.subject import BenchmarkSubject, make_subject
@@ -36,10 +36,11 @@ def main() -> None:
     measurements: dict[str, Callable[[], Any]] = {
         "machine": machine,
         "sweep": lambda: measure_sweep(files, options.rows, FOLDER / "sweep"),
-        "growth": lambda: measure_growth(files, options.rows // 32, out),
+        "growth": lambda: measure_growth(files, options.rows // 8, out),
         "render": lambda: measure_render(files, options.rows, out),
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
+        "ablation": lambda: measure_ablation(files, options.rows // 8, FOLDER / "analysis"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render startup analysis peers",
+        help="measure these again: machine sweep growth render startup analysis ablation peers",
     )
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import time
 from collections import defaultdict
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.subject import D_HIDDEN, BenchmarkSubject
 from sitegen.analysis import assemble
 from sitegen.analysis.ablation import Ablator
 from sitegen.analysis.evidence import Evidence
 from sitegen.analysis.other_run import OtherContexts
 from sitegen.compute import compute_data
 from sitegen.config import load_config
+from sitegen.maths.ablation import Remover
 from sitegen.output import open_output
 from sitegen.store import StoreWriter
 
@@ -45,6 +48,25 @@ def measure_analysis(preset: str, out: Path) -> dict[str, Any]:
         compute_data(load_config(preset), open_output(out))
         total = time.perf_counter() - started
     return {"base_seconds": total - sum(seconds.values()), "parts": dict(seconds)}
+
+
+def measure_ablation(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, float]:
+    """Seconds that ablation takes at full width, for a sixteenth of the features."""
+    shutil.rmtree(out, ignore_errors=True)
+    overrides = {"corpus.n_rows": str(n_rows), "sweep.features": f"0-{D_HIDDEN // 16 - 1}"}
+    parts = {"ablation": PARTS["ablation"], "effects": [(Remover, "set_features")]}
+    with _timed(parts) as seconds:
+        compute_data(load_config(str(files.preset), overrides), open_output(out))
+    tables = [
+        json.loads(path.read_bytes())["ablation"] for path in (out / "data/evidence").iterdir()
+    ]
+    n_firings = sum(len(table["offset"]) for table in tables)
+    return {
+        "n_features": len(tables),
+        "n_firings": n_firings,
+        "seconds": seconds["ablation"],
+        "effects_seconds": seconds["effects"],
+    }
 
 
 @contextmanager

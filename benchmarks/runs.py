@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks.subject import BenchmarkSubject
 
+# Its time grows with the features alone; over as few tokens as here it would hide all else, so it is measured by itself
+NO_ABLATION = ["--set", "analysis.n_ablated=0"]
 BUILD = Path(__file__).parent.parent / "build.py"
 
 
@@ -50,7 +52,7 @@ def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str,
 
     Shards of half of `n_rows`, so that states are saved, merged and held to the total at every size.
     """
-    base = ["--precision", "bf16", "--set", f"sweep.shard_rows={n_rows // 2}"]
+    base = ["--precision", "bf16", *NO_ABLATION, "--set", f"sweep.shard_rows={n_rows // 2}"]
 
     def sweep(n_rows: int, *options: str) -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)
@@ -71,7 +73,7 @@ def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str,
 def measure_render(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, Any]:
     """A whole run of all features: swept, rendered, checked, and rendered again in three situations."""
     shutil.rmtree(out, ignore_errors=True)
-    rows = ["--rows", str(n_rows), "--precision", "bf16"]
+    rows = ["--rows", str(n_rows), "--precision", "bf16", *NO_ABLATION]
     sweep = run_build("sweep", str(files.preset), "--out", str(out), *rows)
     first = run_build("render", str(out))
     check = run_build("check", str(out))

@@ -60,11 +60,13 @@ def make_subject(folder: Path, n_rows: int) -> BenchmarkSubject:
         _write_text(text, words, n_rows)
     if not (folder / "model").is_dir():
         _write_model(folder / "model")
-    if not subject.autoencoder.exists():
-        save_file(_autoencoder_weights(folder), subject.autoencoder)
+    for path, seed in ((subject.autoencoder, SEED + 2), (folder / "second.safetensors", SEED + 4)):
+        if not path.exists():
+            save_file(_autoencoder_weights(folder, seed), path)
     subject.preset.write_text(
         '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
         '[autoencoder]\nsource = "autoencoder.safetensors"\n'
+        '[other]\nsource = "second.safetensors"\n'
         f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
         '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
     )
@@ -191,9 +193,9 @@ def _model_weights() -> dict[str, Tensor]:
     }
 
 
-def _autoencoder_weights(folder: Path) -> dict[str, Tensor]:
+def _autoencoder_weights(folder: Path, seed: int) -> dict[str, Tensor]:
     """Random directions; each bias such that its feature fires at the density drawn for it."""
-    generator = torch.Generator().manual_seed(SEED + 2)
+    generator = torch.Generator().manual_seed(seed)
     W_dec = torch.nn.functional.normalize(torch.randn(D_HIDDEN, D_MLP, generator=generator), dim=1)
     W_enc = W_dec.T.contiguous()
     x = _calibration_activations(folder)

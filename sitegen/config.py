@@ -140,8 +140,8 @@ class ContextConfig:
     n_top: int = 20  # largest activations, one for each distinct text
     n_intervals: int = 10  # equal slices of (0, maximum]
     n_per_interval: int = 2  # samples of each, at most, beside what the top contexts show of it
-    n_before: int = 14  # tokens shown before the peak
-    n_after: int = 8  # tokens shown after it
+    n_before: int = 12  # tokens shown before the peak
+    n_after: int = 7  # tokens shown after it
 
     def __post_init__(self) -> None:
         _require(1 <= self.n_top <= 1000, f"contexts.n_top is {self.n_top}: give 1 to 1000")
@@ -162,7 +162,7 @@ class ContextConfig:
 class LogitConfig:
     """How much of each logit effect is kept."""
 
-    n_top: int = 20  # largest effects, and as many smallest
+    n_top: int = 16  # largest effects, and as many smallest
     n_bins: int = 40  # of the histogram over the vocabulary
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ class AnalysisConfig:
     n_rows: int = 512  # first rows, on which features are held against each other and neurons
     n_quality_rows: int = 320  # first rows, on which losses are measured
     batch_rows: int = 64  # of those, over whose batches standard errors are taken
-    n_neighbours: int = 5  # of each kind
+    n_neighbours: int = 4  # of each kind
     n_neurons: int = 3  # strongest, and as many most correlated
     n_near_misses: int = 3  # contexts in which a feature might fire and does not
     n_ablated: int = 5  # tokens most promoted at a firing, and as many most suppressed; 0: none

@@ -104,6 +104,10 @@ class Neighbours:
     encoder: list[CosineNeighbour]
     firings: list[FiringNeighbour]
     contexts: list[ContextNeighbour]
+    listed_by: list[
+        int
+    ]  # features that list this one and stand in none of its own lists: the first few of them
+    n_listed_by: int  # of all such
 
 
 @dataclass(frozen=True)
@@ -184,13 +188,19 @@ class NearMiss:
 
 
 @dataclass(frozen=True)
-class ContextAblation:
-    """What taking the feature out changes at each token of a context on which it fires; lists run parallel."""
+class Ablations:
+    """What taking the feature out changes at each token of its contexts on which it fires; the lists run parallel.
 
-    offsets: list[int]  # of these tokens in the context
+    Until they are written they may be arrays.
+    """
+
+    context: list[int]  # place among the record's contexts, rising
+    offset: list[int]  # of the token in the context, rising
     loss_change: list[float | None]  # nats, of the next token's loss; None where none follows
-    promoted: list[list[float]]  # token id, change of its log-probability, and so on; largest first
-    suppressed: list[list[float]]  # likewise, smallest first
+    promoted_id: list[list[int]]  # the tokens whose log-probability falls most
+    promoted_change: list[list[float]]  # nats, with the feature less without it; largest first
+    suppressed_id: list[list[int]]
+    suppressed_change: list[list[float]]  # smallest first
 
 
 @dataclass(frozen=True)
@@ -199,9 +209,7 @@ class EvidenceRecord:
 
     feature_id: int
     near_misses: list[NearMiss]
-    ablation: (
-        list[ContextAblation] | None
-    )  # of each context of the record; None where it is not known exactly
+    ablation: Ablations | None  # None where it is not known exactly
 
 
 @dataclass(frozen=True)

@@ -188,10 +188,9 @@ class BruteForce:
         for low, high, count in zip(
             histogram["edges"][:-1], histogram["edges"][1:], histogram["counts"], strict=True
         ):
-            inside = ((firings > low * (1 - NEAR_TIE)) & (firings <= high * (1 + NEAR_TIE))).sum()
-            surely = (
-                (firings > low * (1 + NEAR_TIE) + 1e-7) & (firings <= high * (1 - NEAR_TIE))
-            ).sum()
+            slack = NEAR_TIE * (1 + high)  # float32's rounding near an edge
+            inside = ((firings > low - slack) & (firings <= high + slack)).sum()
+            surely = ((firings > low + slack) & (firings <= high - slack)).sum()
             assert surely <= count <= inside
 
     def _check_top(self, contexts: list[dict[str, Any]], on_text: np.ndarray, n_top: int) -> None:

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from sitegen.config import Config
-from sitegen.maths.ablation import Ablation, FinalLayer, ablate
-from sitegen.maths.logits import logit_effects
+from sitegen.maths.ablation import Ablation, FinalLayer, Remover
 from sitegen.sources.subject import Subject
 
-EFFECTS_BYTES = (
-    1 << 29
-)  # logit effects of all features are kept if they take no more; else made anew as needed
+EFFECTS_BYTES = 1 << 29  # up to which the logit effects of all features are kept
+CHANGE_DIGITS = 3  # of a nat, in the lists: they are most of all data
+FEATURES_AT_ONCE = 256  # whose effects are made at once
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class AblationTable:
     column       [n] int64: token of the context
     loss_change  [n] float32, nats; NaN where no token follows
     promoted_id, suppressed_id          [n, k] int32
-    promoted_change, suppressed_change  [n, k] float32, nats
+    promoted_change, suppressed_change  [n, k] float32, nats, rounded
     """
 
     context: np.ndarray
@@ -37,11 +36,6 @@ class AblationTable:
     promoted_change: np.ndarray
     suppressed_id: np.ndarray
     suppressed_change: np.ndarray
-
-    def of(self, context: int) -> range:
-        """Where a context's ablations stand."""
-        first, last = np.searchsorted(self.context, [context, context + 1])
-        return range(int(first), int(last))
 
 
 class Ablator:
@@ -54,16 +48,22 @@ class Ablator:
             return None
         row = torch.from_numpy(np.asarray(subject.rows.tokens[:1]).astype(np.int64))
         final = subject.model.final_layer(row.to(subject.device))
-        return None if final is None else cls(subject, final, config.analysis.n_ablated)
+        if final is None:
+            return None
+        return cls(
+            subject, final, config.analysis.n_ablated, config.sweep.batch_rows * row.shape[1]
+        )
 
-    def __init__(self, subject: Subject, final: FinalLayer, k: int) -> None:
-        self._final, self._k = final, min(k, len(final.b_U))
+    def __init__(self, subject: Subject, final: FinalLayer, k: int, n_tokens: int) -> None:
+        self._k = min(k, len(final.b_U))
         chosen = torch.tensor(subject.feature_ids, device=subject.device)
         W_dec, W_out = subject.autoencoder.W_dec[chosen], subject.model.W_out
         self._written = W_dec if W_out is None else W_dec @ W_out  # [n_features, d_model]
-        self._effects: Tensor | None = None
-        if len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES:
-            self._effects = logit_effects(self._written, None, final.W_U)
+        fits = len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES
+        self._at_once = len(chosen) if fits else FEATURES_AT_ONCE
+        self._remover = Remover(final, self._at_once, n_tokens)
+        if len(chosen) <= self._at_once:
+            self._remover.set_features(self._written)
         self._places: list[tuple[np.ndarray, np.ndarray]] = []
         self._parts: list[list[np.ndarray]] = []
 
@@ -87,25 +87,29 @@ class Ablator:
         _, once, again = np.unique(
             feature * n_tokens + token, return_index=True, return_inverse=True
         )
-        device = residual.device
-        used, of = np.unique(feature[once], return_inverse=True)
-        chosen = torch.from_numpy(used).to(device)
-        written = self._written[chosen]
-        found = ablate(
-            self._final,
-            residual.flatten(0, 1),
-            _next_ids(tokens),
-            written,
-            written @ self._final.W_U if self._effects is None else self._effects[chosen],
-            (
-                torch.from_numpy(of).to(device),
-                torch.from_numpy(token[once]).to(device),
-                torch.from_numpy(activation[once]).to(device),
-            ),
-            self._k,
-        )
+        seen, token = np.unique(token[once], return_inverse=True)
+        there = torch.from_numpy(seen).to(residual.device)
+        self._remover.set_tokens(residual.flatten(0, 1)[there], _next_ids(tokens)[there])
+        found = self._removed(feature[once], token, activation[once])
         self._places.append((context, column))
         self._parts.append([array[again] for array in _arrays(found)])
+
+    def _removed(self, feature: np.ndarray, token: np.ndarray, activation: np.ndarray) -> Ablation:
+        """Ablations of pairs that are sorted by feature."""
+        device = self._written.device
+        used, of = np.unique(feature, return_inverse=True)
+        if len(self._written) <= self._at_once:
+            used, of = np.arange(len(self._written)), feature
+        parts = []
+        for first in range(0, len(used), self._at_once):
+            group = used[first : first + self._at_once]
+            low, high = np.searchsorted(of, [first, first + len(group)])
+            if len(self._written) > self._at_once:
+                self._remover.set_features(self._written[torch.from_numpy(group).to(device)])
+            here = (of[low:high] - first, token[low:high], activation[low:high])
+            pairs = [torch.from_numpy(array).to(device) for array in here]
+            parts.append(self._remover.remove(pairs[0], pairs[1], pairs[2], self._k))
+        return Ablation.joined(parts)
 
     def table(self) -> AblationTable:
         """All that was taken in."""
@@ -126,12 +130,12 @@ def _next_ids(tokens: Tensor) -> Tensor:
 
 
 def _arrays(found: Ablation) -> list[np.ndarray]:
-    """In the order of `AblationTable`, ids in the fewest bytes."""
+    """In the order of `AblationTable`: ids in the fewest bytes, the lists' changes rounded."""
     values = [
         found.loss_change,
         found.promoted_id.int(),
-        found.promoted_change,
+        found.promoted_change.round(decimals=CHANGE_DIGITS),
         found.suppressed_id.int(),
-        found.suppressed_change,
+        found.suppressed_change.round(decimals=CHANGE_DIGITS),
     ]
     return [value.cpu().numpy() for value in values]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sitegen.analysis.ablation import AblationTable
@@ -9,9 +11,7 @@ from sitegen.analysis.near_misses import NearMisses
 from sitegen.analysis.sample import Sample
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
-from sitegen.records import ContextAblation, EvidenceRecord, NearMiss
-
-CHANGE_DIGITS = 3  # of a nat: the lists are the larger part of all data
+from sitegen.records import Ablations, EvidenceRecord, NearMiss
 
 
 class Evidence:
@@ -36,9 +36,7 @@ class Evidence:
         return EvidenceRecord(
             feature_id=int(self._ids[index]),
             near_misses=[self._near_miss(i) for i in range(first, last)],
-            ablation=[_context_ablation(ablations, context) for context in contexts]
-            if ablations
-            else None,
+            ablation=_ablations(ablations, contexts) if ablations else None,
         )
 
     def _near_miss(self, i: int) -> NearMiss:
@@ -59,22 +57,20 @@ class Evidence:
         )
 
 
-def _context_ablation(table: AblationTable, context: int) -> ContextAblation:
-    at = table.of(context)
-    part = slice(at.start, at.stop)
-    return ContextAblation(
-        offsets=table.column[part].tolist(),
-        loss_change=[
-            shortest(value) if np.isfinite(value) else None for value in table.loss_change[part]
-        ],
-        promoted=_pairs(table.promoted_id[part], table.promoted_change[part]),
-        suppressed=_pairs(table.suppressed_id[part], table.suppressed_change[part]),
+def _ablations(table: AblationTable, contexts: range) -> Ablations:
+    """Those of some contexts that stand together in the table."""
+    first, last = np.searchsorted(table.context, [contexts.start, contexts.stop])
+    part = slice(int(first), int(last))
+
+    def values(array: np.ndarray) -> Any:
+        return np.ascontiguousarray(array[part])
+
+    return Ablations(
+        context=(table.context[part] - contexts.start).tolist(),
+        offset=values(table.column),
+        loss_change=values(table.loss_change),
+        promoted_id=values(table.promoted_id),
+        promoted_change=values(table.promoted_change),
+        suppressed_id=values(table.suppressed_id),
+        suppressed_change=values(table.suppressed_change),
     )
-
-
-def _pairs(ids: np.ndarray, changes: np.ndarray) -> list[list[float]]:
-    rounded = changes.astype(np.float64).round(CHANGE_DIGITS).tolist()
-    return [
-        [value for pair in zip(*row, strict=True) for value in pair]
-        for row in zip(ids.tolist(), rounded, strict=True)
-    ]

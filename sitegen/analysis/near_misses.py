@@ -47,7 +47,7 @@ def find_near_misses(
     feature, row, position = table.feature[is_top], table.row[is_top], table.position[is_top]
     found = [
         _candidates(feature[part], row[part], position[part], n_matched, sample, rows)
-        for n_matched in range(LONGEST_MATCH, 0, -1)
+        for n_matched in range(min(LONGEST_MATCH, rows.shape[1]), 0, -1)
         for part in np.split(np.arange(len(feature)), range(PEAKS_AT_ONCE, len(feature), PEAKS_AT_ONCE))
     ]  # fmt: skip
     of, place, n_matched = (np.concatenate(arrays) for arrays in zip(*found, strict=True))

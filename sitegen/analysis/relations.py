@@ -33,6 +33,8 @@ from sitegen.records import (
 )
 from sitegen.sources.subject import Subject
 
+N_LISTED_BY = 10
+
 Ranked = tuple[np.ndarray, np.ndarray]  # [n, k] which, [n, k] how much
 
 
@@ -64,6 +66,7 @@ class Relations:
         self._encoder = _numpy(*nearest(weights.W_enc.T.contiguous(), chosen, k))
         self._together: Together = fires_together(sample.firings, self._ids, k)
         self._contexts = share_contexts(table, len(self._ids), sample.tokens.shape[1], k)
+        self._listed_by = self._find_listed_by()
         self._neurons: tuple[tuple[np.ndarray, ...], Ranked] | None = None
         if subject.model.reads_neurons:
             strongest = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
@@ -78,11 +81,12 @@ class Relations:
         together = self._together
         pairs = (self._contexts[0][index], self._contexts[1][index])
         firings = (together.index[index], together.jaccard[index], together.n_both[index])
+        listed_by = self._listed_by.get(int(self._ids[index]), [])
         return Neighbours(
             decoder=_cosines(self._decoder, index),
             encoder=_cosines(self._encoder, index),
             firings=[
-                FiringNeighbour(int(other), float(jaccard), int(n))
+                FiringNeighbour(int(other), shortest(np.float32(jaccard)), int(n))
                 for other, jaccard, n in zip(*firings, strict=True)
                 if other >= 0
             ],
@@ -91,7 +95,32 @@ class Relations:
                 for other, n in zip(*pairs, strict=True)
                 if other >= 0
             ],
+            listed_by=listed_by[:N_LISTED_BY],
+            n_listed_by=len(listed_by),
         )
+
+    def _find_listed_by(self) -> dict[int, list[int]]:
+        """For each feature those that list it and that it does not list."""
+        shared = self._contexts[0]
+        listed = np.concatenate(
+            [
+                self._decoder[0],
+                self._encoder[0],
+                self._together.index,
+                np.where(shared >= 0, self._ids[shared], -1),
+            ],
+            axis=1,
+        )
+        own = {
+            int(feature): set(others.tolist()) - {-1}
+            for feature, others in zip(self._ids, listed, strict=True)
+        }
+        found: dict[int, list[int]] = {}
+        for feature, others in own.items():
+            for other in others:
+                if feature not in own.get(other, ()):
+                    found.setdefault(other, []).append(feature)
+        return found
 
     def neurons(self, index: int) -> Neurons | None:
         """Of the feature that is the index-th of those swept."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sitegen.errors import StoreError
 from sitegen.files import sha256
-from sitegen.records import ContextRecord, FeatureRecord, NearMiss, kind_of
+from sitegen.records import Ablations, ContextRecord, FeatureRecord, NearMiss, kind_of
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.views import FeatureData
 from sitegen.store import CHECKSUMS
@@ -137,15 +137,27 @@ def _evidence_contradictions(data: FeatureData) -> list[str]:
             findings.append(f"near miss {miss.row}/{miss.position}: its tokens do not fit together")
         elif miss.activations[at]:
             findings.append(f"near miss {miss.row}/{miss.position}: the feature fires there")
-    if evidence.ablation is None:
-        return findings
-    if len(evidence.ablation) != len(record.contexts):
-        return [*findings, "there is not one ablation for each context"]
-    for context, ablation in zip(record.contexts, evidence.ablation, strict=True):
-        firing = [i for i, activation in enumerate(context.activations) if activation]
-        parts = (ablation.loss_change, ablation.promoted, ablation.suppressed)
-        if ablation.offsets != firing or any(len(part) != len(firing) for part in parts):
-            findings.append(
-                f"ablation of context {context.row}/{context.position}: it is not of the tokens that fire"
-            )
+    if evidence.ablation is not None:
+        findings += _ablation_contradictions(evidence.ablation, record)
     return findings
+
+
+def _ablation_contradictions(ablation: Ablations, record: FeatureRecord) -> list[str]:
+    firing = [
+        (i, offset)
+        for i, context in enumerate(record.contexts)
+        for offset, activation in enumerate(context.activations)
+        if activation
+    ]
+    if [*zip(ablation.context, ablation.offset, strict=False)] != firing:
+        return ["the ablations are not of the tokens that the feature fires on"]
+    parts: list[list[Any]] = [
+        ablation.loss_change,
+        ablation.promoted_id,
+        ablation.promoted_change,
+        ablation.suppressed_id,
+        ablation.suppressed_change,
+    ]
+    if any(len(part) != len(firing) for part in parts):
+        return ["the ablations' lists do not run parallel"]
+    return []

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from sitegen.records import ContextRecord, FeatureRecord, NearMiss
 from sitegen.render.environment import exact, significant
 from sitegen.render.text import group_tokens, marked
-from sitegen.render.views import FeatureData
+from sitegen.render.views import FeatureData, peak_loss_changes
 from sitegen.render.vocabulary import Vocabulary
 
 VOID_ELEMENTS = {
@@ -151,6 +151,7 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
         key=lambda c: (-(c.interval or 0), c.rank),
     )
     effects = [*record.logits.top, *record.logits.bottom]
+    changes = peak_loss_changes(data)
     facts: list[float] = [
         record.feature_id,
         record.density,
@@ -158,7 +159,7 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
         record.max_activation,
         record.mean_active,
         *[c.activation for c in contexts],
-        *_loss_change(data),
+        *([sum(changes) / len(changes)] if changes else []),
         *[effect.value for effect in effects],
         *[c.activation for c in by_interval],
         *_match_numbers(data),
@@ -192,18 +193,6 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
 def _shown(value: float) -> str:
     """Counts stand as they are."""
     return str(value) if isinstance(value, int) else significant(value)
-
-
-def _loss_change(data: FeatureData) -> list[float]:
-    """The mean change at the peaks of the top contexts, if a token follows any of them."""
-    changes = []
-    pairs = zip(data.record.contexts, data.evidence.ablation or [], strict=False)
-    for context, ablation in pairs:
-        found = dict(zip(ablation.offsets, ablation.loss_change, strict=True))
-        change = found.get(context.position - context.start)
-        if context.group == "top" and change is not None:
-            changes.append(change)
-    return [sum(changes) / len(changes)] if changes else []
 
 
 def _match_numbers(data: FeatureData) -> list[float]:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-PAIRS_AT_ONCE = 64  # so that their logits stay within a processor's caches
+from sitegen.maths.sparse import csr_pattern
+
+CACHED_BYTES = 1 << 22  # of logits worked on at once, so that they stay within a processor's caches
+MIN_PAIRS = 16
 
 
 @dataclass(frozen=True)
@@ -56,67 +60,109 @@ class Ablation:
         return Ablation(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-@torch.no_grad()
-def ablate(
-    final: FinalLayer,
-    residual: Tensor,
-    next_id: Tensor,
-    written: Tensor,
-    effects: Tensor,
-    firings: tuple[Tensor, Tensor, Tensor],
-    k: int,
-) -> Ablation:
-    """Takes one feature out at a time, where it fires.
+class Remover:
+    """Takes features out of residual streams, one at a time.
 
-    residual  [n_tokens, d_model] before the final norm
-    next_id   [n_tokens] int64: the token that follows; -1 where none does
-    written   [n_features, d_model] what one unit of each feature adds to the residual stream
-    effects   [n_features, d_vocab] `written W_U`
-    firings   [n] int64 feature, [n] int64 token, [n] float32 activation
-    formula   log p(r) - log p(r - activation written), p the softmax of `final.logits`
-    source    definitions.md, "ablation"
+    The logits are linear in the residual stream but for the norm's scale: without a feature they change by a multiple
+    of what the stream gives and a multiple of what the feature gives. Both stand as rows of one table, so that a
+    change is one weighted sum of two rows.
+
+    source  definitions.md, "ablation"
     """
-    centred = final.centred(residual)
-    scale = final.scale(centred)  # [n_tokens, 1]
-    unscaled = centred @ final.W_U  # [n_tokens, d_vocab]
-    logits = unscaled / scale + final.b_U
-    normaliser = torch.logsumexp(logits, 1, keepdim=True)
-    removed = final.centred(written)
-    parts = []
-    for feature, token, activation in zip(
-        *(torch.split(f, PAIRS_AT_ONCE) for f in firings), strict=True
-    ):
-        strength = activation[:, None]
-        scale_without = final.scale(centred[token] - strength * removed[feature])
-        # The logits are linear in the residual stream but for the norm's scale
-        change = unscaled[token].mul_(1 / scale[token] - 1 / scale_without)
-        change.addcmul_(effects[feature], strength / scale_without)
-        without = torch.logsumexp(logits[token].sub_(change), 1, keepdim=True)
-        shift = without - normaliser[token]
-        up, down = _largest(change, k), _largest(change.neg_(), k)
-        follows = next_id[token]
-        at_next = -change.gather(1, follows.clamp(min=0)[:, None])
-        loss_change = (at_next + shift)[:, 0].masked_fill(follows < 0, math.nan)
-        parts.append(Ablation(loss_change, up[0], up[1] + shift, down[0], shift - down[1]))
-    return Ablation.joined(parts)
+
+    def __init__(self, final: FinalLayer, n_features: int, n_tokens: int) -> None:
+        """Makes room for so many features and tokens at once."""
+        self._final, self._n_features = final, n_features
+        d_model, d_vocab = final.W_U.shape
+        self._rows = final.W_U.new_empty(n_features + n_tokens, d_vocab)
+        self._removed = final.W_U.new_empty(0, d_model)
+        self._pairs_at_once = max(MIN_PAIRS, CACHED_BYTES // (4 * d_vocab))
+
+    @torch.no_grad()
+    def set_features(self, written: Tensor) -> None:
+        """Takes [n_features, d_model] what one unit of each adds to the residual stream."""
+        self._removed = self._final.centred(written)
+        torch.mm(self._removed, self._final.W_U, out=self._rows[: len(written)])
+
+    @torch.no_grad()
+    def set_tokens(self, residual: Tensor, next_id: Tensor) -> None:
+        """Takes [n_tokens, d_model] before the final norm, and [n_tokens] int64 what follows; -1 where nothing does."""
+        self._next_id = next_id
+        self._centred = self._final.centred(residual)
+        self._scale = self._final.scale(self._centred)  # [n_tokens, 1]
+        unscaled = self._rows[self._n_features : self._n_features + len(residual)]
+        torch.mm(self._centred, self._final.W_U, out=unscaled)
+        logits = torch.addcdiv(self._final.b_U, unscaled, self._scale)
+        self._probability = torch.softmax(logits, 1)  # [n_tokens, d_vocab]
+
+    def remove(self, feature: Tensor, token: Tensor, activation: Tensor, k: int) -> Ablation:
+        """Takes each feature out where it fires.
+
+        feature, token  [n] int64
+        activation      [n] float32
+        returns         the ablation at each, with the k tokens most promoted and suppressed
+        formula         log p(r) - log p(r - activation written), p the softmax of the final layer's logits
+        """
+        split = (
+            torch.split(values, self._pairs_at_once) for values in (feature, token, activation)
+        )
+        parts = (self._remove(f, t, a, k) for f, t, a in zip(*split, strict=True))
+        return Ablation.joined(list(parts))
+
+    @torch.no_grad()
+    def _remove(self, feature: Tensor, token: Tensor, activation: Tensor, k: int) -> Ablation:
+        strength, scale = activation[:, None], self._scale[token]
+        left = self._centred[token] - strength * self._removed[feature]
+        scale_without = self._final.scale(left)
+        weights = torch.cat([1 / scale_without - 1 / scale, -strength / scale_without], 1)
+        rows = torch.stack([token + self._n_features, feature], 1)
+        # [n, d_vocab] logits without the feature less those with it
+        rise = embedding_bag(rows, self._rows, per_sample_weights=weights, mode="sum")
+        lowest, highest = _extremes(rise, k)
+        follows = self._next_id[token]
+        at_next = rise.gather(1, follows.clamp(min=0)[:, None])
+        # log of the sum of p exp(rise): what normalising takes from every log-probability
+        shift = _row_dots(rise.exp_(), self._probability, token).log_()[:, None]
+        loss_change = (shift - at_next)[:, 0].masked_fill(follows < 0, math.nan)
+        return Ablation(loss_change, lowest[0], shift - lowest[1], highest[0], shift - highest[1])
 
 
-def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """([n, k] int64 columns, their values): the largest of each row, largest first.
+def _row_dots(rows: Tensor, others: Tensor, other: Tensor) -> Tensor:
+    """[n] dot products of each of `rows` [n, width] with one of `others`, chosen by `other` [n]."""
+    starts = torch.arange(len(rows) + 1, device=rows.device)
+    nothing = torch.zeros(len(rows), device=rows.device)
+    pattern = csr_pattern(starts, other, nothing, (len(rows), len(others)))
+    dots: Tensor = torch.sparse.sampled_addmm(pattern, rows, others.T, beta=0.0).values()
+    return dots
 
-    The largest k stand in the k groups with the largest maxima: so one pass and two short sorts find them, which takes
-    a fraction of `topk`'s time.
+
+def _extremes(values: Tensor, k: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(([n, k] columns of the smallest of each row, smallest first; their values), the same of the largest).
+
+    The largest k stand in the k groups with the largest maxima: so one pass and a few short sorts find both ends, which
+    takes a fraction of `topk`'s time.
     """
     n, width = values.shape
     size = math.isqrt(width)
-    n_whole = width // size
-    if n_whole <= k or k > size:
-        top = torch.topk(values, k, dim=1)
-        return top.indices, top.values
-    grouped = values[:, : n_whole * size].view(n, n_whole, size)
-    group = torch.topk(grouped.amax(2), k, dim=1).indices  # [n, k]
-    column = (group[:, :, None] * size + torch.arange(size, device=values.device)).flatten(1)
-    rest = torch.arange(n_whole * size, width, device=values.device).expand(n, -1)
-    column = torch.cat([column, rest], 1)
-    top = torch.topk(values.gather(1, column), k, dim=1)
-    return column.gather(1, top.indices), top.values
+    n_groups = width // size
+    if not k < n_groups:
+        return _sorted_ends(values, None, k, False), _sorted_ends(values, None, k, True)
+    grouped = values[:, : n_groups * size].view(n, n_groups, size)
+    minima, maxima = grouped.amin(2), grouped.amax(2)  # aminmax takes ten times as long as both
+    rest = torch.arange(n_groups * size, width, device=values.device).expand(n, -1)
+    within = torch.arange(size, device=values.device)
+    ends = []
+    for bound, largest in ((minima, False), (maxima, True)):
+        group = torch.topk(bound, k, dim=1, largest=largest).indices  # [n, k]
+        column = torch.cat([(group[:, :, None] * size + within).flatten(1), rest], 1)
+        ends.append(_sorted_ends(values, column, k, largest))
+    return ends[0], ends[1]
+
+
+def _sorted_ends(
+    values: Tensor, column: Tensor | None, k: int, largest: bool
+) -> tuple[Tensor, Tensor]:
+    """([n, k] columns, values) of one end of each row, among some columns."""
+    among = values if column is None else values.gather(1, column)
+    top = torch.topk(among, min(k, among.shape[1]), dim=1, largest=largest)
+    return top.indices if column is None else column.gather(1, top.indices), top.values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ import torch
 from torch import Tensor
 
 from sitegen.errors import PrecisionError
+from sitegen.maths.sparse import csr_pattern
 
 N_TERMS = 5  # of the product beside the hook point's: the bias in two parts, and three bounds
 ROUNDED_UP = 1 + 2.0**-6  # covers what rounding does to the bounds themselves, in any precision
 
 UNDERFLOW = 2.0**-100  # far more than is lost where numbers become too small for their format
 OVERFLOW = 2.0**120  # well below what float32 and bfloat16 hold, bounds included
-BETA_WARNING = "Sparse CSR tensor support is in beta state"  # since years, said once a process
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,7 @@ class Encoder:
         )
         nothing = torch.zeros(len(token), device=centred.device)
         size = (len(self.columns), len(centred))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=BETA_WARNING)
-            pattern = torch.sparse_csr_tensor(starts, token, nothing, size, check_invariants=False)
+        pattern = csr_pattern(starts, token, nothing, size)
         products = torch.sparse.sampled_addmm(pattern, self.columns, centred.T, beta=0.0)
         dots: Tensor = products.values()
         return dots + self.bias[feature]

@@ -135,6 +135,8 @@ class FeaturePage:
     misses: list[MissLine]
     rare: RareScale | None
     neighbours: list[NeighbourList]
+    listed_by: list[int]
+    n_listed_by: int
     neuron_weights: list[NeuronRow]
     neuron_correlations: list[NeuronRow]
     n_sample_tokens: int
@@ -228,11 +230,13 @@ def feature_page(
             effects.histogram,
             [logit_edges[0], 0.0, logit_edges[-1]] if logit_edges[0] < 0 < logit_edges[-1] else [],
         ),
-        loss_change=_mean_loss_change(data),
+        loss_change=mean_of(peak_loss_changes(data)),
         has_ablation=data.evidence.ablation is not None,
         misses=[_miss_line(miss, vocabulary, maximum) for miss in data.evidence.near_misses],
         rare=rare_scale(record, site.overview),
         neighbours=neighbour_lists(record, site.names),
+        listed_by=record.neighbours.listed_by,
+        n_listed_by=record.neighbours.n_listed_by,
         neuron_weights=weights,
         neuron_correlations=correlations,
         n_sample_tokens=site.overview.n_sample_rows * counts["seq_len"],
@@ -241,14 +245,22 @@ def feature_page(
     )
 
 
-def _mean_loss_change(data: FeatureData) -> float | None:
-    """Over the peaks of the top contexts that a token follows."""
-    changes = []
-    for context, ablation in zip(data.record.contexts, data.evidence.ablation or [], strict=False):
-        if context.group == "top":
-            at = ablation.offsets.index(context.position - context.start)
-            changes.append(ablation.loss_change[at])
-    return mean_of([change for change in changes if change is not None])
+def peak_loss_changes(data: FeatureData) -> list[float]:
+    """Nats, at the peaks of the top contexts that a token follows."""
+    ablation = data.evidence.ablation
+    if ablation is None:
+        return []
+    peaks = {
+        (i, context.position - context.start)
+        for i, context in enumerate(data.record.contexts)
+        if context.group == "top"
+    }
+    places = zip(ablation.context, ablation.offset, ablation.loss_change, strict=True)
+    return [
+        change
+        for context, offset, change in places
+        if change is not None and (context, offset) in peaks
+    ]
 
 
 def _other_feature(data: FeatureData, other: OtherRecord, vocabulary: Vocabulary) -> OtherFeature:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 from torch import Tensor
-from torch.nn import functional
 
 from sitegen.errors import SitegenError, SourceError
 from sitegen.maths.ablation import FinalLayer
@@ -88,9 +87,9 @@ class HookedModel:
         if activations is not None:
             hooks = [(self.hook_point, lambda _, hook: activations)]
         logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-        return functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
-        ).view(len(tokens), -1)
+        follows = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
+        losses: Tensor = (torch.logsumexp(logits, 2) - follows)[:, :-1]
+        return losses
 
     def final_layer(self, tokens: Tensor) -> FinalLayer | None:
         """What comes after the hook point, where that is the final norm alone; None where more does.

@@ -26,14 +26,22 @@
   }
 
   /**
-   * Which ablation of its line a token stands for.
+   * @typedef {{context: number[], offset: number[], loss_change: (number | null)[], promoted_id: number[][],
+   *   promoted_change: number[][], suppressed_id: number[][], suppressed_change: number[][]}} Ablations
+   */
+
+  /**
+   * Where the ablations have a token; -1 where they do not.
    * @param {HTMLElement} token
    * @param {Element} line
-   * @param {{offsets: number[]}} ablation
+   * @param {number} context of the line
+   * @param {Ablations} ablations
    */
-  function placeOf(token, line, ablation) {
-    if (token.dataset.offset !== undefined) return ablation.offsets.indexOf(Number(token.dataset.offset));
-    return [...line.querySelectorAll(FIRING)].indexOf(token);
+  function placeOf(token, line, context, ablations) {
+    const first = ablations.context.indexOf(context);
+    if (token.dataset.offset === undefined) return first + [...line.querySelectorAll(FIRING)].indexOf(token);
+    const offset = Number(token.dataset.offset);
+    return ablations.offset.findIndex((at, i) => at === offset && ablations.context[i] === context);
   }
 
   /** @param {number} value */
@@ -42,19 +50,20 @@
   /**
    * A list of tokens and how their log-probability changes.
    * @param {string} title
-   * @param {number[]} pairs token id, change, and so on
+   * @param {number[]} ids
+   * @param {number[]} values
    * @param {string[]} vocabulary
    */
-  function changes(title, pairs, vocabulary) {
+  function changes(title, ids, values, vocabulary) {
     const table = document.createElement("table");
     table.createCaption().textContent = title;
-    for (let i = 0; i < pairs.length; i += 2) {
+    ids.forEach((id, i) => {
       const row = table.insertRow();
       const token = document.createElement("code");
-      token.textContent = vocabulary[pairs[i]];
+      token.textContent = vocabulary[id];
       row.insertCell().append(token);
-      row.insertCell().textContent = signed(pairs[i + 1]);
-    }
+      row.insertCell().textContent = signed(values[i]);
+    });
     return table;
   }
 
@@ -95,7 +104,7 @@
         window.sitegen.load("vocabulary", "../load/vocabulary.js"),
       ]);
       if (shown !== token) return;
-      fill(token, line, evidence.ablation[context], vocabulary);
+      fill(token, placeOf(token, line, context, evidence.ablation), evidence.ablation, vocabulary);
     } catch (error) {
       head.textContent = `What taking the feature out changes is not there: ${error instanceof Error ? error.message : error}.`;
     }
@@ -104,12 +113,11 @@
 
   /**
    * @param {HTMLElement} token
-   * @param {Element} line
-   * @param {{offsets: number[], loss_change: (number | null)[], promoted: number[][], suppressed: number[][]}} ablation
+   * @param {number} i its place in the ablations
+   * @param {Ablations} ablations
    * @param {string[]} vocabulary
    */
-  function fill(token, line, ablation, vocabulary) {
-    const i = placeOf(token, line, ablation);
+  function fill(token, i, ablations, vocabulary) {
     if (i < 0) return hide();
     const head = document.createElement("p");
     const name = document.createElement("code");
@@ -117,14 +125,17 @@
     const activation = token.title || token.closest("li")?.querySelector("data")?.textContent;
     head.append(name, ` activation ${activation}`);
     const loss = document.createElement("p");
-    const change = ablation.loss_change[i];
+    const change = ablations.loss_change[i];
     loss.textContent =
       change === null
         ? "Ends its row: no next token to predict."
         : `Without the feature the loss on the next token changes by ${signed(change)} nats.`;
     const pair = document.createElement("div");
     pair.className = "pair";
-    pair.append(changes("Promoted here", ablation.promoted[i], vocabulary), changes("Suppressed here", ablation.suppressed[i], vocabulary));
+    pair.append(
+      changes("Promoted here", ablations.promoted_id[i], ablations.promoted_change[i], vocabulary),
+      changes("Suppressed here", ablations.suppressed_id[i], ablations.suppressed_change[i], vocabulary),
+    );
     card.replaceChildren(head, loss, pair);
   }
 

@@ -93,8 +93,9 @@ def test_a_coloured_token_shows_its_ablation(
     record = json.loads((tiny_output / "data/features/00020.json").read_text())
     # The weakest interval stands last on the page and first after the top contexts in the record
     n_top = sum(context["group"] == "top" for context in record["contexts"])
-    context, ablation = record["contexts"][n_top], evidence["ablation"][n_top]
-    peak = ablation["offsets"].index(context["position"] - context["start"])
+    context, ablation = record["contexts"][n_top], evidence["ablation"]
+    places = [*zip(ablation["context"], ablation["offset"], strict=True)]
+    peak = places.index((n_top, context["position"] - context["start"]))
     page = open_page("features/20.html")
     mark = page.locator(f'.contexts[data-first="{n_top}"] mark').first
     if by == "pointing":
@@ -108,7 +109,7 @@ def test_a_coloured_token_shows_its_ablation(
     expect(card).to_contain_text(f"changes by {sign}{abs(change):.3f} nats")
     cells = card.locator("table").first.locator("tr td:last-child").all_text_contents()
     shown = [float(cell.replace("−", "-")) for cell in cells]  # noqa: RUF001
-    assert shown == ablation["promoted"][peak][1::2]
+    assert shown == ablation["promoted_change"][peak]
     page.keyboard.press("Escape")
     expect(card).to_be_hidden()
 

@@ -44,7 +44,9 @@ def test_feature_page_shows_its_record(open_page: OpenPage, tiny_output: Path) -
     assert lines.count() == len(top)
     shown = [
         float(v)
-        for v in page.locator(".contexts-column .contexts data").evaluate_all("d => d.map(e => e.value)")
+        for v in page.locator(".contexts-column .contexts data").evaluate_all(
+            "d => d.map(e => e.value)"
+        )
     ]
     assert shown == [context["activation"] for context in top]
     assert page.locator(".contexts-column mark").count() == len(top)

@@ -159,6 +159,17 @@ def test_features_in_the_same_contexts(records: list[dict[str, Any]]) -> None:
         assert [shared[one["feature_id"]] for one in listed] == [one["n_shared"] for one in listed]
 
 
+def test_lists_are_linked_both_ways(records: list[dict[str, Any]]) -> None:
+    kinds = ("decoder", "encoder", "firings", "contexts")
+    own = [{one["feature_id"] for k in kinds for one in r["neighbours"][k]} for r in records]
+    for record in records:
+        feature, near = record["feature_id"], record["neighbours"]
+        expected = [i for i in FEATURES if feature in own[i] and i not in own[feature]]
+        assert near["listed_by"] == expected[:10]
+        assert near["n_listed_by"] == len(expected)
+    assert any(record["neighbours"]["n_listed_by"] for record in records)
+
+
 def test_neurons(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
     f, _, x = plain.sampled(N_SAMPLE)
     correlation = correlations(f, x)
@@ -266,25 +277,29 @@ def test_ablation_is_the_model_without_the_feature(
     """To 1e-4 against running the model with the feature really taken out; lists are kept to three decimals."""
     n_checked = 0
     for record, beside in zip(records[::7], evidence[::7], strict=True):
-        assert len(beside["ablation"]) == len(record["contexts"])
-        for context, ablation in zip(record["contexts"], beside["ablation"], strict=True):
-            firing = [i for i, activation in enumerate(context["activations"]) if activation]
-            assert ablation["offsets"] == firing
-            for i, offset in enumerate(ablation["offsets"]):
-                row, position = context["row"], context["start"] + offset
-                change = plain.removal(record["feature_id"], row, position)
-                loss_change = ablation["loss_change"][i]
-                if position + 1 == SEQ_LEN:
-                    assert loss_change is None
-                else:
-                    follows = plain.rows[row, position + 1]
-                    assert loss_change == pytest.approx(change[follows], abs=1e-4)
-                promoted, suppressed = ablation["promoted"][i], ablation["suppressed"][i]
-                assert promoted[1::2] == pytest.approx(np.sort(change)[::-1][:3], abs=6e-4)
-                assert suppressed[1::2] == pytest.approx(np.sort(change)[:3], abs=6e-4)
-                assert change[promoted[::2]] == pytest.approx(promoted[1::2], abs=6e-4)
-                assert change[suppressed[::2]] == pytest.approx(suppressed[1::2], abs=6e-4)
-                n_checked += 1
+        ablation = beside["ablation"]
+        firing = [
+            (i, offset)
+            for i, context in enumerate(record["contexts"])
+            for offset, activation in enumerate(context["activations"])
+            if activation
+        ]
+        assert [*zip(ablation["context"], ablation["offset"], strict=True)] == firing
+        for i, (place, offset) in enumerate(firing):
+            context = record["contexts"][place]
+            row, position = context["row"], context["start"] + offset
+            change = plain.removal(record["feature_id"], row, position)
+            loss_change = ablation["loss_change"][i]
+            if position + 1 == SEQ_LEN:
+                assert loss_change is None
+            else:
+                follows = plain.rows[row, position + 1]
+                assert loss_change == pytest.approx(change[follows], abs=1e-4)
+            for name, end in (("promoted", np.sort(change)[::-1]), ("suppressed", np.sort(change))):
+                ids, changes = ablation[f"{name}_id"][i], ablation[f"{name}_change"][i]
+                assert changes == pytest.approx(end[:3], abs=6e-4)
+                assert change[ids] == pytest.approx(changes, abs=6e-4)
+            n_checked += 1
     assert n_checked > 200
 
 

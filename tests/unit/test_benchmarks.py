@@ -54,6 +54,7 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
             "site_bytes": 1e6,
         },
         "startup": {"help_seconds": 0.1},
+        "ablation": {"n_features": 4, "n_firings": 9, "seconds": 2.0, "effects_seconds": 1.0},
         "analysis": {"base_seconds": 10.0, "parts": {"map": 1.0, "quality": 2.0}},
         "peers": {
             "saedashboard": {"tool": "sae-dashboard", "version": "1", **peer},

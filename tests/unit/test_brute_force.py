@@ -83,7 +83,7 @@ def test_64_random_features_of_the_demo(demo_output: Path) -> None:
     features = sorted(random.Random(20).sample(range(4096), 64))
     rows = read_rows(DEMO / "text/held_out.jsonl", DEMO / "tokenizer/tokenizer.json", 128, 42)
     autoencoder = DEMO / "autoencoder/autoencoder.safetensors"
-    brute_force = BruteForce.compute(DEMO / "model", autoencoder, rows, features, 14, 8)
+    brute_force = BruteForce.compute(DEMO / "model", autoencoder, rows, features, 12, 7)
     for feature_id in features:
         brute_force.check(
             _record(demo_output, feature_id), SPECIAL_IDS, n_top=20, intervals=(10, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 from demo.training.autoencoder import Autoencoder
 from demo.training.evaluation import Quality, evaluate
 from demo.training.language_model import LanguageModel, ModelShape
+from sitegen.config import load_config
+from sitegen.sources.subject import load_subject
 from tests.brute_force import read_rows
 from tests.conftest import REPOSITORY
 
@@ -87,6 +90,58 @@ def test_demo_sweeps_300_000_tokens_or_more(demo_output: Path) -> None:
     assert counts["n_positions"] >= 300_000
     assert counts["n_features"] == 4096
     assert counts["n_of_kind"]["dead"] <= 0.2 * 4096
+
+
+@pytest.mark.slow
+def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> None:
+    """To 1e-4 of a nat, through TransformerLens' own pass with the activations changed at the hook point."""
+    subject = load_subject(load_config("demo"))
+    weights, chosen = subject.autoencoder, random.Random(4).sample(range(4096), 40)
+    n_checked = 0
+    for feature in chosen:
+        record, evidence = (
+            json.loads((demo_output / f"data/{kind}/{feature:05d}.json").read_text())
+            for kind in ("features", "evidence")
+        )
+        ablation = evidence["ablation"]
+        for place, context in enumerate(record["contexts"][:3]):
+            tokens = torch.from_numpy(
+                np.asarray(subject.rows.tokens[context["row"]][None]).astype(np.int64)
+            )
+            x = subject.model.hook_activations(tokens)
+            before = subject.model.losses(tokens)
+            for i in np.flatnonzero(np.array(ablation["context"]) == place):
+                offset, loss_change = ablation["offset"][i], ablation["loss_change"][i]
+                position = context["start"] + offset
+                without = x.clone()
+                activation = context["activations"][offset]
+                without[0, position] -= activation * weights.W_dec[feature]
+                rise = subject.model.losses(tokens, without) - before
+                if loss_change is not None:
+                    assert loss_change == pytest.approx(rise[0, position].item(), abs=1e-4)
+                    n_checked += 1
+    assert n_checked > 200
+
+
+@pytest.mark.slow
+def test_the_map_keeps_like_features_together(demo_output: Path) -> None:
+    overview = json.loads((demo_output / "data/overview.json").read_text())
+    place = np.stack([overview["map"]["x"], overview["map"]["y"]], 1)
+    near, far = [], []
+    for feature in range(0, 4096, 16):
+        record = json.loads((demo_output / f"data/features/{feature:05d}.json").read_text())
+        nearest = record["neighbours"]["decoder"][0]["feature_id"]
+        near.append(np.linalg.norm(place[feature] - place[nearest]))
+        far.append(np.median(np.linalg.norm(place - place[feature], axis=1)))
+    assert np.median(near) < 0.1 * np.median(far)
+
+
+@pytest.mark.slow
+def test_the_second_run_finds_most_features_again(demo_output: Path) -> None:
+    other = json.loads((demo_output / "data/overview.json").read_text())["other"]
+    assert other["n_features"] == 4096
+    assert other["n_mutual_cosine"] > 1000
+    assert other["cosine"]["others"]["box"]["median"] > 0.5
 
 
 @pytest.mark.slow

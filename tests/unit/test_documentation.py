@@ -50,7 +50,7 @@ def test_every_configuration_field_is_documented(section: str) -> None:
         records.Match,
         records.EvidenceRecord,
         records.NearMiss,
-        records.ContextAblation,
+        records.Ablations,
         records.OtherRecord,
         records.Overview,
         records.FeatureTable,

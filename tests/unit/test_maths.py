@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from sitegen.errors import PrecisionError
+from sitegen.maths.ablation import FinalLayer, Remover
 from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.maths.geometry import MatchSearch, nearest, rare_cosines, strongest_neurons
 from sitegen.maths.logits import logit_effects, logit_extremes, logit_histograms
 
 
@@ -152,3 +154,75 @@ def test_logit_histogram_agrees_with_numpy_and_takes_equal_effects() -> None:
         expected = np.histogram(effects[i].numpy(), edges[i].numpy())[0]
         assert counts[i].tolist() == expected.tolist()
     assert counts[2].tolist() == [0] * 9 + [500]
+
+
+def test_nearest_directions_by_hand() -> None:
+    rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
+    index, cosine = nearest(rows, torch.tensor([0, 3]), 2)
+    assert index[0].tolist() == [1, 2]
+    assert cosine[0].tolist() == pytest.approx([1.0, 0.6])
+    assert cosine[1].tolist() == [0.0, 0.0]  # a row of zeros has no direction
+
+
+def test_matches_are_mutual_or_not() -> None:
+    search = MatchSearch(3, 2)
+    search.add(0, torch.tensor([[0.9, 0.1], [0.95, 0.2]]))
+    search.add(2, torch.tensor([[-torch.inf, -torch.inf]]))
+    there, back = search.found()
+    assert there.index.tolist() == [0, 0, -1]
+    assert there.mutual.tolist() == [False, True, False]
+    assert back.index.tolist() == [1, 1]
+    assert back.mutual.tolist() == [True, False]
+
+
+def test_strongest_neurons_by_hand() -> None:
+    neuron, weight, share = strongest_neurons(torch.tensor([[1.0, -3.0, 0.0]]), 2)
+    assert neuron.tolist() == [[1, 0]]
+    assert weight.tolist() == [[-3.0, 1.0]]
+    assert share.tolist() == [[0.75, 0.25]]
+
+
+def test_rare_direction_by_hand() -> None:
+    columns = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0], [-1.0, 0.0]])
+    cosines = rare_cosines(columns, torch.tensor([True, True, False, False]))
+    assert cosines is not None
+    assert cosines.tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 1.0, -(0.5**0.5)])
+    assert rare_cosines(columns, torch.zeros(4, dtype=torch.bool)) is None
+
+
+@pytest.mark.parametrize("d_vocab", [7, 64, 333, 4097])
+def test_ablation_equals_two_softmaxes(d_vocab: int) -> None:
+    generator = torch.Generator().manual_seed(d_vocab)
+    d_model, n_tokens, n = 12, 6, 150
+    final = FinalLayer(
+        torch.randn(d_model, d_vocab, generator=generator),
+        torch.randn(d_vocab, generator=generator),
+        1e-5,
+    )
+    residual = torch.randn(n_tokens, d_model, generator=generator)
+    written = torch.randn(4, d_model, generator=generator)
+    feature = torch.randint(0, 4, (n,), generator=generator)
+    token = torch.randint(0, n_tokens, (n,), generator=generator)
+    activation = 3 * torch.rand(n, generator=generator)
+    next_id = torch.tensor([0, 1, 2, 3, 4, -1])
+    remover = Remover(final, 4, n_tokens)
+    remover.set_features(written)
+    remover.set_tokens(residual, next_id)
+    found = remover.remove(feature, token, activation, 5)
+
+    double = FinalLayer(final.W_U.double(), final.b_U.double(), final.epsilon)
+    with_it = torch.log_softmax(double.logits(residual[token].double()), 1)
+    left = residual[token].double() - activation[:, None].double() * written[feature].double()
+    change = with_it - torch.log_softmax(double.logits(left), 1)
+    tolerance = {"atol": 2e-5, "rtol": 1e-4, "check_dtype": False}
+    largest = change.sort(1, descending=True).values[:, :5]
+    torch.testing.assert_close(found.promoted_change, largest, **tolerance)
+    torch.testing.assert_close(change.gather(1, found.promoted_id), largest, **tolerance)
+    smallest = change.sort(1).values[:, :5]
+    torch.testing.assert_close(found.suppressed_change, smallest, **tolerance)
+    torch.testing.assert_close(change.gather(1, found.suppressed_id), smallest, **tolerance)
+    follows = next_id[token]
+    expected = change.gather(1, follows.clamp(min=0)[:, None])[:, 0]
+    assert torch.isnan(found.loss_change).tolist() == (follows < 0).tolist()
+    known = follows >= 0
+    torch.testing.assert_close(found.loss_change[known], expected[known], **tolerance)
