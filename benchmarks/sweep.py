@@ -80,7 +80,11 @@ class _Products:
 
 def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
     """Sweeps `n_rows` rows in both precisions beside the bare product; ratios, and whether both found the same."""
-    overrides = {"corpus.n_rows": str(n_rows), "sweep.shard_rows": str(n_rows)}
+    overrides = {
+        "corpus.n_rows": str(n_rows),
+        "sweep.shard_rows": str(n_rows),
+        "analysis.n_ablated": "0",  # measured by itself
+    }
     config = load_config(str(files.preset), overrides)
     subject = load_subject(config)
     sweepers = {

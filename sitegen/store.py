@@ -137,6 +137,20 @@ def read_vocab(folder: Path) -> list[TokenText]:
     return [_token_from_json(value) for value in values]
 
 
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a data folder, by its name in it, as the sweep wrote it; none where there is no list.
+
+    raises  StoreError if the list is no text
+    """
+    path = folder / CHECKSUMS
+    try:
+        lines = path.read_text("ascii").splitlines() if path.is_file() else []
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is no list of checksums: run the sweep again") from None
+    pairs = (line.partition("  ") for line in lines)
+    return {name: digest for digest, _, name in pairs}
+
+
 def read_overview(folder: Path) -> Overview:
     """What is known of the autoencoder as a whole.
 

@@ -11,7 +11,7 @@ from sitegen.files import sha256
 from sitegen.records import Ablations, ContextRecord, FeatureRecord, NearMiss, kind_of
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.views import FeatureData
-from sitegen.store import CHECKSUMS
+from sitegen.store import CHECKSUMS, read_checksums
 
 
 def checksum_findings(data: Path, copy: Path) -> list[str]:
@@ -20,12 +20,9 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
     if not path.is_file():
         return [f"data/{CHECKSUMS} is missing"]
     try:
-        text = path.read_text("ascii")
-    except UnicodeDecodeError:
-        return [f"data/{CHECKSUMS} is no list of checksums"]
-    listed = {
-        name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())
-    }
+        listed = read_checksums(data)
+    except StoreError as error:
+        return [str(error)]
     findings = []
     published = {name for name in listed if not name.startswith("evidence/")}
     for folder, shown, expected in ((data, "data", listed.keys()), (copy, "site/data", published)):

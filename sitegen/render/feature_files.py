@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,19 @@ class FeatureFiles:
     def contents(self) -> list[bytes]:
         """Every file's content."""
         return [self.record, self.evidence, *self.others.values()]
+
+    def are_as_written(self, checksums: dict[str, str]) -> bool:
+        """Whether every file is the very one that the sweep wrote, which fits its schema."""
+        paths = [
+            feature_path(self.folder, self.feature_id),
+            evidence_path(self.folder, self.feature_id),
+        ]
+        paths += [other_path(self.folder, other) for other in self.others]
+        names = (path.relative_to(self.folder).as_posix() for path in paths)
+        return all(
+            checksums.get(name) == hashlib.sha256(content).hexdigest()
+            for name, content in zip(names, self.contents(), strict=True)
+        )
 
     def examined(self) -> FeatureData:
         """The records.

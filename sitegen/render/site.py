@@ -39,6 +39,7 @@ from sitegen.store import (
     SCHEMA_FOLDER,
     feature_files,
     read_bytes,
+    read_checksums,
     read_manifest,
     read_overview,
     read_vocab,
@@ -58,6 +59,7 @@ class PageRenderer:
         self.site = SiteData(
             manifest, overview, vocabulary, FeatureNames(overview.features, vocabulary)
         )
+        self.checksums = read_checksums(data)
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
         self._environment = make_environment()
@@ -231,7 +233,8 @@ def _render_part(part: range) -> tuple[list[FeatureSummary], int]:
         if site.keep(feature_page_name(feature_id), is_right):
             data = files.parsed()  # they were examined when the page was made from them
         else:
-            data = files.examined()
+            as_written = files.are_as_written(renderer.checksums)
+            data = files.parsed() if as_written else files.examined()
             site.write(feature_page_name(feature_id), renderer.feature(i, data, key))
         site.write(f"data/features/{feature_id:05d}.json", files.record)
         site.write(evidence_script_name(feature_id), evidence_script(files.evidence))
