@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sitegen.config import Config
 from sitegen.maths.ablation import Ablation, FinalLayer, Remover
+from sitegen.maths.logits import written_by
 from sitegen.sources.subject import Subject
 
 EFFECTS_BYTES = 1 << 29  # up to which the logit effects of all features are kept
@@ -57,8 +58,7 @@ class Ablator:
     def __init__(self, subject: Subject, final: FinalLayer, k: int, n_tokens: int) -> None:
         self._k = min(k, len(final.b_U))
         chosen = torch.tensor(subject.feature_ids, device=subject.device)
-        W_dec, W_out = subject.autoencoder.W_dec[chosen], subject.model.W_out
-        self._written = W_dec if W_out is None else W_dec @ W_out  # [n_features, d_model]
+        self._written = written_by(subject.autoencoder.W_dec[chosen], subject.model.W_out)
         fits = len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES
         self._at_once = len(chosen) if fits else FEATURES_AT_ONCE
         self._remover = Remover(final, self._at_once, n_tokens)

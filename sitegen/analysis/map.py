@@ -8,10 +8,8 @@ from sitegen.records import FeatureMap
 
 MIN_FEATURES = 32  # below which there is nothing to lay out
 N_COMPONENTS = 50
-EXAGGERATED_STEPS, STEPS = (
-    100,
-    150,
-)  # fewer than customary: after these a map of thousands hardly changes to the eye
+# Fewer than customary: after these a map of thousands hardly changes to the eye
+EXAGGERATED_STEPS, STEPS = 100, 150
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:

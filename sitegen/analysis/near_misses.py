@@ -19,16 +19,14 @@ PEAKS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class NearMisses:
-    """Places, sorted by feature and rank; the arrays run parallel.
+    """Places, sorted by feature, the best first; the arrays run parallel.
 
     feature   [n] int64: index among the features swept
-    rank      [n] int64
     row, position  [n] int64: of the token on which the feature is silent
     n_matched [n] int64: tokens, this one included and reading backwards, that are those of a strongest context
     """
 
     feature: np.ndarray
-    rank: np.ndarray
     row: np.ndarray
     position: np.ndarray
     n_matched: np.ndarray
@@ -45,11 +43,13 @@ def find_near_misses(
     """
     is_top = table.interval == TOP_GROUP
     feature, row, position = table.feature[is_top], table.row[is_top], table.position[is_top]
-    found = [
-        _candidates(feature[part], row[part], position[part], n_matched, sample, rows)
-        for n_matched in range(min(LONGEST_MATCH, rows.shape[1]), 0, -1)
-        for part in np.split(np.arange(len(feature)), range(PEAKS_AT_ONCE, len(feature), PEAKS_AT_ONCE))
-    ]  # fmt: skip
+    parts = np.split(np.arange(len(feature)), range(PEAKS_AT_ONCE, len(feature), PEAKS_AT_ONCE))
+    found = []
+    for length in range(min(LONGEST_MATCH, rows.shape[1]), 0, -1):
+        endings = _endings(sample.tokens, length)
+        for part in parts:
+            peaks = feature[part], row[part], position[part]
+            found.append(_candidates(peaks, length, endings, rows))
     of, place, n_matched = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     silent = sample.firings.at(feature_ids[of], place) == 0
     of, place, n_matched = of[silent], place[silent], n_matched[silent]
@@ -57,20 +57,18 @@ def find_near_misses(
 
 
 def _candidates(
-    feature: np.ndarray,
-    row: np.ndarray,
-    position: np.ndarray,
+    peaks: tuple[np.ndarray, np.ndarray, np.ndarray],
     n_matched: int,
-    sample: Sample,
+    endings: tuple[np.ndarray, np.ndarray],
     rows: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(feature, place in the sample, n_matched) where the last tokens are those that end at a peak."""
-    long_enough = position >= n_matched - 1
-    feature, row, position = feature[long_enough], row[long_enough], position[long_enough]
+    long_enough = peaks[2] >= n_matched - 1
+    feature, row, position = (array[long_enough] for array in peaks)
     key = np.zeros(len(feature), np.uint64)
     for back in range(n_matched):
         key = mix(key ^ (rows[row, position - back].astype(np.uint64) + np.uint64(1)))
-    there, places = _endings(sample.tokens, n_matched)
+    there, places = endings
     low, high = np.searchsorted(there, key), np.searchsorted(there, key, side="right")
     nth = np.arange(PLACES_PER_PEAK)
     at = low[:, None] + nth
@@ -114,8 +112,6 @@ def _best(
     _, by_pair = sorted_keys((pair >> np.uint64(1)).astype(np.int64))  # stable: the first stays
     same = np.r_[False, pair[by_pair[1:]] == pair[by_pair[:-1]]] if len(pair) else np.empty(0, bool)
     kept = np.sort(by_pair[~same])
-    rank = index_in_group(feature[kept])
-    shown = rank < config.analysis.n_near_misses
-    kept, rank = kept[shown], rank[shown]
+    kept = kept[index_in_group(feature[kept]) < config.analysis.n_near_misses]
     row, position = np.divmod(place[kept], seq_len)
-    return NearMisses(feature[kept], rank, row, position, n_matched[kept])
+    return NearMisses(feature[kept], row, position, n_matched[kept])

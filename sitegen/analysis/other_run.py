@@ -56,7 +56,7 @@ def _as_batch(
     keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
     is_special = np.isin(tokens, np.array(subject.tokenizer.special_ids)).reshape(-1)
     return FiringBatch(
-        feature=np.repeat(np.arange(firings.n_features), np.diff(matrix.indptr)),
+        feature=firings.feature,
         activation=matrix.data.astype(np.float32),
         place=place,
         text_key=keys[place],

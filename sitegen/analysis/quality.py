@@ -34,11 +34,12 @@ def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality
         progress.advance(len(rows))
     progress.finish()
     measures = {name: _measure(values) for name, values in figures.items()}
+    l1 = measures.pop("l1")
     return Quality(
         n_rows=len(batches) * batch_rows,
         batch_rows=batch_rows,
-        l1=measures.pop("l1") if config.autoencoder.l1_coeff else None,
-        **{name: measure for name, measure in measures.items() if name != "l1"},
+        l1=l1 if config.autoencoder.l1_coeff else None,
+        **measures,
     )
 
 

@@ -13,26 +13,25 @@ import torch
 from scipy.sparse import csr_array, hstack
 
 from sitegen.config import Config
-from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.maths.encoder import Firings, FiringSearch
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.subject import Subject
-from sitegen.sweep.driver import row_ranges
-
-BATCHES_AT_ONCE = 4
+from sitegen.sweep.driver import BATCHES_AT_ONCE, row_ranges, whole_encoder
 
 
 class SampleFirings:
     """The activations of all features of an autoencoder over the sample.
 
-    matrix  [n_features, n_tokens] float64, sparse, its entries sorted
+    matrix   [n_features, n_tokens] float64, sparse, its entries sorted
+    feature  [n] int64 of each entry
     """
 
     def __init__(self, matrix: csr_array) -> None:
         self.matrix = matrix
         self.n_features, self.n_tokens = matrix.shape
-        feature = np.repeat(np.arange(self.n_features), np.diff(matrix.indptr))
-        self._key = feature * np.int64(self.n_tokens) + matrix.indices
+        self.feature = np.repeat(np.arange(self.n_features), np.diff(matrix.indptr))
+        self._key = self.feature * np.int64(self.n_tokens) + matrix.indices
 
     @property
     def n_active(self) -> np.ndarray:
@@ -128,8 +127,7 @@ class _Collector:
     """Firings of one autoencoder, batch by batch."""
 
     def __init__(self, weights: Autoencoder, precision: str) -> None:
-        encoder = Encoder(weights.W_enc, weights.b_enc, weights.b_dec)
-        self._search = FiringSearch(encoder, precision)
+        self._search = FiringSearch(whole_encoder(weights), precision)
         self._n_features = weights.d_hidden
         self._parts: list[csr_array] = []
 

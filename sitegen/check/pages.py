@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sitegen.records import ContextRecord, FeatureRecord, NearMiss
 from sitegen.render.environment import exact, significant
+from sitegen.render.related import mean_of
 from sitegen.render.text import group_tokens, marked
 from sitegen.render.views import FeatureData, peak_loss_changes
 from sitegen.render.vocabulary import Vocabulary
@@ -151,7 +152,7 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
         key=lambda c: (-(c.interval or 0), c.rank),
     )
     effects = [*record.logits.top, *record.logits.bottom]
-    changes = peak_loss_changes(data)
+    loss_change = mean_of(peak_loss_changes(data))
     facts: list[float] = [
         record.feature_id,
         record.density,
@@ -159,7 +160,7 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
         record.max_activation,
         record.mean_active,
         *[c.activation for c in contexts],
-        *([sum(changes) / len(changes)] if changes else []),
+        *([] if loss_change is None else [loss_change]),
         *[effect.value for effect in effects],
         *[c.activation for c in by_interval],
         *_match_numbers(data),

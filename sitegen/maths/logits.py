@@ -31,8 +31,13 @@ def logit_effects(W_dec: Tensor, W_out: Tensor | None, W_U: Tensor) -> Tensor:
     W_U     [d_model, d_vocab]
     source  definitions.md, "logit effect": W_dec W_out W_U
     """
-    written = W_dec if W_out is None else W_dec @ W_out
-    return written @ W_U
+    return written_by(W_dec, W_out) @ W_U
+
+
+@torch.no_grad()
+def written_by(W_dec: Tensor, W_out: Tensor | None) -> Tensor:
+    """[n_features, d_model] float32: what one unit of each feature adds to the residual stream; likewise."""
+    return W_dec if W_out is None else W_dec @ W_out
 
 
 @torch.no_grad()

@@ -80,10 +80,7 @@ class Bar:
     x: float
     width: float
     height: float
-    low: float  # the range of values that it counts
-    high: float
     count: int
-    percent: float
     href: str  # where the things it counts are listed; empty where there is no list
 
 
@@ -135,9 +132,7 @@ def percent_chart(
             x, right = ((edges[i + k] - low) / span * width for k in (0, 1))
             bar_height = round(percent / top * height, 2)
             href = hrefs[i] if hrefs else ""
-            row.append(
-                Bar(round(x, 1), round(right - x, 1), bar_height, edges[i], edges[i + 1], count, percent, href)
-            )  # fmt: skip
+            row.append(Bar(round(x, 1), round(right - x, 1), bar_height, count, href))
         bars.append(tuple(row))
     levels = [step * i for i in range(round(top / step) + 1)]
     return PercentChart(

@@ -85,7 +85,6 @@ class RunSection:
     cosine: PercentChart
     correlation: PercentChart
     cosine_split: Split
-    correlation_split: Split
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,6 @@ class OverviewPage:
     layers: list[MapLayer]
     map_size: int
     run: RunSection | None
-    n_sample_rows: int
     n_sample_tokens: int
     published: list[PublishedNumber]
 
@@ -134,7 +132,6 @@ def overview_page(site: SiteData, summaries: list[FeatureSummary]) -> OverviewPa
         layers=_map_layers(overview),
         map_size=MAP_SIZE,
         run=_run_section(overview),
-        n_sample_rows=overview.n_sample_rows,
         n_sample_tokens=overview.n_sample_rows * seq_len,
         published=overview.published,
     )
@@ -250,5 +247,4 @@ def _run_section(overview: Overview) -> RunSection | None:
         _split_chart(other.cosine),
         _split_chart(other.correlation),
         other.cosine,
-        other.correlation,
     )

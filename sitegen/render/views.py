@@ -81,7 +81,6 @@ class OtherFeature:
     correlation: float | None
     is_mutual: bool
     max_activation: float
-    n_active: int
     lines: list[ContextLine]
 
 
@@ -139,7 +138,6 @@ class FeaturePage:
     n_listed_by: int
     neuron_weights: list[NeuronRow]
     neuron_correlations: list[NeuronRow]
-    n_sample_tokens: int
     other_title: str
     others: list[OtherFeature]
 
@@ -239,7 +237,6 @@ def feature_page(
         n_listed_by=record.neighbours.n_listed_by,
         neuron_weights=weights,
         neuron_correlations=correlations,
-        n_sample_tokens=site.overview.n_sample_rows * counts["seq_len"],
         other_title=manifest["config"]["other"]["title"],
         others=[_other_feature(data, other, vocabulary) for other in data.others.values()],
     )
@@ -277,7 +274,6 @@ def _other_feature(data: FeatureData, other: OtherRecord, vocabulary: Vocabulary
         correlation,
         all(m.mutual for m in measures if m),
         other.max_activation,
-        other.n_active,
         [_line(context, vocabulary, other.max_activation) for context in other.contexts],
     )
 

@@ -13,6 +13,7 @@ import torch
 from sitegen.config import Config
 from sitegen.maths.encoder import Encoder, Firings, FiringSearch
 from sitegen.progress import Progress
+from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.subject import Subject
 from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.state import SweepState
@@ -116,11 +117,15 @@ class ShardSweeper:
 def make_encoder(subject: Subject) -> Encoder:
     """The encoder of the features that are swept."""
     weights = subject.autoencoder
-    W_enc, b_enc = weights.W_enc, weights.b_enc
-    if len(subject.feature_ids) < weights.d_hidden:
-        chosen = torch.tensor(subject.feature_ids, device=subject.device)
-        W_enc, b_enc = W_enc[:, chosen], b_enc[chosen]
-    return Encoder(W_enc, b_enc, weights.b_dec)
+    if len(subject.feature_ids) == weights.d_hidden:
+        return whole_encoder(weights)
+    chosen = torch.tensor(subject.feature_ids, device=subject.device)
+    return Encoder(weights.W_enc[:, chosen], weights.b_enc[chosen], weights.b_dec)
+
+
+def whole_encoder(weights: Autoencoder) -> Encoder:
+    """The encoder of all features of an autoencoder."""
+    return Encoder(weights.W_enc, weights.b_enc, weights.b_dec)
 
 
 def _subject_key(subject: Subject, config: Config) -> str:
