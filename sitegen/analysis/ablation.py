@@ -47,13 +47,11 @@ class Ablator:
         """One for a subject, where the final norm alone comes after the hook point; None elsewhere."""
         if not config.analysis.n_ablated:
             return None
-        row = torch.from_numpy(np.asarray(subject.rows.tokens[:1]).astype(np.int64))
-        final = subject.model.final_layer(row.to(subject.device))
+        final = subject.final_layer
         if final is None:
             return None
-        return cls(
-            subject, final, config.analysis.n_ablated, config.sweep.batch_rows * row.shape[1]
-        )
+        n_tokens = config.sweep.batch_rows * config.corpus.seq_len
+        return cls(subject, final, config.analysis.n_ablated, n_tokens)
 
     def __init__(self, subject: Subject, final: FinalLayer, k: int, n_tokens: int) -> None:
         self._k = min(k, len(final.b_U))

@@ -136,8 +136,7 @@ def read_contexts(table: ContextTable, subject: Subject, config: Config) -> Cont
     progress = Progress("contexts", len(by_row), "contexts")
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
         first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
-        tokens = subject.rows.tokens[first : first + config.sweep.batch_rows].astype(np.int64)
-        ids = torch.from_numpy(tokens).to(subject.device)
+        ids = subject.ids(range(first, first + config.sweep.batch_rows))
         x, residual = subject.model.activations_and_residual(ids)
         indices.sort()  # by feature, as the table is
         activations = _window_activations(encoder, x, table, indices, first, width)
@@ -146,7 +145,7 @@ def read_contexts(table: ContextTable, subject: Subject, config: Config) -> Cont
         if ablator is not None:
             nth, column = np.nonzero(activations)
             context = indices[nth]
-            token = (table.row[context] - first) * tokens.shape[1] + table.start[context] + column
+            token = (table.row[context] - first) * ids.shape[1] + table.start[context] + column
             firings = (table.feature[context], token, activations[nth, column])
             ablator.add(residual, ids, firings, context, column)
         progress.advance(len(indices))

@@ -9,7 +9,7 @@ from sitegen.records import FeatureMap
 MIN_FEATURES = 32  # below which there is nothing to lay out
 N_COMPONENTS = 50
 # Fewer than customary: after these a map of thousands hardly changes to the eye
-EXAGGERATED_STEPS, STEPS = 100, 150
+EXAGGERATED_STEPS, STEPS = 50, 100
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from scipy.sparse import csr_array
 
 from sitegen.analysis.sample import Sample
 from sitegen.config import Config
+from sitegen.maths.logits import written_by
 from sitegen.progress import Progress
 from sitegen.records import Measure, Quality
 from sitegen.sources.subject import Subject
@@ -80,22 +83,19 @@ class _Meter:
     @torch.no_grad()
     def _sums(self, rows: range) -> dict[str, float]:
         """Sums over the positions of a few rows."""
-        model = self._subject.model
-        tokens = torch.from_numpy(self._sample.tokens[rows.start : rows.stop].astype(np.int64))
-        tokens = tokens.to(self._subject.device)
-        x = model.hook_activations(tokens)
+        tokens = self._subject.ids(rows)
+        x, losses_with = self._start(tokens)
         seq_len = tokens.shape[1]
         firings = self._by_token[rows.start * seq_len : rows.stop * seq_len]
         reconstruction = self._reconstruct(firings).view_as(x)
         replacements = {
-            "loss": None,
+            "loss": x,
             "reconstructed": reconstruction,
             "zero": torch.zeros_like(x),
             "mean": self._mean.expand_as(x),
         }
         losses = {
-            name: model.losses(tokens, value).double().sum().item()
-            for name, value in replacements.items()
+            name: losses_with(value).double().sum().item() for name, value in replacements.items()
         }
         return {
             **losses,
@@ -104,6 +104,25 @@ class _Meter:
             "active": float(firings.nnz),
             "activation": float(firings.data.sum(dtype=np.float64)),
         }
+
+    def _start(
+        self, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """(hook-point activations of some rows, what gives the losses with others in their place).
+
+        Where nothing but the final norm comes after the hook point, the model runs once for all replacements.
+        """
+        model, final = self._subject.model, self._subject.final_layer
+        if final is None:
+            return model.hook_activations(tokens), partial(model.losses, tokens)
+        x, residual = model.activations_and_residual(tokens)
+        next_id = tokens[:, 1:].flatten()
+
+        def losses_with(activations: torch.Tensor) -> torch.Tensor:
+            changed = residual + written_by(activations - x, model.W_out)
+            return final.losses(changed[:, :-1].flatten(0, 1), next_id)
+
+        return x, losses_with
 
     def _reconstruct(self, firings: csr_array) -> torch.Tensor:
         """[n_tokens, d_hook] `f W_dec + b_dec` from the activations above 0 [n_tokens, n_features]."""

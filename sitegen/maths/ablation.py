@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import cross_entropy, embedding_bag
 
 from sitegen.maths.sparse import csr_pattern
 
 CACHED_BYTES = 1 << 22  # of logits worked on at once, so that they stay within a processor's caches
 MIN_PAIRS = 16
+TOKENS_AT_ONCE = 128  # whose losses are taken at once; likewise
+GROUP = (
+    64  # columns of which a first pass takes the extremes: whole vectors of a processor's registers
+)
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,16 @@ class FinalLayer:
         return (centred.pow(2).mean(-1, keepdim=True) + self.epsilon).sqrt()
 
     def logits(self, residual: Tensor) -> Tensor:
-        """[n, d_vocab] for residual streams [n, d_model]."""
+        """[..., d_vocab] for residual streams [..., d_model]."""
         centred = self.centred(residual)
-        return centred / self.scale(centred) @ self.W_U + self.b_U
+        return (centred / self.scale(centred) @ self.W_U).add_(self.b_U)
+
+    def losses(self, residual: Tensor, next_id: Tensor) -> Tensor:
+        """[n] cross-entropy, in nats, of the tokens [n] int64 that follow residual streams [n, d_model]."""
+        parts = zip(
+            torch.split(residual, TOKENS_AT_ONCE), torch.split(next_id, TOKENS_AT_ONCE), strict=True
+        )
+        return torch.cat([cross_entropy(self.logits(r), to, reduction="none") for r, to in parts])
 
 
 @dataclass(frozen=True)
@@ -143,18 +154,17 @@ def _extremes(values: Tensor, k: int) -> tuple[tuple[Tensor, Tensor], tuple[Tens
     takes a fraction of `topk`'s time.
     """
     n, width = values.shape
-    size = math.isqrt(width)
-    n_groups = width // size
+    n_groups = width // GROUP
     if not k < n_groups:
         return _sorted_ends(values, None, k, False), _sorted_ends(values, None, k, True)
-    grouped = values[:, : n_groups * size].view(n, n_groups, size)
+    grouped = values[:, : n_groups * GROUP].view(n, n_groups, GROUP)
     minima, maxima = grouped.amin(2), grouped.amax(2)  # aminmax takes ten times as long as both
-    rest = torch.arange(n_groups * size, width, device=values.device).expand(n, -1)
-    within = torch.arange(size, device=values.device)
+    rest = torch.arange(n_groups * GROUP, width, device=values.device).expand(n, -1)
+    within = torch.arange(GROUP, device=values.device)
     ends = []
     for bound, largest in ((minima, False), (maxima, True)):
         group = torch.topk(bound, k, dim=1, largest=largest).indices  # [n, k]
-        column = torch.cat([(group[:, :, None] * size + within).flatten(1), rest], 1)
+        column = torch.cat([(group[:, :, None] * GROUP + within).flatten(1), rest], 1)
         ends.append(_sorted_ends(values, column, k, largest))
     return ends[0], ends[1]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 
 from sitegen.config import Config, parse_features
 from sitegen.errors import SourceError, UsageError
+from sitegen.maths.ablation import FinalLayer
 from sitegen.sources.autoencoder import Autoencoder, check_width, load_autoencoder
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model, named_tokenizer
@@ -25,6 +28,16 @@ class Subject:
     rows: Rows
     feature_ids: list[int]  # those to be swept, rising
     device: torch.device
+
+    def ids(self, rows: range) -> torch.Tensor:
+        """[n_rows, seq_len] int64 token ids of some rows, where the model is."""
+        tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
+        return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
+
+    @cached_property
+    def final_layer(self) -> FinalLayer | None:
+        """What comes after the hook point, where that is the final norm alone; None where more does."""
+        return self.model.final_layer(self.ids(range(1)))
 
 
 def load_subject(config: Config) -> Subject:

@@ -142,11 +142,10 @@ def _densities(subject: Subject, config: Config, n_rows: int) -> np.ndarray:
     n_active = np.zeros(weights.d_hidden, np.int64)
     progress = Progress("densities", n_rows * seq_len, "tokens")
     for rows in row_ranges(0, n_rows, config.sweep.batch_rows):
-        tokens = np.asarray(subject.rows.tokens[rows.start : rows.stop]).astype(np.int64)
-        x = subject.model.hook_activations(torch.from_numpy(tokens).to(subject.device))
-        found = search.firings(x.flatten(0, 1)).feature.cpu().numpy()
-        n_active += np.bincount(found, minlength=weights.d_hidden)
-        progress.advance(tokens.size)
+        ids = subject.ids(rows)
+        found = search.firings(subject.model.hook_activations(ids).flatten(0, 1))
+        n_active += np.bincount(found.feature.cpu().numpy(), minlength=weights.d_hidden)
+        progress.advance(ids.numel())
     progress.finish()
     density: np.ndarray = n_active / (n_rows * seq_len)
     return density
