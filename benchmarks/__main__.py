@@ -23,7 +23,7 @@ from sitegen.sources.corpus import load_rows
 from sitegen.sources.tokenizer import load_tokenizer
 
 FOLDER = REPOSITORY_ROOT / "out/bench"
-TEXT_ROWS = 4096
+TEXT_ROWS = 8192
 PEERS = {"saedashboard": ".venv-saedashboard", "sae_vis": ".venv-sae-vis"}
 
 
@@ -36,11 +36,11 @@ def main() -> None:
     measurements: dict[str, Callable[[], Any]] = {
         "machine": machine,
         "sweep": lambda: measure_sweep(files, options.rows, FOLDER / "sweep"),
-        "growth": lambda: measure_growth(files, options.rows // 8, out),
+        "growth": lambda: measure_growth(files, options.rows // 16, out),
         "render": lambda: measure_render(files, options.rows, out),
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
-        "ablation": lambda: measure_ablation(files, options.rows // 8, FOLDER / "analysis"),
+        "ablation": lambda: measure_ablation(files, options.rows // 16, FOLDER / "analysis"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:

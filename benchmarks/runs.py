@@ -61,12 +61,13 @@ def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str,
         return {"seconds": run.seconds, "peak_bytes": run.peak_bytes}
 
     fewer = ["--features", "0-4095"]
+    tokens = {n * n_rows * 128: sweep(n * n_rows) for n in (1, 2, 4)}
+    features = {n: sweep(n_rows, "--features", f"0-{n - 1}") for n in (4096, 8192)}
+    contexts = {n: sweep(n_rows, *fewer, "--set", f"contexts.n_top={n}") for n in (10, 40)}
     return {
-        "tokens": {n * n_rows * 128: sweep(n * n_rows) for n in (1, 2, 4)},
-        "features": {n: sweep(n_rows, "--features", f"0-{n - 1}") for n in (4096, 8192, 16384)},
-        "contexts": {
-            n: sweep(n_rows, *fewer, "--set", f"contexts.n_top={n}") for n in (10, 20, 40)
-        },
+        "tokens": tokens,
+        "features": {**features, 16384: tokens[n_rows * 128]},
+        "contexts": {10: contexts[10], 20: features[4096], 40: contexts[40]},
     }
 
 
