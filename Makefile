@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TEST_INSTALLED := $(VENV)/test-installed
 TRAIN_INSTALLED := $(VENV)/train-installed
+NODE_INSTALLED := node_modules/installed
 CPU_TORCH := $(shell sed -n 's/^torch==.*/&+cpu/p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -20,7 +21,7 @@ demo: $(INSTALLED) ## build the embedded demo's site into out/demo
 	$(BIN)/python build.py run demo
 	@echo "Open out/demo/site/index.html in a browser, or run: $(BIN)/python build.py serve out/demo"
 
-test: $(TEST_INSTALLED) browser ## lint, type-check, and run every test, those in a real browser too
+test: $(TEST_INSTALLED) $(NODE_INSTALLED) browser ## lint, type-check, and run every test, those in a real browser too
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -55,7 +56,7 @@ bench: $(INSTALLED) .venv-saedashboard/installed .venv-sae-vis/installed ## meas
 	touch $@
 
 clean: ## remove what was built, the virtual environment included
-	rm -rf out $(VENV) .venv-saedashboard .venv-sae-vis
+	rm -rf out node_modules $(VENV) .venv-saedashboard .venv-sae-vis
 
 # Without an NVIDIA GPU the CPU build of torch is taken, from the configured index or PyTorch's own: the plain
 # one would bring gigabytes of CUDA packages.
@@ -77,6 +78,15 @@ $(TRAIN_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[train]'
 	touch $@
 
+# What the site's scripts and pages are checked with, by npm's own lock file
+$(NODE_INSTALLED): package.json package-lock.json | node
+	npm ci --silent --no-fund --no-audit
+	touch $@
+
+.PHONY: node
+node:
+	@command -v node npm >/dev/null 2>&1 || sh tests/install_packages.sh nodejs npm
+
 .PHONY: browser
 browser:
-	@command -v chromium-headless-shell chromium google-chrome >/dev/null 2>&1 || sh tests/install_browser.sh
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null 2>&1 || sh tests/install_packages.sh chromium-headless-shell

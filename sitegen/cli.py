@@ -11,10 +11,12 @@ from typing import Any
 
 from sitegen.config import Config, is_number, load_config, preset_names
 from sitegen.errors import SitegenError, UsageError
+from sitegen.labels import read_labels
 from sitegen.output import OutputFolder, finished_output, open_output
 from sitegen.records import PublishedNumber
 
 DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
+FORGET = "none"  # in the place of a labels file
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "run", parents=[computing], help="sweep, render and check; takes up an interrupted run"
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: out/PRESET)")
+    _add_labels(run)
     run.set_defaults(command=_run)
 
     sweep = commands.add_parser(
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     render = commands.add_parser("render", help="make DIR/site from DIR/data; needs no torch")
     render.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
+    _add_labels(render)
     render.set_defaults(command=_render)
 
     check = commands.add_parser(
@@ -80,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     presets = commands.add_parser("presets", help="list the built-in presets")
     presets.set_defaults(command=_presets)
     return parser
+
+
+def _add_labels(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="JSON or CSV with feature, label, author, score; kept for later renders (none: forget them)",
+    )
 
 
 def _computing_options() -> argparse.ArgumentParser:
@@ -131,8 +143,10 @@ def _config(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
     output = open_output(options.out or Path("out") / config.preset)
+    if options.labels not in (None, FORGET):
+        read_labels(Path(options.labels))  # refused now rather than after hours
     _compute(config, output)
-    _render_site(output)
+    _render_site(output, options.labels)
     return _check_output(output)
 
 
@@ -151,14 +165,18 @@ def _compute(config: Config, output: OutputFolder) -> None:
 
 
 def _render(options: argparse.Namespace) -> int:
-    _render_site(open_output(finished_output(options.out).root))
+    _render_site(open_output(finished_output(options.out).root), options.labels)
     return DONE
 
 
-def _render_site(output: OutputFolder) -> None:
-    from sitegen.render.site import render_site
+def _render_site(output: OutputFolder, labels: str | None) -> None:
+    from sitegen.render.site import keep_labels, render_site
 
     started = time.monotonic()
+    if labels == FORGET:
+        output.labels.unlink(missing_ok=True)
+    elif labels is not None:
+        keep_labels(Path(labels), output)
     rendered = render_site(output)
     _say(
         f"wrote {output.site}: {rendered.n_pages:,} pages, {rendered.n_written:,} files new or changed, "

@@ -56,6 +56,8 @@ def compute_data(config: Config, output: OutputFolder) -> int:
             n_of_kind[record.kind] += 1
         for other in analysis.other_records():
             store.add_other(other)
+        for rows in analysis.shown_rows():
+            store.add_rows(rows)
         store.finish(_manifest(config, subject, state, n_of_kind), vocab, overview)
     return len(subject.feature_ids)
 

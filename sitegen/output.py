@@ -11,15 +11,16 @@ import orjson
 from sitegen.errors import OutputError
 from sitegen.files import restore_former
 
+LABELS_FILE = "labels.json"
 OWN_NAMES = {"sweep", "data", "site"}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
-    r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other)/\d{5,}\.json"
+    r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other|rows)/\d{5,}\.json"
 )
 SITE_FILES = re.compile(
-    r"(index(-\d+)?|about|overview|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
-    r"static/[\w.-]+/[\w.-]+|load/(evidence/\d+|vocabulary|map)\.js|data/"
+    r"(index(-\d+)?|about|overview|token|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
+    r"static/[\w.-]+|load/((evidence|rows|tokens|words)/\d+|vocabulary|features|map)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
 
@@ -44,6 +45,11 @@ class OutputFolder:
     def site(self) -> Path:
         """What gets published."""
         return self.root / "site"
+
+    @property
+    def labels(self) -> Path:
+        """The labels that pages show, as they were last given."""
+        return self.root / LABELS_FILE
 
     def require_site(self) -> None:
         """That pages have been rendered.
@@ -96,6 +102,8 @@ def finished_output(root: Path) -> OutputFolder:
 
 def _is_own(path: Path) -> bool:
     name = path.name
+    if path.is_file() and re.fullmatch(rf"{re.escape(LABELS_FILE)}(\.partial-\d+)?", name):
+        return True
     for suffix in UNFINISHED:
         name = name.removesuffix(suffix)
     return path.is_dir() and not path.is_symlink() and name in OWN_NAMES

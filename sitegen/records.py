@@ -13,6 +13,7 @@ ContextGroup = Literal["top", "interval"]
 RARE_DENSITY = 1e-4
 DEAD_LOG_DENSITY = -6.5
 DENSE_DENSITY = 0.1
+ROWS_PER_FILE = 64
 
 # A token's text; the bytes of a token that is no whole character; or None, an id without a token.
 TokenText = str | bytes | None
@@ -210,6 +211,14 @@ class EvidenceRecord:
     feature_id: int
     near_misses: list[NearMiss]
     ablation: Ablations | None  # None where it is not known exactly
+
+
+@dataclass(frozen=True)
+class RowsRecord:
+    """The text of some rows in which contexts stand, each once; the lists run parallel."""
+
+    row: list[int]  # rising
+    tokens: list[list[int]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Records to JSON files and back, with a manifest and checksums; the layout is design's contract.
 
-manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  SHA256SUMS
+manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  rows/00000.json
+SHA256SUMS
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ import fastjsonschema
 import orjson
 
 from sitegen.errors import StoreError
-from sitegen.records import EvidenceRecord, FeatureRecord, OtherRecord, Overview, TokenText
+from sitegen.records import (
+    ROWS_PER_FILE,
+    EvidenceRecord,
+    FeatureRecord,
+    OtherRecord,
+    Overview,
+    RowsRecord,
+    TokenText,
+)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CHECKSUMS = "SHA256SUMS"
 SCHEMAS: dict[type, str] = {
     FeatureRecord: "feature",
     EvidenceRecord: "evidence",
     OtherRecord: "other",
     Overview: "overview",
+    RowsRecord: "rows",
 }
 T = TypeVar("T")
 IDS: tuple[set[type], int | None] = ({int}, 0)
@@ -61,6 +71,11 @@ def other_path(folder: Path, feature_id: int) -> Path:
     return folder / "other" / f"{feature_id:05d}.json"
 
 
+def rows_path(folder: Path, row: int) -> Path:
+    """Where the text of a row stands, with that of its neighbours."""
+    return folder / "rows" / f"{row // ROWS_PER_FILE:05d}.json"
+
+
 class StoreWriter:
     """Writes a data folder: records as they come, then the vocabulary and the manifest."""
 
@@ -81,6 +96,12 @@ class StoreWriter:
     def add_other(self, record: OtherRecord) -> None:
         """Writes the record of one feature of the second autoencoder."""
         path = other_path(self._folder, record.feature_id)
+        path.parent.mkdir(exist_ok=True)
+        self._write(path, record)
+
+    def add_rows(self, record: RowsRecord) -> None:
+        """Writes the text of rows that stand in one file."""
+        path = rows_path(self._folder, record.row[0])
         path.parent.mkdir(exist_ok=True)
         self._write(path, record)
 
@@ -217,6 +238,11 @@ def feature_files(folder: Path) -> list[Path]:
     if not paths:
         raise StoreError(f"{folder / 'features'} holds no feature: run the sweep again")
     return sorted(paths, key=lambda path: int(path.stem))
+
+
+def rows_files(folder: Path) -> list[Path]:
+    """Every file of rows, in order."""
+    return sorted((folder / "rows").glob("*.json"))
 
 
 def examined(kind: type[T], data: bytes, path: Path) -> T:

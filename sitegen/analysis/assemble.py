@@ -24,6 +24,7 @@ from sitegen.maths.logits import LogitExtremes, logit_effects, logit_extremes, l
 from sitegen.progress import Progress
 from sitegen.records import (
     RARE_DENSITY,
+    ROWS_PER_FILE,
     EvidenceRecord,
     FeatureRecord,
     FeatureTable,
@@ -32,6 +33,7 @@ from sitegen.records import (
     LogitEffects,
     OtherRecord,
     Overview,
+    RowsRecord,
     SpecialFirings,
     TokenText,
     kind_of,
@@ -58,8 +60,11 @@ class Analysis:
         self._contexts = ContextRecords(table, readings.activations, copies, rows)
         self._sample = read_sample(subject, config)
         self._relations = Relations(subject, table, self._sample, config)
-        misses = find_near_misses(table, self._sample, rows, ids, config)
-        self._evidence = Evidence(misses, readings.ablations, self._sample, ids, config)
+        self._misses = find_near_misses(table, self._sample, rows, ids, config)
+        self._other_contexts = None
+        if self._sample.other is not None:
+            self._other_contexts = OtherContexts(self._sample.other, subject, self._sample, config)
+        self._evidence = Evidence(self._misses, readings.ablations, self._sample, ids, config)
         self._density = state.counts.n_active / state.counts.n_positions
         self._rare_cosines = self._find_rare_cosines()
 
@@ -78,11 +83,21 @@ class Analysis:
 
     def other_records(self) -> Iterator[OtherRecord]:
         """Of every feature of the second autoencoder, in order; none without one."""
-        matches = self._relations.other_matches
-        if self._sample.other is not None and matches is not None:
-            contexts = OtherContexts(self._sample.other, self._subject, self._sample, self._config)
-            for feature_id in range(self._sample.other.n_features):
-                yield contexts.record(feature_id, matches.of(feature_id))
+        matches, other = self._relations.other_matches, self._sample.other
+        if self._other_contexts is not None and matches is not None and other is not None:
+            for feature_id in range(other.n_features):
+                yield self._other_contexts.record(feature_id, matches.of(feature_id))
+
+    def shown_rows(self) -> Iterator[RowsRecord]:
+        """The rows in which anything that a page shows stands, as many as a file holds at a time."""
+        parts = [self._contexts.rows, self._misses.row]
+        if self._other_contexts is not None:
+            parts.append(self._other_contexts.rows)
+        shown = np.unique(np.concatenate(parts))
+        tokens = self._subject.rows.tokens
+        for part in np.split(shown, np.flatnonzero(np.diff(shown // ROWS_PER_FILE)) + 1):
+            if len(part):
+                yield RowsRecord(part.tolist(), np.asarray(tokens[part]).tolist())
 
     def overview(self) -> Overview:
         """Of the autoencoder as a whole."""

@@ -17,6 +17,11 @@ class ContextRecords:
     ) -> None:
         self._table, self._activations, self._copies, self._rows = table, activations, copies, rows
 
+    @property
+    def rows(self) -> np.ndarray:
+        """[n_contexts] the row that each context stands in."""
+        return self._table.row
+
     def places(self, index: int) -> range:
         """Where the contexts of one feature stand in the table."""
         first, last = np.searchsorted(self._table.feature, [index, index + 1])

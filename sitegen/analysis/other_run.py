@@ -36,6 +36,11 @@ class OtherContexts:
         copies = count_copies(table, subject.rows.tokens, config)
         self._contexts = ContextRecords(table, activations, copies, sample.tokens)
 
+    @property
+    def rows(self) -> np.ndarray:
+        """[n] the rows in which its contexts stand."""
+        return self._contexts.rows
+
     def record(self, feature_id: int, match: RunMatch) -> OtherRecord:
         """That of one feature."""
         return OtherRecord(

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array, hstack
 
 from sitegen.config import Config
 from sitegen.maths.encoder import Firings, FiringSearch
+from sitegen.maths.sparse import csr_pattern
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.subject import Subject
@@ -102,10 +103,11 @@ def read_sample(subject: Subject, config: Config) -> Sample:
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
         x = _activations(subject, tokens[rows.start : rows.stop], config.sweep.batch_rows)
         found = [collector.add(torch.split(x, batch_tokens)) for collector in collectors]
-        neurons = x.cpu().double().numpy()
-        sums.total[:] += neurons.sum(0)
-        sums.squares[:] += np.square(neurons).sum(0)
-        sums.products[:] += found[0] @ neurons
+        neurons = x.cpu().double()
+        sums.total[:] += neurons.sum(0).numpy()
+        sums.squares[:] += neurons.square().sum(0).numpy()
+        products = torch.from_numpy(sums.products)
+        torch.addmm(products, _as_tensor(found[0]), neurons, out=products)  # twice scipy's speed
         progress.advance(len(rows) * tokens.shape[1])
     progress.finish()
     firings = [collector.firings() for collector in collectors]
@@ -121,6 +123,13 @@ def _activations(subject: Subject, tokens: np.ndarray, batch_rows: int) -> torch
             for part in torch.split(ids, batch_rows)
         ]
     )
+
+
+def _as_tensor(matrix: csr_array) -> torch.Tensor:
+    starts, columns = (
+        torch.from_numpy(a.astype(np.int64)) for a in (matrix.indptr, matrix.indices)
+    )
+    return csr_pattern(starts, columns, torch.from_numpy(matrix.data), matrix.shape)
 
 
 class _Collector:

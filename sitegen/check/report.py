@@ -16,12 +16,11 @@ from sitegen.check.pages import (
     read_page,
     structure_findings,
 )
-from sitegen.errors import StoreError
+from sitegen.errors import SitegenError, StoreError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.render.scripts import evidence_script, evidence_script_name
-from sitegen.render.site import PageRenderer, feature_page_name, feature_tasks
-from sitegen.render.views import FeatureSummary, feature_summary
+from sitegen.render.scripts import evidence_script
+from sitegen.render.site import PageRenderer, RenderedFeatures, feature_page_name, feature_tasks
 
 PAGE_BUDGET_BYTES = 25_000
 JSON_BUDGET_BYTES = 15_000
@@ -82,14 +81,16 @@ def check_output(output: OutputFolder) -> Report:
     """
     output.require_site()
     try:
-        renderer = PageRenderer(output.data)
-    except StoreError as error:
+        renderer = PageRenderer(output)
+    except SitegenError as error:
         return Report([str(error)], "check: 1 finding; the rest was not examined")
     seen = _examine_features(output, len(renderer.paths))
     _examine_others(output.site, renderer, seen)
     findings = checksum_findings(output.data, output.site / "data")
     findings += seen.findings
-    findings += count_findings(renderer.manifest, [summary.kind for summary in seen.summaries])
+    findings += count_findings(
+        renderer.manifest, [summary.kind for summary in seen.features.summaries]
+    )
     findings += seen.links.findings(output.site)
     sizes = _Sizes.of(output.site, renderer.paths)
     findings += sizes.findings()
@@ -104,7 +105,7 @@ class _Seen:
 
     findings: list[str] = field(default_factory=list)
     links: _Links = field(default_factory=_Links)
-    summaries: list[FeatureSummary] = field(default_factory=list)
+    features: RenderedFeatures = field(default_factory=RenderedFeatures)
 
 
 def _examine_features(output: OutputFolder, n_features: int) -> _Seen:
@@ -115,7 +116,7 @@ def _examine_features(output: OutputFolder, n_features: int) -> _Seen:
         for task, part in zip(tasks, pool.map(_examine_part, tasks), strict=True):
             seen.findings += part.findings
             seen.links.merge(part.links)
-            seen.summaries += part.summaries
+            seen.features.merge(part.features)
             progress.advance(len(task))
     progress.finish()
     return seen
@@ -126,7 +127,7 @@ _worker: tuple[PageRenderer, OutputFolder] | None = None  # one a process, made 
 
 def _start_worker(output: OutputFolder) -> None:
     global _worker
-    _worker = PageRenderer(output.data), output
+    _worker = PageRenderer(output), output
 
 
 def _examine_part(part: range) -> _Seen:
@@ -143,10 +144,11 @@ def _examine_part(part: range) -> _Seen:
         seen.findings += findings
         if data is None:
             continue
-        seen.summaries.append(feature_summary(data.record, vocabulary))
-        feature_id = files.feature_id
-        name, script = feature_page_name(feature_id), evidence_script_name(feature_id)
-        seen.findings += _script_findings(output.site, script, evidence_script(files.evidence))
+        seen.features.summaries.append(renderer.summary(data))
+        seen.features.search.add(i, data.record, vocabulary)
+        name = feature_page_name(files.feature_id)
+        script = evidence_script(files.feature_id, files.evidence)
+        seen.findings += _script_findings(output.site, *script)
         expected = renderer.feature(i, data, renderer.key(i, files))
         page = _examine_page(output.site, name, expected, seen)
         if page:
@@ -189,7 +191,7 @@ def _script_findings(site: Path, name: str, expected: bytes) -> list[str]:
 
 def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
     """Every page that is no feature's, and pages that should not be there."""
-    expected = dict(renderer.others(seen.summaries))
+    expected = dict(renderer.others(seen.features))
     for name, content in expected.items():
         if name.endswith(".html"):
             _examine_page(site, name, content, seen)
@@ -199,6 +201,11 @@ def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
     features = {feature_page_name(int(path.stem)) for path in renderer.paths}
     strange = sorted(there - expected.keys() - features)
     seen.findings += [f"site/{name} belongs to nothing in the data" for name in strange]
+    for path in renderer.rows_paths:
+        try:
+            seen.findings += _script_findings(site, *renderer.rows(path))
+        except StoreError as error:
+            seen.findings.append(str(error))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 320, 96
 class Tick:
     """A labelled place on the horizontal axis."""
 
-    x: float  # 0..WIDTH
+    x: str  # 0..WIDTH
     value: float
 
 
@@ -23,21 +23,27 @@ class Tick:
 class Chart:
     """A histogram in a box of WIDTH x HEIGHT; heights are on a logarithmic scale, since counts span decades.
 
-    path      the bars, as an SVG path
+    path      the bars, as an SVG path: a stroke each
+    bar       how wide the stroke is
     ticks     of the horizontal axis
+    marks     places along the axis at which a slice of the range ends
     n_total   of all bars
     n_tallest of the tallest bar
     """
 
     path: str
+    bar: str
     ticks: tuple[Tick, ...]
+    marks: tuple[str, ...]
     n_total: int
     n_tallest: int
     width: int = WIDTH
     height: int = HEIGHT
 
 
-def histogram_chart(histogram: Histogram, tick_values: list[float]) -> Chart | None:
+def histogram_chart(
+    histogram: Histogram, tick_values: list[float], mark_values: Sequence[float] = ()
+) -> Chart | None:
     """The chart of a histogram; None where it is empty."""
     if not histogram.counts or not any(histogram.counts):
         return None
@@ -47,13 +53,27 @@ def histogram_chart(histogram: Histogram, tick_values: list[float]) -> Chart | N
     bar = WIDTH / len(histogram.counts)
     bars = enumerate(histogram.counts)
     path = "".join(
-        f"M{_short(i * bar)} {HEIGHT}V{_short(HEIGHT - HEIGHT * math.log1p(count) / tallest)}"
-        f"h{_short(bar * 0.86)}V{HEIGHT}"
+        f"M{_short((i + 0.5) * bar)} {HEIGHT}V{_short(HEIGHT - HEIGHT * math.log1p(count) / tallest)}"
         for i, count in bars
         if count
     )
-    ticks = tuple(Tick(round((value - low) / span * WIDTH, 1), value) for value in tick_values)
-    return Chart(path, ticks, sum(histogram.counts), max(histogram.counts))
+    ticks = tuple(Tick(_short((value - low) / span * WIDTH), value) for value in tick_values)
+    marks = tuple(_short((value - low) / span * WIDTH) for value in mark_values)
+    total, largest = sum(histogram.counts), max(histogram.counts)
+    return Chart(path, _short(bar * 0.86), ticks, marks, total, largest)
+
+
+def share_between(histogram: Histogram, low: float, high: float) -> float:
+    """The share of all that a histogram counts between two values; a bin that an end cuts counts in proportion."""
+    total = sum(histogram.counts)
+    inside = 0.0
+    for left, right, count in zip(
+        histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True
+    ):
+        overlap = min(right, high) - max(left, low)
+        if overlap > 0:
+            inside += count * overlap / (right - left)
+    return inside / total if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +158,7 @@ def percent_chart(
     return PercentChart(
         tuple(bars),
         tuple(box_mark(box, low, edges[-1], width) if box else None for _, box in groups),
-        tuple(Tick(round((value - low) / span * width, 1), value) for value in ticks),
+        tuple(Tick(_short((value - low) / span * width), value) for value in ticks),
         tuple((round(height - level / top * height, 1), level) for level in levels),
         width,
         height,
@@ -153,4 +173,6 @@ def _round_step(largest: float) -> float:
 
 
 def _short(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+    """One digit behind the point, if there is one."""
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text

@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterator
+
+import numpy as np
 import orjson
 
-from sitegen.render.text import marked
-from sitegen.render.views import SiteData
+from sitegen.labels import Label
+from sitegen.records import DENSE_DENSITY, RARE_DENSITY, RowsRecord
+from sitegen.render.text import visible
+from sitegen.render.views import FeatureSummary, SiteData
 
 
-def evidence_script_name(feature_id: int) -> str:
-    """Where the evidence of a feature stands in the site."""
-    return f"load/evidence/{feature_id}.js"
+def call(name: str, json: bytes) -> tuple[str, bytes]:
+    """(file name, content) of a script that hands over a value under a name."""
+    return f"load/{name}.js", b'sitegen.data("' + name.encode() + b'",' + json + b");\n"
 
 
-def evidence_script(evidence: bytes) -> bytes:
+def evidence_script(feature_id: int, evidence: bytes) -> tuple[str, bytes]:
     """The evidence beside a feature's record, from its JSON."""
-    return _call("evidence", evidence)
+    return call(f"evidence/{feature_id}", evidence)
 
 
-def vocabulary_script(site: SiteData) -> bytes:
-    """The text of every token as it is shown by itself."""
-    return _call("vocabulary", orjson.dumps([marked(token) for token in site.vocabulary.tokens]))
+def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:
+    """The text of some rows: each row's ids as little-endian numbers in base64."""
+    kind = np.dtype("<u2" if d_vocab <= 1 << 16 else "<u4")
+    packed = [base64.b64encode(np.array(ids, kind).tobytes()).decode() for ids in record.tokens]
+    value = {"bytes_per_token": kind.itemsize, "row": record.row, "tokens": packed}
+    return call(f"rows/{number}", orjson.dumps(value))
 
 
-def map_script(site: SiteData) -> bytes:
-    """Places of all features, and what they are known by; null without a map."""
-    plane, features = site.overview.map, site.overview.features
-    value = plane and {
-        "x": plane.x,
-        "y": plane.y,
-        "feature_id": features.feature_id,
-        "density": features.density,
-        "tokens": [site.names.tokens(feature_id) for feature_id in features.feature_id],
+def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
+    """Those that are about all features: the vocabulary, the list of features, the map."""
+    tokens = site.vocabulary.tokens
+    fragments = {str(i): list(token) for i, token in enumerate(tokens) if isinstance(token, bytes)}
+    value = {
+        "text": [visible(token) for token in tokens],
+        "bytes": fragments,  # of tokens that are no whole character
+        "special": sorted(site.vocabulary.special_ids),
     }
-    return _call("map", orjson.dumps(value))
+    yield call("vocabulary", orjson.dumps(value))
+    yield call("features", orjson.dumps(_feature_columns(site, summaries)))
+    plane = site.overview.map
+    yield call("map", orjson.dumps(plane and {"x": plane.x, "y": plane.y}))
 
 
-def _call(name: str, json: bytes) -> bytes:
-    return b"sitegen.data." + name.encode() + b"(" + json + b");\n"
+def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[str, object]:
+    """A few facts of every feature, column by column; numbers to the digits that a list shows or sorts by."""
+    table = site.overview.features
+    return {
+        "limits": {"rare": RARE_DENSITY, "dense": DENSE_DENSITY},
+        "feature_id": [summary.feature_id for summary in summaries],
+        "density": [_rounded(summary.density) for summary in summaries],
+        "max_activation": [_rounded(summary.max_activation) for summary in summaries],
+        "rare_cosine": [None if c is None else round(c, 3) for c in table.rare_cosine],
+        "tokens": table.tokens,
+        "promoted": [summary.promoted_ids for summary in summaries],
+        "before": [summary.before for summary in summaries],
+        "peak": [summary.peak for summary in summaries],
+        "after": [summary.after for summary in summaries],
+        "labels": {
+            str(place): [_label(label) for label in summary.labels]
+            for place, summary in enumerate(summaries)
+            if summary.labels
+        },
+    }
+
+
+def _label(label: Label) -> dict[str, object]:
+    return {"label": label.label, "author": label.author, "score": label.score}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

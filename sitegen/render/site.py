@@ -6,27 +6,27 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from sitegen.files import whole_folder
+from sitegen.labels import Label, read_labels, require_known, write_labels
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_environment
+from sitegen.records import RowsRecord
+from sitegen.render.assets import assets
+from sitegen.render.environment import TEMPLATES_FOLDER, make_environment
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.folder import SiteFolder, digest, is_signed, signed
 from sitegen.render.lists import FEATURES_PER_PAGE, FeatureList, feature_lists, index_page_name
 from sitegen.render.overview import overview_page
 from sitegen.render.related import FeatureNames
-from sitegen.render.scripts import (
-    evidence_script,
-    evidence_script_name,
-    map_script,
-    vocabulary_script,
-)
+from sitegen.render.scripts import evidence_script, rows_script, whole_scripts
+from sitegen.render.search import SearchIndex
 from sitegen.render.views import (
     FeatureData,
     FeatureSummary,
@@ -37,12 +37,14 @@ from sitegen.render.views import (
 from sitegen.render.vocabulary import Vocabulary
 from sitegen.store import (
     SCHEMA_FOLDER,
+    examined,
     feature_files,
     read_bytes,
     read_checksums,
     read_manifest,
     read_overview,
     read_vocab,
+    rows_files,
 )
 
 FEATURES_PER_TASK = 64
@@ -52,16 +54,22 @@ FILES_OF_ALL_PAGES = ("manifest.json", "vocab.json", "overview.json")
 class PageRenderer:
     """Records to the text of pages. It reads what all pages need once; nothing is written here."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, output: OutputFolder) -> None:
+        data = self._data = output.data
         manifest, overview = read_manifest(data), read_overview(data)
         vocabulary = Vocabulary(read_vocab(data), manifest["special_ids"])
-        self.site = SiteData(
-            manifest, overview, vocabulary, FeatureNames(overview.features, vocabulary)
-        )
         self.checksums = read_checksums(data)
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
+        self.site = SiteData(
+            manifest,
+            overview,
+            vocabulary,
+            FeatureNames(overview.features, vocabulary),
+            _labels(output, self._ids),
+            digest(manifest["preset"].encode(), repr(manifest["sources"]).encode())[:8],
+        )
+        self.rows_paths = rows_files(data)
         self._environment = make_environment()
         self._common = digest(
             *(read_bytes(data / name) for name in FILES_OF_ALL_PAGES),
@@ -83,27 +91,46 @@ class PageRenderer:
 
     def key(self, i: int, files: FeatureFiles) -> str:
         """A hash of all that the page of the i-th feature is made from."""
-        place = (*self._neighbours(i), _index_page_of(i))
+        labels = self.site.labels.get(files.feature_id, ())
+        place = (*self._neighbours(i), _index_page_of(i), labels)
         return digest(self._common.encode(), repr(place).encode(), *files.contents())
 
     def feature(self, i: int, data: FeatureData, key: str) -> bytes:
         """The page of the i-th feature of the data."""
         page = feature_page(data, self.site, self._neighbours(i), _index_page_of(i))
         template = self._environment.get_template("feature.html")
-        return signed(template.render(root="../", manifest=self.manifest, page=page), key)
+        text = template.render(root="../", site=self.site, manifest=self.manifest, page=page)
+        return signed(text, key)
 
-    def others(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
-        """(file name, content) of every page and script that is no feature's."""
+    def summary(self, data: FeatureData) -> FeatureSummary:
+        """A feature's line in lists."""
+        labels = self.site.labels.get(data.record.feature_id, ())
+        return feature_summary(data.record, self.site.vocabulary, labels)
+
+    def rows(self, path: Path) -> tuple[str, bytes]:
+        """(file name, content) of the script with the rows of a file.
+
+        raises  StoreError if the file is damaged
+        """
+        content = read_bytes(path)
+        record = examined(RowsRecord, content, path)
+        return rows_script(int(path.stem), record, len(self.site.vocabulary.tokens))
+
+    def others(self, features: RenderedFeatures) -> Iterator[tuple[str, bytes]]:
+        """(file name, content) of every page and script that is about no single feature and no row."""
+        summaries = features.summaries
         yield from self._lists(summaries)
         pages = {
             "about.html": {},
             "404.html": {},
+            "token.html": {},
             "overview.html": {"page": overview_page(self.site, summaries)},
         }
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
-        yield "load/vocabulary.js", vocabulary_script(self.site)
-        yield "load/map.js", map_script(self.site)
+        yield from whole_scripts(self.site, summaries)
+        yield from features.search.scripts(self.site.vocabulary.tokens)
+        yield from assets()
 
     def _lists(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
         """The index, and the lists of features of a kind or a density."""
@@ -116,13 +143,30 @@ class PageRenderer:
 
     def _page(self, template: str, **values: Any) -> bytes:
         found = self._environment.get_template(template)
-        return found.render(manifest=self.manifest, **values).encode()
+        return found.render(site=self.site, manifest=self.manifest, **values).encode()
 
     def _neighbours(self, i: int) -> tuple[int | None, int | None]:
         return (
             self._ids[i - 1] if i else None,
             self._ids[i + 1] if i + 1 < len(self._ids) else None,
         )
+
+
+@dataclass
+class RenderedFeatures:
+    """What other pages say of some features, in order, and the files that they took."""
+
+    summaries: list[FeatureSummary] = field(default_factory=list)
+    search: SearchIndex = field(default_factory=SearchIndex)
+    names: list[str] = field(default_factory=list)
+    n_written: int = 0
+
+    def merge(self, other: RenderedFeatures) -> None:
+        """Takes in features that come after these."""
+        self.summaries += other.summaries
+        self.search.merge(other.search)
+        self.names += other.names
+        self.n_written += other.n_written
 
 
 @dataclass(frozen=True)
@@ -138,31 +182,50 @@ def render_site(output: OutputFolder) -> Rendered:
 
     raises  StoreError if the data is missing, damaged or of another schema
     """
-    renderer = PageRenderer(output.data)
+    renderer = PageRenderer(output)
     with whole_folder(output.site, resume=True) as folder:
         site = SiteFolder(folder, output.site)
-        summaries, n_written = _render_features(len(renderer.paths), output, folder)
-        names = [feature_page_name(summary.feature_id) for summary in summaries]
-        others = [*renderer.others(summaries), *_files_beside(output.data)]
-        for name, content in others:
+        features = _render_features(renderer, output, folder)
+        names = features.names
+        for name, content in [*renderer.others(features), *_files_beside(output)]:
             site.write(name, content)
             names.append(name)
-        names += [f"data/features/{path.name}" for path in renderer.paths]
-        names += [evidence_script_name(summary.feature_id) for summary in summaries]
         site.remove_all_but(names)
     n_pages = sum(name.endswith(".html") for name in names)
-    return Rendered(n_pages, n_written + site.n_written)
+    return Rendered(n_pages, features.n_written + site.n_written)
 
 
-def _files_beside(data: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every file that is neither a page nor a feature's data."""
-    for path in sorted(STATIC_FOLDER.rglob("*")):
-        if path.is_file():
-            yield f"static/{path.relative_to(STATIC_FOLDER).as_posix()}", path.read_bytes()
+def keep_labels(path: Path, output: OutputFolder) -> None:
+    """Takes a labels file's labels in the place of those that pages show so far.
+
+    raises  UsageError if it cannot be read, or is of a feature that was not swept
+    """
+    labels = read_labels(path)
+    require_known(labels, {int(file.stem) for file in feature_files(output.data)})
+    write_labels(labels, output.labels)
+
+
+def _files_beside(output: OutputFolder) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every file that is published as it stands beside the pages."""
+    data = output.data
     for path in [*sorted(data.iterdir()), *sorted((data / "other").glob("*"))]:
         if path.is_file():
             yield f"data/{path.relative_to(data).as_posix()}", path.read_bytes()
+    if output.labels.is_file():
+        yield output.labels.name, output.labels.read_bytes()
     yield ".nojekyll", b""
+
+
+def _labels(output: OutputFolder, ids: list[int]) -> dict[int, tuple[Label, ...]]:
+    """The labels that are kept beside the data, feature by feature.
+
+    raises  UsageError if they cannot be read, or are of a feature that was not swept
+    """
+    labels = read_labels(output.labels) if output.labels.is_file() else []
+    require_known(labels, set(ids))
+    return {
+        feature: tuple(group) for feature, group in groupby(labels, key=lambda label: label.feature)
+    }
 
 
 def _sources() -> list[Path]:
@@ -172,7 +235,7 @@ def _sources() -> list[Path]:
         *sorted(TEMPLATES_FOLDER.rglob("*.html")),
         *sorted(package.glob("*.py")),
         *sorted(SCHEMA_FOLDER.glob("*.json")),
-        *(package.parent / name for name in ("records.py", "store.py")),
+        *(package.parent / name for name in ("labels.py", "records.py", "store.py")),
     ]
 
 
@@ -195,21 +258,22 @@ def feature_tasks(n_features: int) -> list[range]:
 
 
 def _render_features(
-    n_features: int, output: OutputFolder, folder: Path
-) -> tuple[list[FeatureSummary], int]:
-    """Makes every feature's page and data stand, on all cores; (their lines of the index in order, files written)."""
-    progress = Progress("render", n_features, "pages")
-    summaries: list[FeatureSummary] = []
-    n_written = 0
+    renderer: PageRenderer, output: OutputFolder, folder: Path
+) -> RenderedFeatures:
+    """Makes every feature's page and data and every row stand, on all cores."""
+    progress = Progress("render", len(renderer.paths), "pages")
+    features = RenderedFeatures()
     with ProcessPoolExecutor(
         os.cpu_count(), initializer=_start_worker, initargs=(output, folder)
     ) as pool:
-        for part, n_written_of in pool.map(_render_part, feature_tasks(n_features)):
-            summaries += part
-            n_written += n_written_of
-            progress.advance(len(part))
+        for part in pool.map(_render_part, feature_tasks(len(renderer.paths))):
+            features.merge(part)
+            progress.advance(len(part.summaries))
+        for name, n_written in pool.map(_render_rows, renderer.rows_paths, chunksize=16):
+            features.names.append(name)
+            features.n_written += n_written
     progress.finish()
-    return summaries, n_written
+    return features
 
 
 _worker: tuple[PageRenderer, OutputFolder, Path] | None = None  # one a process, by its initializer
@@ -217,26 +281,41 @@ _worker: tuple[PageRenderer, OutputFolder, Path] | None = None  # one a process,
 
 def _start_worker(output: OutputFolder, folder: Path) -> None:
     global _worker
-    _worker = PageRenderer(output.data), output, folder
+    _worker = PageRenderer(output), output, folder
 
 
-def _render_part(part: range) -> tuple[list[FeatureSummary], int]:
+def _render_part(part: range) -> RenderedFeatures:
     assert _worker is not None
     renderer, output, folder = _worker
-    site = SiteFolder(folder, output.site)
-    summaries = []
+    site, features = SiteFolder(folder, output.site), RenderedFeatures()
     for i in part:
         files = renderer.files(i)
         key = renderer.key(i, files)
-        feature_id = files.feature_id
-        is_right = partial(is_signed, key=key)
-        if site.keep(feature_page_name(feature_id), is_right):
+        name = feature_page_name(files.feature_id)
+        if site.keep(name, partial(is_signed, key=key)):
             data = files.parsed()  # they were examined when the page was made from them
         else:
             as_written = files.are_as_written(renderer.checksums)
             data = files.parsed() if as_written else files.examined()
-            site.write(feature_page_name(feature_id), renderer.feature(i, data, key))
-        site.write(f"data/features/{feature_id:05d}.json", files.record)
-        site.write(evidence_script_name(feature_id), evidence_script(files.evidence))
-        summaries.append(feature_summary(data.record, renderer.site.vocabulary))
-    return summaries, site.n_written
+            site.write(name, renderer.feature(i, data, key))
+        beside = [
+            (f"data/features/{files.feature_id:05d}.json", files.record),
+            evidence_script(files.feature_id, files.evidence),
+        ]
+        for beside_name, content in beside:
+            site.write(beside_name, content)
+        features.names += [name, *(beside_name for beside_name, _ in beside)]
+        features.summaries.append(renderer.summary(data))
+        features.search.add(i, data.record, renderer.site.vocabulary)
+    features.n_written = site.n_written
+    return features
+
+
+def _render_rows(path: Path) -> tuple[str, int]:
+    """(name of the script with a file's rows, whether it was written)."""
+    assert _worker is not None
+    renderer, output, folder = _worker
+    site = SiteFolder(folder, output.site)
+    name, content = renderer.rows(path)
+    site.write(name, content)
+    return name, site.n_written

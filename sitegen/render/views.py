@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from sitegen.labels import Label
 from sitegen.records import (
     ContextRecord,
     EvidenceRecord,
@@ -16,7 +17,7 @@ from sitegen.records import (
     OtherRecord,
     Overview,
 )
-from sitegen.render.charts import Chart, histogram_chart
+from sitegen.render.charts import Chart, histogram_chart, share_between
 from sitegen.render.related import (
     FeatureNames,
     NeighbourList,
@@ -91,6 +92,7 @@ class Interval:
     first: int  # place of its first context among all of the record
     low: float
     high: float
+    share: float  # of all firings on text, by the histogram
     lines: list[ContextLine]
 
 
@@ -123,6 +125,9 @@ class FeaturePage:
     mean_active: float
     n_special: int
     max_special: float
+    n_before: int  # tokens that a context shows before its peak, at most
+    n_after: int
+    labels: tuple[Label, ...]
     top: list[ContextLine]
     intervals: list[Interval]  # strongest first
     largest: list[EffectRow]
@@ -154,6 +159,8 @@ class FeatureSummary:
     peak: str
     after: str
     promoted: tuple[str, ...]
+    promoted_ids: tuple[int, ...]
+    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,8 @@ class SiteData:
     overview: Overview
     vocabulary: Vocabulary
     names: FeatureNames
+    labels: dict[int, tuple[Label, ...]]  # of the features that have any
+    key: str  # tells this site's features from those of other sites in a reader's browser
 
 
 def feature_page(
@@ -215,15 +224,26 @@ def feature_page(
         mean_active=record.mean_active,
         n_special=record.special.n_active,
         max_special=record.special.max_activation,
+        n_before=manifest["config"]["contexts"]["n_before"],
+        n_after=manifest["config"]["contexts"]["n_after"],
+        labels=site.labels.get(record.feature_id, ()),
         top=by_group.pop(None, []),
         intervals=[
-            Interval(first_of[i], boundaries[i], boundaries[i + 1], lines)
+            Interval(
+                first_of[i],
+                boundaries[i],
+                boundaries[i + 1],
+                share_between(record.histogram, boundaries[i], boundaries[i + 1]),
+                lines,
+            )
             for i, lines in sorted(by_group.items(), reverse=True)
             if i is not None
         ],
         largest=[_effect_row(effect, largest_size) for effect in effects.top],
         smallest=[_effect_row(effect, largest_size) for effect in effects.bottom],
-        activation_chart=histogram_chart(record.histogram, [0.0, maximum / 2, maximum]),
+        activation_chart=histogram_chart(
+            record.histogram, [0.0, maximum / 2, maximum], boundaries[1:-1]
+        ),
         logit_chart=histogram_chart(
             effects.histogram,
             [logit_edges[0], 0.0, logit_edges[-1]] if logit_edges[0] < 0 < logit_edges[-1] else [],
@@ -284,7 +304,9 @@ def _miss_line(miss: NearMiss, vocabulary: Vocabulary, maximum: float) -> MissLi
     return MissLine(miss.row, miss.position, miss.n_matched, pieces)
 
 
-def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSummary:
+def feature_summary(
+    record: FeatureRecord, vocabulary: Vocabulary, labels: tuple[Label, ...]
+) -> FeatureSummary:
     """The line of one feature in the index: its strongest context, cut short, and what it promotes."""
     before = peak = after = ""
     if record.contexts:
@@ -294,7 +316,7 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
         before = "".join(g.text for g in groups if at - LINE_BEFORE <= g.first and g.last < at)
         peak = "".join(g.text for g in groups if g.first <= at <= g.last)
         after = "".join(g.text for g in groups if at < g.first <= at + LINE_AFTER)
-    promoted = tuple(marked(effect.token) for effect in record.logits.top[:N_LISTED_EFFECTS])
+    listed = record.logits.top[:N_LISTED_EFFECTS]
     return FeatureSummary(
         record.feature_id,
         record.kind,
@@ -303,7 +325,9 @@ def feature_summary(record: FeatureRecord, vocabulary: Vocabulary) -> FeatureSum
         before,
         peak,
         after,
-        promoted,
+        tuple(marked(effect.token) for effect in listed),
+        tuple(effect.id for effect in listed),
+        labels,
     )
 
 

@@ -15,6 +15,10 @@ class Vocabulary:
         self.tokens = tokens
         self.special_ids = frozenset(special_ids)
         self._visible = [visible(token) for token in tokens]
+        self._raw = [
+            token if isinstance(token, str) and i not in self.special_ids else " "
+            for i, token in enumerate(tokens)
+        ]
         self._fragments = frozenset(i for i, token in enumerate(tokens) if type(token) is bytes)
 
     def groups(self, ids: Sequence[int]) -> list[TokenGroup]:
@@ -22,3 +26,9 @@ class Vocabulary:
         if self._fragments.isdisjoint(ids):  # nearly always, and several times as fast
             return [TokenGroup(i, i, self._visible[token]) for i, token in enumerate(ids)]
         return group_tokens([self.tokens[token] for token in ids])
+
+    def plain_text(self, ids: Sequence[int]) -> str:
+        """The text of the tokens as it stands in the corpus, special tokens left out."""
+        if self._fragments.isdisjoint(ids):
+            return "".join([self._raw[token] for token in ids])
+        return "".join(group.text for group in self.groups(ids))

@@ -3,7 +3,7 @@
   "use strict";
 
   const figure = document.getElementById("feature-map");
-  const frame = figure?.querySelector(".map-frame");
+  const frame = /** @type {HTMLElement | null | undefined} */ (figure?.querySelector(".map-frame"));
   const svg = frame?.querySelector("svg");
   if (!figure || !(frame instanceof HTMLElement) || !svg) return;
   const size = Number(figure.dataset.size);
@@ -96,8 +96,7 @@
     draw();
   });
 
-  window.sitegen.load("map", "load/map.js").then((map) => {
-    if (!map) return;
+  Promise.all([window.sitegen.load("map"), window.sitegen.features()]).then(([map, features]) => {
     /** @type {number} */
     let found = -1;
 
@@ -123,14 +122,14 @@
       label.style.top = `${100 * y}%`;
       label.dataset.side = `${x > 0.5 ? "left" : "right"}`;
       const title = document.createElement("strong");
-      title.textContent = `Feature ${map.feature_id[found]}`;
-      const tokens = map.tokens[found].map((/** @type {string} */ text) => {
+      title.textContent = `Feature ${features.feature_id[found]}`;
+      const tokens = features.tokens[found].map((id) => {
         const token = document.createElement("code");
-        token.textContent = text;
+        token.textContent = window.sitegen.shown(id, features.vocabulary);
         return token;
       });
-      label.replaceChildren(title, ` ${(100 * map.density[found]).toPrecision(2)} % `, ...tokens);
-      label.setAttribute("href", `features/${map.feature_id[found]}.html`);
+      label.replaceChildren(title, ` ${window.sitegen.percent(features.density[found])} `, ...tokens);
+      label.setAttribute("href", window.sitegen.featureUrl(features.feature_id[found]));
     }
 
     svg.addEventListener("pointermove", find);

@@ -19,7 +19,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     executable = next((path for path in map(shutil.which, EXECUTABLES) if path), None)
-    assert executable, "no Chromium is installed: run `make test`, or sh tests/install_browser.sh"
+    assert executable, "no Chromium is installed: run `make test`"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser

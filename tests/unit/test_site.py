@@ -107,7 +107,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "vocabulary of something else": (_data("vocab.json", '[{"byte": 3}]'), "vocab.json: data[0]"),
     "no vocabulary": (lambda out: (out / "data/vocab.json").unlink(), "vocab.json is missing"),
     "manifest of nothing": (
-        _data("manifest.json", '{"schema_version": 3}'),
+        _data("manifest.json", '{"schema_version": 4}'),
         "manifest.json: data must contain",
     ),
     "no features": (lambda out: shutil.rmtree(out / "data/features"), "holds no feature"),

@@ -1,1 +1,1 @@
-sitegen.data.map(null);
+sitegen.data("map",null);

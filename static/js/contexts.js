@@ -1,0 +1,134 @@
+/** Lines of context: each opens to its whole row, can be copied, and can be linked to. */
+(() => {
+  "use strict";
+
+  const site = window.sitegen;
+  const { element } = site;
+  const ROWS_PER_FILE = 64;
+  const LINE_BEFORE = 5; // tokens of the line that is copied
+  const LINE_AFTER = 1;
+
+  const columns = document.querySelector("[data-feature]");
+  if (!(columns instanceof HTMLElement)) return;
+  const nBefore = Number(columns.dataset.before);
+  const nAfter = Number(columns.dataset.after);
+
+  /**
+   * @param {number} row
+   * @returns {Promise<number[]>} its token ids
+   */
+  async function tokensOf(row) {
+    const rows = await site.load(`rows/${Math.floor(row / ROWS_PER_FILE)}`);
+    const packed = rows.tokens[rows.row.indexOf(row)];
+    if (packed === undefined) throw new Error(`row ${row} is not among those kept`);
+    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+    return [...(rows.bytes_per_token === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer))];
+  }
+
+  /**
+   * Text of some tokens of a row, byte fragments joined.
+   * @param {number[]} tokens
+   * @param {number} first
+   * @param {number} last not included
+   * @param {Vocabulary} vocabulary
+   */
+  const text = (tokens, first, last, vocabulary) =>
+    site.groups(tokens.slice(Math.max(first, 0), Math.max(last, 0)), vocabulary).map((group) => group.text).join("");
+
+  /**
+   * @param {Element} item a line
+   * @returns {[number, number]} its row, and the position of its peak
+   */
+  function placeOf(item) {
+    const [row, position] = (item.querySelector(":scope > small")?.textContent ?? "").split("/").map((part) => parseInt(part, 10));
+    return [row, position];
+  }
+
+  /** @param {HTMLElement} item */
+  async function open(item) {
+    const button = item.querySelector("button.place");
+    const [row, position] = placeOf(item);
+    const panel = element("div", { class: "row-panel" }, element("p", { class: "note" }, "Loading …"));
+    item.append(panel);
+    button?.setAttribute("aria-expanded", "true");
+    try {
+      const [tokens, { vocabulary }] = await Promise.all([tokensOf(row), site.load("vocabulary").then((v) => ({ vocabulary: v }))]);
+      const first = Math.max(position - nBefore, 0);
+      const last = Math.min(position + nAfter + 1, tokens.length);
+      /** @param {number} from @param {number} to */
+      const part = (from, to) => text(tokens, from, to, vocabulary);
+      const whole = element(
+        "p",
+        { class: "whole-row", lang: "", tabindex: "0", "aria-label": `Row ${row}` },
+        part(0, first),
+        element("span", {}, part(first, position), element("mark", {}, part(position, position + 1)), part(position + 1, last)),
+        part(last, tokens.length),
+      );
+      const line = `${part(position - LINE_BEFORE, position)}|${part(position, position + 1)}|${part(position + 1, position + 1 + LINE_AFTER)}`;
+      const link = new URL(`#${row}/${position}`, location.href).href;
+      panel.replaceChildren(whole, element("p", { class: "actions" }, copier("Copy line", line), copier("Copy link", link), element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
+    } catch (error) {
+      panel.replaceChildren(element("p", { class: "note", role: "status" }, `The row cannot be shown: ${error instanceof Error ? error.message : error}.`));
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} value
+   */
+  function copier(name, value) {
+    const button = element("button", { type: "button", title: value }, name);
+    button.addEventListener("click", async () => {
+      try {
+        await site.copy(value);
+        button.textContent = "Copied";
+      } catch (error) {
+        button.textContent = error instanceof Error ? error.message : "Not copied";
+      }
+      setTimeout(() => (button.textContent = name), 1500);
+    });
+    return button;
+  }
+
+  /** @param {HTMLElement} item */
+  function toggle(item) {
+    const panel = item.querySelector(".row-panel");
+    if (!panel) return open(item);
+    panel.remove();
+    item.querySelector("button.place")?.setAttribute("aria-expanded", "false");
+    return undefined;
+  }
+
+  for (const item of columns.querySelectorAll(".contexts > li")) {
+    const small = item.querySelector(":scope > small");
+    const place = small?.firstChild;
+    if (!(item instanceof HTMLElement) || !small || !place) continue;
+    const button = element("button", { type: "button", class: "place", "aria-expanded": "false", title: "Show the whole row" }, place.textContent?.trim() ?? "");
+    place.replaceWith(button, " ");
+    button.addEventListener("click", () => toggle(item));
+  }
+
+  function follow() {
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    if (!/^\d+\/\d+$/.test(wanted)) return;
+    for (const item of columns?.querySelectorAll(".contexts > li") ?? []) {
+      if (!(item instanceof HTMLElement) || placeOf(item).join("/") !== wanted) continue;
+      for (const former of document.querySelectorAll("li[aria-current]")) former.removeAttribute("aria-current");
+      item.setAttribute("aria-current", "location");
+      if (!item.querySelector(".row-panel")) open(item);
+      item.scrollIntoView({ block: "center" });
+      return;
+    }
+  }
+  window.addEventListener("hashchange", follow);
+  follow();
+
+  for (const code of columns.querySelectorAll(".effects code[title]")) {
+    const id = Number((code.getAttribute("title") ?? "").split(" ")[1]);
+    const link = element("a", { href: site.tokenUrl(id), title: `id ${id}: all features that fire on it, promote or suppress it` });
+    code.replaceWith(link);
+    link.append(code);
+  }
+
+  site.rowTokens = tokensOf;
+})();

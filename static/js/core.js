@@ -1,0 +1,80 @@
+/**
+ * The one global of the site's scripts: data that pages load when they need it, and small pieces that every widget makes.
+ * Each file of data is a classic script with one call in it, since pages that are opened from disk may fetch nothing.
+ */
+(() => {
+  "use strict";
+
+  const own = document.currentScript;
+  const root = new URL("../", own instanceof HTMLScriptElement ? own.src : location.href).href;
+  /** @type {Map<string, (value: unknown) => void>} */
+  const waiting = new Map();
+  /** @type {Map<string, Promise<any>>} */
+  const loaded = new Map();
+
+  /**
+   * @param {string} name of a file below load/, without its ending
+   * @returns {Promise<any>}
+   */
+  function load(name) {
+    const known = loaded.get(name);
+    if (known) return known;
+    const promise = new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      const missing = () => {
+        loaded.delete(name); // a later try may find it
+        reject(new Error(`load/${name}.js cannot be read`));
+      };
+      waiting.set(name, resolve);
+      script.onerror = missing;
+      script.onload = () => waiting.has(name) && missing();
+      script.src = `${root}load/${name}.js`;
+      document.head.append(script);
+    });
+    loaded.set(name, promise);
+    return promise;
+  }
+
+  /**
+   * @param {string} name
+   * @param {unknown} value
+   */
+  function data(name, value) {
+    waiting.get(name)?.(value);
+    waiting.delete(name);
+  }
+
+  /**
+   * An element with attributes and children.
+   * @param {string} tag
+   * @param {Record<string, string>} [attributes]
+   * @param {...(Node | string)} children
+   */
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  /**
+   * Puts text into the clipboard, the old way where the new one is refused.
+   * @param {string} text
+   */
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.className = "visually-hidden";
+      document.body.append(area);
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      if (!done) throw new Error("this browser gives no access to the clipboard");
+    }
+  }
+
+  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, element, copy });
+})();

@@ -1,0 +1,133 @@
+/** Numbers and tokens as text, as the pages' templates write them. */
+(() => {
+  "use strict";
+
+  /** @param {string} text with a real minus sign */
+  const signed = (text) => text.replace("-", "−");
+
+  /**
+   * Percent with two digits that count at least.
+   * @param {number} share of one
+   */
+  function percent(share) {
+    const value = 100 * share;
+    if (value === 0) return "0 %";
+    if (value >= 10) return `${value.toFixed(1)} %`;
+    if (value >= 0.1) return `${value.toFixed(2)} %`;
+    return `${value.toFixed(1 - Math.floor(Math.log10(value)))} %`;
+  }
+
+  /**
+   * Enough digits to tell neighbours apart.
+   * @param {number} value
+   */
+  function significant(value) {
+    const size = Math.abs(value);
+    if (size === 0) return "0";
+    if (size >= 10) return signed(value.toFixed(1));
+    return signed(size >= 0.001 ? value.toFixed(3) : String(Number(value.toPrecision(2))));
+  }
+
+  /** @param {number} count */
+  const grouped = (count) => count.toLocaleString("en-US");
+
+  /**
+   * @param {number} density
+   * @param {FeatureColumns["limits"]} limits
+   */
+  function kindOf(density, limits) {
+    if (density === 0) return "dead";
+    if (density < limits.rare) return "rare";
+    return density > limits.dense ? "dense" : "ordinary";
+  }
+
+  /**
+   * @param {number} id
+   * @param {Vocabulary} vocabulary
+   */
+  const shown = (id, vocabulary) => (vocabulary.text[id] ?? "⟨no token⟩").replaceAll(" ", "·");
+
+  /**
+   * The text of bytes; undefined where they are none, null where only their last character is not whole yet.
+   * @param {number[]} bytes
+   */
+  function decoded(bytes) {
+    const array = new Uint8Array(bytes);
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(array);
+    } catch {
+      try {
+        new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(array, { stream: true });
+        return null;
+      } catch {
+        return undefined;
+      }
+    }
+  }
+
+  const INVISIBLE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  /** @param {string} character */
+  const codePoint = (character) =>
+    `⟨U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+
+  /**
+   * Tokens in groups of whole characters; bytes that make none stand by themselves.
+   * @param {number[]} ids
+   * @param {Vocabulary} vocabulary
+   * @returns {TokenGroup[]}
+   */
+  function groups(ids, vocabulary) {
+    /** @type {TokenGroup[]} */
+    const found = [];
+    /** @param {number} i */
+    const single = (i) => found.push({ first: i, last: i, text: vocabulary.text[ids[i]] });
+    let first = 0;
+    /** @type {number[]} */
+    let pending = [];
+    ids.forEach((id, i) => {
+      const bytes = vocabulary.bytes[id];
+      const text = bytes ? decoded([...pending, ...bytes]) : undefined;
+      if (bytes && text === null) {
+        pending = [...pending, ...bytes];
+      } else if (typeof text === "string") {
+        found.push({ first, last: i, text: text.replace(INVISIBLE, codePoint) });
+        [first, pending] = [i + 1, []];
+      } else {
+        for (; first < i; first++) single(first);
+        pending = [];
+        if (bytes && decoded(bytes) === null) {
+          pending = bytes;
+        } else {
+          single(i);
+          first = i + 1;
+        }
+      }
+    });
+    for (; first < ids.length; first++) single(first);
+    return found;
+  }
+
+  /**
+   * What a feature is known by in lists: its strongest context, cut short.
+   * @param {FeatureTable} features
+   * @param {number} place
+   * @param {string} tag
+   */
+  function lineOf(features, place, tag) {
+    const { element } = window.sitegen;
+    const line = element(tag, { class: "context-line" }, features.before[place]);
+    if (features.peak[place]) line.append(element("mark", { style: "--a:1" }, features.peak[place]));
+    line.append(features.after[place]);
+    return line;
+  }
+
+  /**
+   * The reader's own label of a feature, else the first that it was given; empty without any.
+   * @param {FeatureTable} features
+   * @param {number} place
+   */
+  const labelOf = (features, place) =>
+    window.sitegen.marks.of(features.feature_id[place]).label || features.labels[place]?.[0].label || "";
+
+  Object.assign(window.sitegen, { lineOf, labelOf, percent, significant, grouped, kindOf, shown, groups });
+})();

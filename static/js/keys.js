@@ -1,0 +1,115 @@
+/** Shortcuts: each is named in the markup of what it does, by data-key; the help lists them from there. */
+(() => {
+  "use strict";
+
+  const { element } = window.sitegen;
+  const tools = document.querySelector(".site-header .tools");
+  const pager = document.querySelector(".pager");
+
+  /**
+   * A button with a shortcut.
+   * @param {string} text
+   * @param {string} name
+   * @param {string} key
+   * @param {() => void} action
+   */
+  function button(text, name, key, action) {
+    const made = element("button", { type: "button", "data-key": key, "aria-keyshortcuts": key, "aria-label": name, title: `${name} (${key})` }, text);
+    made.addEventListener("click", action);
+    return made;
+  }
+
+  /**
+   * A dialog that closes at a click beside it.
+   * @param {string} title
+   * @param {...Node} children
+   */
+  function dialog(title, ...children) {
+    const made = document.createElement("dialog");
+    const close = element("button", { type: "button", class: "close", "aria-label": "Close" }, "×");
+    close.addEventListener("click", () => made.close());
+    made.append(element("h2", {}, title), close, ...children);
+    made.setAttribute("aria-label", title);
+    made.addEventListener("click", (event) => event.target === made && made.close());
+    document.body.append(made);
+    return made;
+  }
+
+  const shortcuts = element("dl", { class: "shortcuts" });
+  const help = dialog("Keys", shortcuts);
+
+  function showHelp() {
+    shortcuts.replaceChildren();
+    for (const target of document.querySelectorAll("[data-key]")) {
+      const name = target.getAttribute("aria-label") ?? target.getAttribute("title") ?? target.textContent ?? "";
+      shortcuts.append(element("dt", {}, element("kbd", {}, target.getAttribute("data-key") ?? "")), element("dd", {}, name));
+    }
+    help.showModal();
+  }
+
+  const number = /** @type {HTMLInputElement} */ (
+    element("input", { inputmode: "numeric", pattern: "[0-9]+", required: "", "aria-label": "Number of a feature", autocomplete: "off" })
+  );
+  const problem = element("p", { class: "note", role: "status" });
+  const goTo = dialog("Go to feature", element("form", { method: "dialog", class: "go" }, number, element("button", {}, "Go"), problem));
+  goTo.querySelector("form")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const features = await window.sitegen.features();
+      if (features.place.has(Number(number.value))) location.href = window.sitegen.featureUrl(Number(number.value));
+      else problem.textContent = `There is no feature ${number.value} here.`;
+    } catch (error) {
+      problem.textContent = `${error instanceof Error ? error.message : error}.`;
+    }
+  });
+
+  async function goAnywhere() {
+    const features = await window.sitegen.features();
+    const at = Math.floor(Math.random() * features.feature_id.length);
+    location.href = window.sitegen.featureUrl(features.feature_id[at]);
+  }
+
+  const SCHEMES = /** @type {const} */ ({ "": ["◐", "as the system says"], light: ["☀", "light"], dark: ["☾", "dark"] });
+
+  function showScheme() {
+    const [sign, name] = SCHEMES[/** @type {keyof typeof SCHEMES} */ (document.documentElement.dataset.theme ?? "")] ?? SCHEMES[""];
+    scheme.textContent = sign;
+    scheme.setAttribute("aria-label", `Colours: ${name}`);
+    scheme.title = `Colours: ${name} (t)`;
+  }
+
+  const scheme = button("", "", "t", () => {
+    const names = Object.keys(SCHEMES);
+    const next = names[(names.indexOf(document.documentElement.dataset.theme ?? "") + 1) % names.length];
+    if (next) document.documentElement.dataset.theme = next;
+    else delete document.documentElement.dataset.theme;
+    try {
+      if (next) localStorage.setItem("sitegen:theme", next);
+      else localStorage.removeItem("sitegen:theme");
+    } catch {
+      // the choice holds for this page
+    }
+    showScheme();
+  });
+  showScheme();
+
+  const random = button("Random", "Random feature", "r", goAnywhere);
+  const go = button("#", "Go to a feature by its number", "g", () => {
+    goTo.showModal();
+    number.select();
+  });
+  (pager ?? tools)?.append(random);
+  tools?.append(go, scheme, button("?", "Help: keys", "?", showHelp));
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const at = event.target;
+    if (at instanceof HTMLElement && (at.matches("input, textarea, select") || at.isContentEditable)) return;
+    if (document.querySelector("dialog[open]")) return;
+    const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (!(target instanceof HTMLElement)) return;
+    event.preventDefault();
+    if (target instanceof HTMLInputElement) target.focus();
+    else target.click();
+  });
+})();

@@ -1,0 +1,74 @@
+/** A reader's own stars and labels: kept in this browser, written to a labels file and read from one. */
+(() => {
+  "use strict";
+
+  const key = `sitegen:${document.documentElement.dataset.site}:marks`;
+  const MINE = "me";
+  let trouble = "";
+
+  /** @returns {Map<number, Mark>} */
+  function read() {
+    try {
+      const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
+      return new Map(Object.entries(kept).map(([id, mark]) => [Number(id), mark]));
+    } catch (error) {
+      trouble = `Stars and labels cannot be read: ${error instanceof Error ? error.message : error}.`;
+      return new Map();
+    }
+  }
+
+  const known = read();
+
+  function keep() {
+    try {
+      localStorage.setItem(key, JSON.stringify(Object.fromEntries(known)));
+      trouble = "";
+    } catch {
+      trouble = "This browser keeps nothing for this site: export your labels before you leave.";
+    }
+    document.dispatchEvent(new Event("sitegen:marks"));
+  }
+
+  /** @param {number} featureId */
+  const of = (featureId) => known.get(featureId) ?? { starred: false, label: "" };
+
+  /**
+   * @param {number} featureId
+   * @param {Mark} mark
+   */
+  function set(featureId, mark) {
+    if (mark.starred || mark.label) known.set(featureId, mark);
+    else known.delete(featureId);
+    keep();
+  }
+
+  function exported() {
+    const labels = [...known]
+      .sort(([one], [other]) => one - other)
+      .map(([feature, mark]) => ({ feature, label: mark.label, author: MINE, starred: mark.starred }));
+    return JSON.stringify({ labels }, null, 1);
+  }
+
+  /** @param {string} text */
+  function imported(text) {
+    const value = JSON.parse(text);
+    const entries = Array.isArray(value) ? value : value?.labels;
+    if (!Array.isArray(entries)) throw new Error("it holds no list of labels");
+    const taken = entries.filter((entry) => Number.isInteger(entry?.feature));
+    for (const entry of taken) {
+      const label = typeof entry.label === "string" ? entry.label : "";
+      known.set(entry.feature, { starred: entry.starred === true, label });
+    }
+    keep();
+    return taken.length;
+  }
+
+  window.addEventListener("storage", (event) => {
+    if (event.key !== key) return;
+    known.clear();
+    for (const [id, mark] of read()) known.set(id, mark);
+    document.dispatchEvent(new Event("sitegen:marks"));
+  });
+
+  window.sitegen.marks = { all: () => known, of, set, exported, imported, trouble: () => trouble };
+})();

@@ -1,0 +1,35 @@
+/** On a feature's page: a star and a label of one's own. */
+(() => {
+  "use strict";
+
+  const { element, marks } = window.sitegen;
+  const columns = document.querySelector("[data-feature]");
+  const bar = document.querySelector(".notes");
+  if (!(columns instanceof HTMLElement) || !bar) return;
+  const feature = Number(columns.dataset.feature);
+
+  const star = element("button", { type: "button", class: "star", "data-key": "s", "aria-keyshortcuts": "s" });
+  const label = /** @type {HTMLInputElement} */ (
+    element("input", { placeholder: "Your label", "aria-label": "Your label", "data-key": "l", "aria-keyshortcuts": "l", maxlength: "500", autocomplete: "off" })
+  );
+  const note = element("small", { role: "status" });
+  bar.append(star, label, note);
+
+  function show() {
+    const mark = marks.of(feature);
+    star.textContent = mark.starred ? "★" : "☆";
+    star.setAttribute("aria-pressed", String(mark.starred));
+    star.setAttribute("aria-label", "Star");
+    star.title = "Star (s): kept in this browser";
+    if (document.activeElement !== label) label.value = mark.label;
+    note.textContent = marks.trouble();
+  }
+
+  star.addEventListener("click", () => marks.set(feature, { ...marks.of(feature), starred: !marks.of(feature).starred }));
+  label.addEventListener("input", () => marks.set(feature, { ...marks.of(feature), label: label.value.trim() }));
+  label.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "Escape") label.blur();
+  });
+  document.addEventListener("sitegen:marks", show);
+  show();
+})();

@@ -1,0 +1,117 @@
+/** What the scripts of the site share: one global, to which each adds. For the type checker alone; pages never load it. */
+
+/** load/vocabulary.js */
+interface Vocabulary {
+  /** of each id, line ends and the like as marks, spaces as spaces */
+  text: string[];
+  /** of those ids that are no whole character by themselves */
+  bytes: Record<string, number[]>;
+  special: number[];
+}
+
+interface FeatureLabel {
+  label: string;
+  author: string;
+  score: number | null;
+}
+
+/** load/features.js: a few facts of every feature; the lists run parallel, by place */
+interface FeatureColumns {
+  limits: { rare: number; dense: number };
+  feature_id: number[];
+  density: number[];
+  max_activation: number[];
+  rare_cosine: (number | null)[];
+  /** ids of tokens that the strongest contexts peak on */
+  tokens: number[][];
+  /** ids of the tokens most promoted */
+  promoted: number[][];
+  before: string[];
+  peak: string[];
+  after: string[];
+  /** by place */
+  labels: Record<string, FeatureLabel[]>;
+}
+
+interface FeatureTable extends FeatureColumns {
+  vocabulary: Vocabulary;
+  /** place of each feature number */
+  place: Map<number, number>;
+}
+
+/** load/evidence/N.js, of feature N; the lists run parallel */
+interface Ablations {
+  context: number[];
+  offset: number[];
+  loss_change: (number | null)[];
+  promoted_id: number[][];
+  promoted_change: number[][];
+  suppressed_id: number[][];
+  suppressed_change: number[][];
+}
+
+/** load/tokens/N.js: under an id: place, number, place, number … */
+interface TokenPostings {
+  fires: Record<string, number[]>;
+  promotes: Record<string, number[]>;
+  suppresses: Record<string, number[]>;
+}
+
+/** Neighbouring tokens that make whole characters together: most often one. */
+interface TokenGroup {
+  first: number;
+  last: number;
+  text: string;
+}
+
+/** What a reader has noted of a feature. */
+interface Mark {
+  starred: boolean;
+  label: string;
+}
+
+interface Sitegen {
+  /** the site's first folder, as a URL */
+  root: string;
+  /** A value that a file below load/ hands over; it is read once. */
+  load(name: string): Promise<any>;
+  /** Called by those files. */
+  data(name: string, value: unknown): void;
+  element(tag: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
+  copy(text: string): Promise<void>;
+
+  percent(share: number): string;
+  significant(value: number): string;
+  grouped(count: number): string;
+  kindOf(density: number, limits: FeatureColumns["limits"]): string;
+  lineOf(features: FeatureTable, place: number, tag: string): HTMLElement;
+  labelOf(features: FeatureTable, place: number): string;
+  /** A token standing alone: spaces as · */
+  shown(id: number, vocabulary: Vocabulary): string;
+  groups(ids: number[], vocabulary: Vocabulary): TokenGroup[];
+
+  /** The token ids of a row in which a context stands; there on feature pages. */
+  rowTokens(row: number): Promise<number[]>;
+  features(): Promise<FeatureTable>;
+  featureUrl(featureId: number): string;
+  tokenUrl(id: number): string;
+  /** Every term of a query somewhere in a feature: its place, and how well it fits. */
+  matches(query: string, table: FeatureTable): Promise<Map<number, number>>;
+  matchingTokens(query: string, vocabulary: Vocabulary, atMost: number): number[];
+
+  marks: {
+    all(): Map<number, Mark>;
+    of(featureId: number): Mark;
+    set(featureId: number, mark: Mark): void;
+    /** as a labels file */
+    exported(): string;
+    /** takes in a labels file; how many features it named */
+    imported(text: string): number;
+    /** of what went wrong when they were last kept; empty if nothing did */
+    trouble(): string;
+  };
+}
+
+interface Window {
+  sitegen: Sitegen;
+}

@@ -1,0 +1,1 @@
+sitegen.data("rows/10",{"bytes_per_token":2,"row":[670,671],"tokens":["AQBUAFAAOgHJAN8AggD9AFAAggBuAEUAKwFGAIIAaQAGASsBVABGAFUADgDfAKUA","AQD9AGwApwBqAP8AogDiAG0ApQD3AOgApgBrAAEBDgDfAEcATwBRAEwASwDfAD0B"]});

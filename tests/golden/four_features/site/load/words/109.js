@@ -1,0 +1,1 @@
+sitegen.data("words/109",{"tart":[0,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/111",{"cried":[0,2]});

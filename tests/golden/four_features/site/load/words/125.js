@@ -1,0 +1,1 @@
+sitegen.data("words/125",{"lin":[1,1]});

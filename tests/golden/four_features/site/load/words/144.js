@@ -1,0 +1,1 @@
+sitegen.data("words/144",{"語の":[0,1]});

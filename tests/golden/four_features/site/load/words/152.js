@@ -1,0 +1,1 @@
+sitegen.data("words/152",{"men":[0,2]});

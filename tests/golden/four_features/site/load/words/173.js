@@ -1,0 +1,1 @@
+sitegen.data("words/173",{"ere":[3,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/174",{"es":[0,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/179",{"ext":[0,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/185",{"votes":[3,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/188",{"62":[3,1]});

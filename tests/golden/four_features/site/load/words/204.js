@@ -1,0 +1,1 @@
+sitegen.data("words/204",{"from":[0,2]});

@@ -1,0 +1,1 @@
+sitegen.data("words/217",{"の文":[1,1]});

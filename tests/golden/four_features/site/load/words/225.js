@@ -1,0 +1,1 @@
+sitegen.data("words/225",{"ght":[1,1]});

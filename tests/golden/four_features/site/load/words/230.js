@@ -1,0 +1,1 @@
+sitegen.data("words/230",{"out":[0,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/231",{"日本":[1,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/247",{});

@@ -1,0 +1,1 @@
+sitegen.data("words/253",{"he":[3,2]});

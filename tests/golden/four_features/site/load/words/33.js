@@ -1,0 +1,1 @@
+sitegen.data("words/33",{"ab":[1,2]});

@@ -1,0 +1,1 @@
+sitegen.data("words/37",{"in":[0,2]});

@@ -1,0 +1,1 @@
+sitegen.data("words/38",{"again":[3,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/40",{"ain":[3,2]});

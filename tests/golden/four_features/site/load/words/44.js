@@ -1,0 +1,1 @@
+sitegen.data("words/44",{"ame":[1,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/45",{"and":[1,1]});

@@ -1,0 +1,1 @@
+sitegen.data("words/61",{"ro":[1,1],"rose":[0,2]});

@@ -1,0 +1,1 @@
+sitegen.data("words/65",{"nïcödé":[0,2]});

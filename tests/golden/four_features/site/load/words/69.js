@@ -1,0 +1,1 @@
+sitegen.data("words/69",{"277":[0,1]});

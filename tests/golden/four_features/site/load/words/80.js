@@ -1,0 +1,1 @@
+sitegen.data("words/80",{"scrip":[1,1]});

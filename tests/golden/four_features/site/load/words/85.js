@@ -1,0 +1,1 @@
+sitegen.data("words/85",{"she":[0,1,3,6]});

@@ -1,0 +1,1 @@
+sitegen.data("words/93",{"30":[3,1]});

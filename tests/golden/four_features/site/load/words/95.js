@@ -1,0 +1,1 @@
+sitegen.data("words/95",{"wörds":[1,1]});

@@ -1,0 +1,101 @@
+"""Labels files: what is read, what is refused, and what a site shows of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sitegen.cli import main
+from sitegen.errors import UsageError
+from sitegen.labels import Label, read_labels, write_labels
+
+CSV = """feature,label,method,score
+7,"ends ""of"" lines, in code",reader,0.8
+3,<b>bold</b> & quotes,,
+"""
+
+
+def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(CSV)
+    entries = [
+        {"feature": 7, "label": 'ends "of" lines, in code', "author": "reader", "score": 0.8},
+        {"feature_id": 3, "label": "<b>bold</b> & quotes"},
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    (tmp_path / "object.json").write_text(json.dumps({"labels": entries}))
+    expected = [
+        Label(3, "<b>bold</b> & quotes", "", None),
+        Label(7, 'ends "of" lines, in code', "reader", 0.8),
+    ]
+    for name in ("labels.csv", "list.json", "object.json"):
+        assert read_labels(tmp_path / name) == expected
+
+
+def test_written_labels_are_read_back(tmp_path: Path) -> None:
+    labels = [Label(1, "ünï \u2028 ⟨E2⟩", "me", -1.5), Label(1, "another", "", None)]
+    write_labels(labels, tmp_path / "labels.json")
+    assert read_labels(tmp_path / "labels.json") == labels
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "no JSON"),
+        ('{"label": 1}', "no list of labels"),
+        ("[3]", "entry 1: feature is None"),
+        ('[{"feature": "x", "label": "a"}]', "feature is 'x'"),
+        ('[{"feature": -1, "label": "a"}]', "feature is -1"),
+        ('[{"feature": 1.5, "label": "a"}]', "feature is 1.5"),
+        ('[{"feature": 1}]', "label is None"),
+        ('[{"feature": 1, "label": " "}]', "label is ' '"),
+        ('[{"feature": 1, "label": "a", "author": 3}]', "author is 3"),
+        ('[{"feature": 1, "label": "a", "score": "high"}]', "score is 'high'"),
+        ('[{"feature": 1, "label": "a", "score": "nan"}]', "score is 'nan'"),
+    ],
+)
+def test_a_bad_labels_file_is_refused_by_its_entry(content: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"labels\.json") as raised:
+        read_labels(path)
+    assert told in str(raised.value)
+
+
+@pytest.fixture
+def rendered(tiny_output: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_output, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_labels_are_merged_kept_and_forgotten(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "given.csv").write_text(CSV)
+    page = rendered / "site/features/7.html"
+    others = {path.name: path.stat().st_mtime_ns for path in (rendered / "site/features").iterdir()}
+    before = page.read_bytes()
+    assert main(["render", str(rendered), "--labels", str(tmp_path / "given.csv")]) == 0
+    assert "ends &#34;of&#34; lines, in code" in page.read_text()
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; quotes" in (rendered / "site/index.html").read_text()
+    changed = {
+        path.name
+        for path in (rendered / "site/features").iterdir()
+        if path.stat().st_mtime_ns != others[path.name]
+    }
+    assert changed == {"3.html", "7.html"}
+    assert main(["check", str(rendered)]) == 0
+    assert main(["render", str(rendered)]) == 0
+    assert b"ends &#34;of&#34; lines" in page.read_bytes()
+    assert main(["render", str(rendered), "--labels", "none"]) == 0
+    assert page.read_bytes() == before
+
+
+def test_a_label_of_no_feature_is_refused_and_nothing_changes(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given.json").write_text('[{"feature": 99999, "label": "a"}]')
+    assert main(["render", str(rendered), "--labels", str(tmp_path / "given.json")]) == 2
+    assert "feature 99999" in capsys.readouterr().err
+    assert not (rendered / "labels.json").exists()
+    assert main(["check", str(rendered)]) == 0

@@ -1,0 +1,136 @@
+"""What search loads, against a plain look through the records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sitegen.records import FeatureRecord, RowsRecord
+from sitegen.render.scripts import rows_script
+from sitegen.render.search import SearchIndex, word_file
+from sitegen.render.vocabulary import Vocabulary
+from sitegen.store import read_manifest, read_vocab
+
+CALL = re.compile(rb'sitegen\.data\("([\w/]+)",(.*)\);\n', re.DOTALL)
+
+
+def _loaded(path: Path) -> Any:
+    match = CALL.fullmatch(path.read_bytes())
+    assert match
+    assert path.as_posix().endswith(f"load/{match[1].decode()}.js")
+    return json.loads(match[2])
+
+
+def _records(output: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for place, path in enumerate(sorted((output / "data/features").glob("*.json"))):
+        yield place, json.loads(path.read_bytes())
+
+
+def _pairs(flat: list[float]) -> list[tuple[int, float]]:
+    return [(int(place), number) for place, number in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def test_every_word_of_every_context_leads_to_its_features(tiny_output: Path) -> None:
+    manifest = read_manifest(tiny_output / "data")
+    tokens = read_vocab(tiny_output / "data")
+    vocabulary = Vocabulary(tokens, manifest["special_ids"])
+    expected: dict[str, Counter[int]] = {}
+    for place, record in _records(tiny_output):
+        for context in record["contexts"]:
+            text = vocabulary.plain_text(context["tokens"]).lower()
+            for word in set(re.findall(r"\w\w+", text)):
+                expected.setdefault(word, Counter())[place] += 1
+    found: dict[str, Counter[int]] = {}
+    for number in range(256):
+        for word, steps in _loaded(tiny_output / f"site/load/words/{number}.js").items():
+            assert word_file(word) == number
+            place, counts = 0, Counter()
+            for step, n in _pairs(steps):
+                place += step
+                counts[place] = int(n)
+            found[word] = counts
+    assert len(found) > 100
+    assert found == expected
+
+
+@pytest.mark.parametrize(("name", "end"), [("promotes", "top"), ("suppresses", "bottom")])
+def test_tokens_lead_to_the_features_that_move_them(tiny_output: Path, name: str, end: str) -> None:
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for place, record in _records(tiny_output):
+        for effect in record["logits"][end]:
+            pair = (place, round(effect["value"], 3))
+            expected.setdefault(str(effect["id"]), []).append(pair)
+    assert _postings(tiny_output, name) == expected
+
+
+def test_tokens_lead_to_the_features_that_fire_on_them(tiny_output: Path) -> None:
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for place, record in _records(tiny_output):
+        top = [context for context in record["contexts"] if context["group"] == "top"]
+        peaks = Counter(c["tokens"][c["position"] - c["start"]] for c in top)
+        for token_id, n in peaks.items():
+            expected.setdefault(str(token_id), []).append((place, n))
+    assert _postings(tiny_output, "fires") == expected
+
+
+def _postings(output: Path, name: str) -> dict[str, list[tuple[int, float]]]:
+    return {
+        token_id: _pairs(flat)
+        for path in (output / "site/load/tokens").glob("*.js")
+        for token_id, flat in _loaded(path)[name].items()
+    }
+
+
+def test_parts_merge_to_the_whole(tiny_output: Path, four_records: list[FeatureRecord]) -> None:
+    manifest = read_manifest(tiny_output / "data")
+    vocabulary = Vocabulary(read_vocab(tiny_output / "data"), manifest["special_ids"])
+    whole, first, second = SearchIndex(), SearchIndex(), SearchIndex()
+    for place, record in enumerate(four_records):
+        whole.add(place, record, vocabulary)
+        (first if place < 2 else second).add(place, record, vocabulary)
+    first.merge(second)
+    assert first == whole
+
+
+@pytest.fixture
+def four_records(tiny_output: Path) -> list[FeatureRecord]:
+    from sitegen.store import feature_files, parsed
+
+    return [
+        parsed(FeatureRecord, path.read_bytes(), path)
+        for path in feature_files(tiny_output / "data")[:4]
+    ]
+
+
+def test_every_context_stands_in_a_row_that_is_kept(tiny_output: Path) -> None:
+    rows: dict[int, list[int]] = {}
+    for path in (tiny_output / "data/rows").glob("*.json"):
+        kept = json.loads(path.read_bytes())
+        rows |= dict(zip(kept["row"], kept["tokens"], strict=True))
+    lines = [line for _, record in _records(tiny_output) for line in record["contexts"]]
+    for folder, name in (("evidence", "near_misses"), ("other", "contexts")):
+        for path in (tiny_output / "data" / folder).glob("*.json"):
+            lines += json.loads(path.read_bytes())[name]
+    for line in lines:
+        end = line["start"] + len(line["tokens"])
+        assert rows[line["row"]][line["start"] : end] == line["tokens"]
+    assert rows.keys() == {line["row"] for line in lines}
+
+
+@pytest.mark.parametrize(("d_vocab", "n_bytes"), [(65536, 2), (65537, 4)])
+def test_rows_are_packed_as_their_ids_need(d_vocab: int, n_bytes: int) -> None:
+    import base64
+
+    name, content = rows_script(3, RowsRecord([200], [[0, 1, 65535]]), d_vocab)
+    match = CALL.fullmatch(content)
+    assert match
+    value = json.loads(match[2])
+    packed = base64.b64decode(value["tokens"][0])
+    assert (name, value["bytes_per_token"]) == ("load/rows/3.js", n_bytes)
+    assert packed == b"".join(i.to_bytes(n_bytes, "little") for i in (0, 1, 65535))
