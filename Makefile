@@ -39,7 +39,7 @@ accept-golden: $(TEST_INSTALLED) ## take the rendered four-feature site as the e
 train-demo: $(TRAIN_INSTALLED) ## train the demo's model and autoencoder anew from packages of the registries
 	$(BIN)/python -m demo.training
 
-bench: $(INSTALLED) .venv-saedashboard/installed .venv-sae-vis/installed ## measure at full size beside the peers, half an hour; writes docs/performance.md
+bench: $(TEST_INSTALLED) browser .venv-saedashboard/installed .venv-sae-vis/installed ## measure at full size beside the peers, an hour and a half; writes docs/performance.md
 	$(BIN)/python -m benchmarks
 
 .venv-saedashboard/installed:

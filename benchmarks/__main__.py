@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.analysis import measure_ablation, measure_analysis
+from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
 from benchmarks.subject import BenchmarkSubject, make_subject
@@ -23,7 +24,7 @@ from sitegen.sources.corpus import load_rows
 from sitegen.sources.tokenizer import load_tokenizer
 
 FOLDER = REPOSITORY_ROOT / "out/bench"
-TEXT_ROWS = 8192
+TEXT_ROWS = 16_384
 PEERS = {"saedashboard": ".venv-saedashboard", "sae_vis": ".venv-sae-vis"}
 
 
@@ -35,12 +36,13 @@ def main() -> None:
     results.mkdir(exist_ok=True)
     measurements: dict[str, Callable[[], Any]] = {
         "machine": machine,
-        "sweep": lambda: measure_sweep(files, options.rows, FOLDER / "sweep"),
-        "growth": lambda: measure_growth(files, options.rows // 16, out),
+        "sweep": lambda: measure_sweep(files, options.rows // 2, FOLDER / "sweep"),
+        "growth": lambda: measure_growth(files, options.rows // 32, out),
         "render": lambda: measure_render(files, options.rows, out),
+        "pages": lambda: measure_pages(out),
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
-        "ablation": lambda: measure_ablation(files, options.rows // 16, FOLDER / "analysis"),
+        "ablation": lambda: measure_ablation(files, options.rows // 32, FOLDER / "analysis"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:
@@ -76,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render startup analysis ablation peers",
+        help="measure these again: machine sweep growth render pages startup analysis ablation peers",
     )
     return parser.parse_args()
 

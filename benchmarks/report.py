@@ -71,6 +71,8 @@ def _figures(results: Results) -> list[Figure]:
     peers = {name: own / _peer(peer)["speed"] for name, peer in results["peers"].items()}
     peaks = [run["peak_bytes"] for run in results["growth"]["tokens"].values()]
     largest = max([*peaks, render["sweep_peak_bytes"]])
+    pages = results["pages"]
+    slowest = max(ms for name, ms in pages.items() if name.endswith("longest_task_ms"))
     written = [render[when]["n_written"] for when in ("again", "changed")]
     return [
         _at_least("sweep, fp32, against `torch.addmm` of the encoder alone", _ratio(sweep, "fp32"), 0.85),
@@ -90,6 +92,8 @@ def _figures(results: Results) -> list[Figure]:
         _at_least("pages rendered a second", render["n_features"] / render["render_seconds"], 400, "{:.0f}"),
         _at_most("a feature's page on average, KB", render["page_bytes"] / 1000, 25, "{:.1f}"),
         _at_most("a feature's JSON on average, KB", render["json_bytes"] / 1000, 15, "{:.1f}"),
+        _at_most("index of all features usable after, seconds", pages["index_ready_ms"] / 1000, 1),
+        _at_most("longest time it does not answer, ms", slowest, 50, "{:.0f}"),
         _at_most("feature pages rewritten when nothing changed", written[0], 0, "{}"),
         _at_most("feature pages rewritten when one record changed", written[1], 1, "{}"),
         _at_most("analysis on top of the demo's sweep, %", 100 * _added(results["analysis"]), 25, "{:.0f}"),

@@ -17,6 +17,8 @@ from benchmarks.subject import BenchmarkSubject
 
 # Its time grows with the features alone; over as few tokens as here it would hide all else, so it is measured by itself
 NO_ABLATION = ["--set", "analysis.n_ablated=0"]
+# Likewise: its time and memory over the rows of the presets show in the run of all features
+SMALL_SAMPLE = ["--set", "analysis.n_rows=64", "--set", "analysis.n_quality_rows=64"]
 BUILD = Path(__file__).parent.parent / "build.py"
 
 
@@ -52,7 +54,8 @@ def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str,
 
     Shards of half of `n_rows`, so that states are saved, merged and held to the total at every size.
     """
-    base = ["--precision", "bf16", *NO_ABLATION, "--set", f"sweep.shard_rows={n_rows // 2}"]
+    base = ["--precision", "bf16", *NO_ABLATION, *SMALL_SAMPLE]
+    base += ["--set", f"sweep.shard_rows={n_rows // 2}"]
 
     def sweep(n_rows: int, *options: str) -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)

@@ -21,6 +21,7 @@ SCRIPTS = (
     "list",
     "token",
     "map",
+    "terms",
 )
 
 

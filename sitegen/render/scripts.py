@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import orjson
+from markupsafe import Markup
 
 from sitegen.labels import Label
 from sitegen.records import DENSE_DENSITY, RARE_DENSITY, RowsRecord
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
+
+DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt><dd>(.*?)</dd>')
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:
@@ -45,6 +49,16 @@ def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[t
     yield call("features", orjson.dumps(_feature_columns(site, summaries)))
     plane = site.overview.map
     yield call("map", orjson.dumps(plane and {"x": plane.x, "y": plane.y}))
+
+
+def terms_script(about: str) -> tuple[str, bytes]:
+    """The definitions of the about page's glossary, by their anchor: [word, explanation] as plain text."""
+    found = DEFINITION.findall(about)
+    terms = {
+        anchor: [Markup(part).striptags() for part in (word, explanation)]
+        for anchor, word, explanation in found
+    }
+    return call("terms", orjson.dumps(terms))
 
 
 def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[str, object]:

@@ -25,7 +25,7 @@ from sitegen.render.folder import SiteFolder, digest, is_signed, signed
 from sitegen.render.lists import FEATURES_PER_PAGE, FeatureList, feature_lists, index_page_name
 from sitegen.render.overview import overview_page
 from sitegen.render.related import FeatureNames
-from sitegen.render.scripts import evidence_script, rows_script, whole_scripts
+from sitegen.render.scripts import evidence_script, rows_script, terms_script, whole_scripts
 from sitegen.render.search import SearchIndex
 from sitegen.render.views import (
     FeatureData,
@@ -128,6 +128,7 @@ class PageRenderer:
         }
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
+        yield terms_script(self._page("about.html", root="").decode())
         yield from whole_scripts(self.site, summaries)
         yield from features.search.scripts(self.site.vocabulary.tokens)
         yield from assets()

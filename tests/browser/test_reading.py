@@ -197,3 +197,47 @@ def test_the_chosen_scheme_holds_on_every_page(open_page: OpenPage) -> None:
     assert page.evaluate(background) == dark
     page.keyboard.press("t")
     assert page.evaluate(background) == light
+
+
+def test_a_term_is_explained_where_it_stands(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    page.get_by_role("link", name="Density").hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("The share of all tokens read")
+    page.get_by_role("link", name="Maximum").focus()
+    expect(page.get_by_role("tooltip")).to_contain_text("ReLU((x")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("tooltip")).to_be_hidden()
+
+
+SHIFTS = """
+() => {
+  window.shifted = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.shifted += entry.value;
+  }).observe({type: 'layout-shift', buffered: true});
+}
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1366])
+@pytest.mark.parametrize(
+    "path", ["features/5.html", "index.html", "overview.html", "token.html?id=262", "about.html"]
+)
+def test_nothing_moves_while_a_page_loads(open_page: OpenPage, path: str, width: int) -> None:
+    page = open_page(path, viewport={"width": width, "height": 800})
+    page.evaluate(SHIFTS)
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.shifted") < 0.02
+
+
+def test_a_printed_page_leaves_out_what_is_pressed(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html", color_scheme="dark")
+    page.emulate_media(media="print")
+    assert not page.get_by_role("search").is_visible()
+    assert not page.get_by_role("textbox", name="Your label").is_visible()
+    assert page.get_by_role("heading", name="Strongest contexts").is_visible()
+    background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    light = open_page(f"features/{FEATURE}.html", color_scheme="light")
+    assert background == light.evaluate(
+        "getComputedStyle(document.documentElement).backgroundColor"
+    )

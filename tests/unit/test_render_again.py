@@ -48,7 +48,12 @@ def test_one_changed_record_rewrites_its_page_its_data_and_its_line_of_each_list
     path.write_text(json.dumps(record))
     changed = rewritten(out, identities(out / "site"))
     lists = {name for name in changed if name.startswith("lists/")}
-    assert changed - lists == {"features/5.html", "data/features/00005.json", "index.html"}
+    assert changed - lists == {
+        "features/5.html",
+        "data/features/00005.json",
+        "index.html",
+        "load/features.js",
+    }
     assert f"lists/{record['kind']}.html" in lists
     assert len(lists) == 2
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sitegen.cli import main
-from sitegen.records import FeatureRecord, OtherRecord
+from sitegen.records import FeatureRecord, OtherRecord, RowsRecord
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.store import (
     StoreWriter,
@@ -24,6 +24,7 @@ from sitegen.store import (
     read_manifest,
     read_overview,
     read_vocab,
+    rows_files,
 )
 from tests.conftest import REPOSITORY, folder_bytes
 
@@ -234,6 +235,8 @@ def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> N
         store.add_evidence(files.evidence)
         path = other_path(data, i)
         store.add_other(examined(OtherRecord, path.read_bytes(), path))
+    for path in rows_files(data):
+        store.add_rows(examined(RowsRecord, path.read_bytes(), path))
     manifest = read_manifest(data)
     store.finish(
         {name: manifest[name] for name in manifest if name != "schema_version"},
@@ -248,8 +251,8 @@ def test_hostile_text_stays_text(tiny_output: Path) -> None:
         path.read_text("utf-8") for path in (tiny_output / "site/features").glob("*.html")
     )
     own = {
-        '<script defer src="../static/js/data.js">',
-        '<script defer src="../static/js/evidence.js">',
+        '<script src="../static/theme.js">',
+        '<script defer src="../static/site.js">',
     }
     assert set(re.findall("<script[^>]*>", pages)) == own
     assert "the &lt;second&gt; run" in pages

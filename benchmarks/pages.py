@@ -1,0 +1,95 @@
+"""How a reader's browser takes a site of all features: opened from disk, searched, sorted and filtered."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+EXECUTABLES = ("chromium-headless-shell", "chromium", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
+READY = "#feature-list [data-ready]"
+N_OPENED = 5
+WATCH = """
+window.longest = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+}).observe({type: 'longtask', buffered: true});
+"""
+
+
+def measure_pages(out: Path) -> dict[str, Any]:
+    """Milliseconds until pages can be used, and the longest time that a page did not answer.
+
+    A task of less than 50 ms is not reported by the browser and counts as 0.
+    """
+    executable = next(path for path in map(shutil.which, EXECUTABLES) if path)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        index = (out / "site/index.html").as_uri()
+        opened = [_opened(browser, index) for _ in range(N_OPENED)]
+        found = {
+            "index_ready_ms": median(ready for ready, _ in opened),
+            "index_longest_task_ms": median(longest for _, longest in opened),
+            **_used(browser, index),
+            "search_ms": _searched(browser, (out / "site/about.html").as_uri()),
+        }
+        browser.close()
+    return found
+
+
+def _open(browser: Browser, url: str) -> Page:
+    page = browser.new_page(viewport={"width": 1366, "height": 820})
+    page.add_init_script(WATCH)
+    page.goto(url)
+    return page
+
+
+def _opened(browser: Browser, url: str) -> tuple[float, float]:
+    """(ms from the start of the navigation until the list answers, the longest task until then)."""
+    page = _open(browser, url)
+    page.wait_for_selector(READY)
+    ready = float(page.evaluate("performance.now()"))
+    page.wait_for_timeout(300)
+    longest = float(page.evaluate("window.longest"))
+    page.close()
+    return ready, longest
+
+
+def _used(browser: Browser, url: str) -> dict[str, float]:
+    """The longest task of sorting by each column, filtering as one types, and scrolling to the end."""
+    page = _open(browser, url)
+    page.wait_for_selector(READY)
+    longest = {}
+    for name in ("sort", "filter", "scroll"):
+        page.wait_for_timeout(300)
+        page.evaluate("window.longest = 0")
+        if name == "sort":
+            for button in page.locator(".live thead button").all():
+                if button.is_visible():
+                    button.click()
+        elif name == "filter":
+            page.get_by_label("Filter by token, label or word").press_sequentially("the", delay=60)
+        else:
+            for _ in range(20):
+                page.mouse.wheel(0, 20_000)
+        page.wait_for_timeout(500)
+        longest[f"{name}_longest_task_ms"] = float(page.evaluate("window.longest"))
+    page.close()
+    return longest
+
+
+def _searched(browser: Browser, url: str) -> float:
+    """Ms from the first letter in the search field of a fresh page until something is listed."""
+    page = _open(browser, url)
+    field = page.get_by_role("combobox", name="Search")
+    field.focus()
+    started = float(page.evaluate("performance.now()"))
+    field.press_sequentially("th")
+    page.get_by_role("option").first.wait_for()
+    taken = float(page.evaluate("performance.now()")) - started
+    page.close()
+    return taken
