@@ -20,7 +20,7 @@ DATA_FILES = re.compile(
 )
 SITE_FILES = re.compile(
     r"(index(-\d+)?|about|overview|token|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
-    r"static/[\w.-]+|load/((evidence|rows|tokens|words)/\d+|vocabulary|features|map|terms)\.js|labels\.json|data/"
+    r"static/[\w.-]+|load/((evidence|rows|tokens|words)/\d+|vocabulary|features|lines|map|terms)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
 

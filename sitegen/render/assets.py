@@ -15,6 +15,7 @@ SCRIPTS = (
     "marks",
     "contexts",
     "card",
+    "align",
     "notes",
     "keys",
     "searchbox",

@@ -37,7 +37,10 @@ def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, byt
 
 
 def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
-    """Those that are about all features: the vocabulary, the list of features, the map."""
+    """Those that are about all features: the vocabulary, the list of features in two parts, the map.
+
+    Files of a megabyte or so: a browser reads each at one go, in which it does not answer.
+    """
     tokens = site.vocabulary.tokens
     fragments = {str(i): list(token) for i, token in enumerate(tokens) if isinstance(token, bytes)}
     value = {
@@ -47,6 +50,8 @@ def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[t
     }
     yield call("vocabulary", orjson.dumps(value))
     yield call("features", orjson.dumps(_feature_columns(site, summaries)))
+    lines = {name: [getattr(s, name) for s in summaries] for name in ("before", "peak", "after")}
+    yield call("lines", orjson.dumps(lines))
     plane = site.overview.map
     yield call("map", orjson.dumps(plane and {"x": plane.x, "y": plane.y}))
 
@@ -72,9 +77,6 @@ def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[st
         "rare_cosine": [None if c is None else round(c, 3) for c in table.rare_cosine],
         "tokens": table.tokens,
         "promoted": [summary.promoted_ids for summary in summaries],
-        "before": [summary.before for summary in summaries],
-        "peak": [summary.peak for summary in summaries],
-        "after": [summary.after for summary in summaries],
         "labels": {
             str(place): [_label(label) for label in summary.labels]
             for place, summary in enumerate(summaries)

@@ -44,6 +44,9 @@
     waiting.delete(name);
   }
 
+  /** @returns {Promise<void>} */
+  const pause = () => new Promise((resolve) => setTimeout(resolve));
+
   /**
    * An element with attributes and children.
    * @param {string} tag
@@ -76,5 +79,5 @@
     }
   }
 
-  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, element, copy });
+  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, pause, element, copy });
 })();

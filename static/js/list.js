@@ -79,6 +79,7 @@
         if (state.kind && kinds[i] !== state.kind) continue;
         if (density < state.low || density > state.high) continue;
         if (state.maximum && features.max_activation[i] < state.maximum) continue;
+        if (state.rare > -1 && (features.rare_cosine[i] ?? -1) < state.rare) continue;
         if (state.starred && !mark?.starred) continue;
         if (state.labelled && !labelOf(i)) continue;
         order.push(i);
@@ -188,6 +189,7 @@
       low: number("low", 0),
       high: number("high", 100),
       maximum: number("maximum", 0),
+      rare: number("rare", -1),
       starred: given.has("starred"),
       labelled: given.has("labelled"),
       sort: given.get("sort") ?? (given.get("q") ? "" : "feature"),
@@ -225,12 +227,12 @@
 
     /**
      * @param {string} title
-     * @param {"q" | "low" | "high" | "maximum"} name
+     * @param {"q" | "low" | "high" | "maximum" | "rare"} name
      * @param {Record<string, string>} attributes
      */
     function field(title, name, attributes) {
       const input = /** @type {HTMLInputElement} */ (element("input", { autocomplete: "off", ...attributes }));
-      const usual = name === "high" ? 100 : name === "q" ? "" : 0;
+      const usual = stateOf(new URLSearchParams())[name];
       input.value = state[name] === usual ? "" : String(state[name]);
       input.addEventListener("input", () => {
         if (name === "q") {
@@ -272,6 +274,7 @@
     field("Density from %", "low", { inputmode: "decimal", size: "6" });
     field("to %", "high", { inputmode: "decimal", size: "6" });
     field("Maximum from", "maximum", { inputmode: "decimal", size: "6" });
+    field("Rare cosine from", "rare", { inputmode: "text", size: "6" });
     box("starred", "starred");
     box("labelled", "labelled");
     form.append(exchange(features));

@@ -10,10 +10,10 @@
   let table;
 
   function features() {
-    table ??= Promise.all([load("features"), load("vocabulary")]).then(
-      ([columns, vocabulary]) => {
+    table ??= Promise.all([load("features"), load("lines"), load("vocabulary")]).then(
+      ([columns, lines, vocabulary]) => {
         const place = new Map(columns.feature_id.map((/** @type {number} */ id, /** @type {number} */ i) => [id, i]));
-        return { ...columns, vocabulary, place };
+        return { ...columns, ...lines, vocabulary, place };
       },
       (error) => {
         table = undefined; // a later try may find them
@@ -23,7 +23,8 @@
     return table;
   }
 
-  /** @type {WeakMap<FeatureTable, string[]>} */
+  const AT_ONCE = 2000; // features taken in before the page may answer
+  /** @type {WeakMap<FeatureTable, Promise<string[]>>} */
   const texts = new WeakMap();
 
   /**
@@ -32,16 +33,30 @@
    */
   function haystack(features) {
     let found = texts.get(features);
-    if (!found) {
-      const names = features.vocabulary.text.map((_, id) => shown(id, features.vocabulary).toLowerCase());
-      found = features.feature_id.map((id, i) => {
-        const tokens = [...features.tokens[i], ...features.promoted[i]].map((token) => names[token]);
-        const labels = (features.labels[i] ?? []).map((label) => `${label.label} ${label.author}`.toLowerCase());
-        return [id, ...labels, ...tokens].join("\n");
-      });
-      texts.set(features, found);
-    }
+    if (!found) texts.set(features, (found = makeHaystack(features)));
     return found;
+  }
+
+  /**
+   * @param {FeatureTable} features
+   * @returns {Promise<string[]>}
+   */
+  async function makeHaystack(features) {
+    /** @type {Map<number, string>} */
+    const names = new Map();
+    /** @param {number} id */
+    const name = (id) => {
+      let known = names.get(id);
+      if (known === undefined) names.set(id, (known = shown(id, features.vocabulary).toLowerCase()));
+      return known;
+    };
+    const made = [];
+    for (let i = 0; i < features.feature_id.length; i++) {
+      const labels = (features.labels[i] ?? []).map((label) => `${label.label} ${label.author}`.toLowerCase());
+      made.push([features.feature_id[i], ...labels, ...features.tokens[i].map(name), ...features.promoted[i].map(name)].join("\n"));
+      if (i % AT_ONCE === AT_ONCE - 1) await window.sitegen.pause();
+    }
+    return made;
   }
 
   /**
@@ -74,7 +89,8 @@
     const isWord = /^[\p{L}\p{N}_]{2,}$/u.test(term);
     const found = isWord ? new Map(await contextsWith(term)) : new Map();
     const marks = window.sitegen.marks.all();
-    haystack(features).forEach((text, place) => {
+    const texts = await haystack(features);
+    texts.forEach((text, place) => {
       const own = marks.get(features.feature_id[place])?.label.toLowerCase() ?? "";
       if (text.includes(term) || own.includes(term)) found.set(place, (found.get(place) ?? 0) + TOKENS);
     });

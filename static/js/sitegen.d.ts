@@ -15,7 +15,7 @@ interface FeatureLabel {
   score: number | null;
 }
 
-/** load/features.js: a few facts of every feature; the lists run parallel, by place */
+/** load/features.js and load/lines.js: a few facts of every feature; the lists run parallel, by place */
 interface FeatureColumns {
   limits: { rare: number; dense: number };
   feature_id: number[];
@@ -75,6 +75,8 @@ interface Sitegen {
   root: string;
   /** A value that a file below load/ hands over; it is read once. */
   load(name: string): Promise<any>;
+  /** Lets the page answer before more is done. */
+  pause(): Promise<void>;
   /** Called by those files. */
   data(name: string, value: unknown): void;
   element(tag: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;

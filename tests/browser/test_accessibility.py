@@ -43,10 +43,10 @@ def _violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing(open_page: OpenPage, path: str, scheme: str) -> None:
-    page = open_page(path, color_scheme=scheme)
+def test_axe_finds_nothing(open_page: OpenPage, path: str, scheme: str, width: int) -> None:
+    page = open_page(path, color_scheme=scheme, viewport={"width": width, "height": 800})
     page.wait_for_selector(PAGES[path])
     assert _violations(page) == []
 

@@ -75,6 +75,20 @@ def test_the_list_filters_and_keeps_its_state_in_the_address(
     assert again.get_by_label("Kind").input_value() == "ordinary"
 
 
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [("Maximum from", "max_activation", 2.0), ("Rare cosine from", "rare_cosine", 0.3)],
+)
+def test_the_list_filters_by_a_least_value(
+    open_page: OpenPage, records: list[dict[str, Any]], field: str, name: str, value: float
+) -> None:
+    page = _open_list(open_page)
+    page.get_by_label(field).fill(str(value))
+    n_left = sum(record[name] is not None and record[name] >= value for record in records)
+    assert 0 < n_left < len(records)
+    expect(page.locator(".status")).to_have_text(f"{n_left} of {len(records)} features")
+
+
 def test_scrolling_leads_to_the_last_feature(
     open_page: OpenPage, records: list[dict[str, Any]]
 ) -> None:

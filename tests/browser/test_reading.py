@@ -172,12 +172,26 @@ def test_keys_lead_on(open_page: OpenPage) -> None:
     expect(page.get_by_role("combobox", name="Search")).to_have_value("j")
 
 
+def test_peaks_stand_below_each_other(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    places = ".contexts-column mark"
+    left = "marks => [...new Set(marks.map(mark => Math.round(mark.getBoundingClientRect().left)))]"
+    assert len(page.locator(places).evaluate_all(left)) > 3
+    page.keyboard.press("a")
+    aligned = page.locator(places).evaluate_all(left)
+    assert max(aligned) - min(aligned) <= 1
+    page.reload()
+    assert len(page.locator(places).evaluate_all(left)) <= 2
+    page.keyboard.press("a")
+    assert len(page.locator(places).evaluate_all(left)) > 3
+
+
 def test_help_names_every_key(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")
     expect(dialog).to_be_visible()
-    assert {"/", "j", "k", "r", "g", "?", "t", "s", "l"} == set(
+    assert {"/", "j", "k", "r", "g", "?", "t", "s", "l", "a"} == set(
         dialog.locator("kbd").all_inner_texts()
     )
     page.keyboard.press("Escape")
