@@ -57,11 +57,13 @@ class SearchIndex:
 
     def scripts(self, tokens: list[TokenText]) -> Iterator[tuple[str, bytes]]:
         """(file name, content) of every file that a search loads."""
-        files: list[dict[str, list[int]]] = [{} for _ in range(N_WORD_FILES)]
+        files: list[list[str]] = [[] for _ in range(N_WORD_FILES)]
         for word in sorted(self.words):
-            files[word_file(word)][word] = _steps(self.words[word])
+            files[word_file(word)].append(word)
         for number, words in enumerate(files):
-            yield call(f"words/{number}", orjson.dumps(words))
+            # Lists, not an object: in a script "__proto__" is no key like others
+            value = {"word": words, "features": [_steps(self.words[word]) for word in words]}
+            yield call(f"words/{number}", orjson.dumps(value))
         for first in range(0, len(tokens), TOKENS_PER_FILE):
             ids = range(first, min(first + TOKENS_PER_FILE, len(tokens)))
             value = {

@@ -68,7 +68,7 @@
         const group = groups[next++];
         left -= group.text.length;
         if (node instanceof HTMLElement) node.dataset.at = String(group.first);
-        else pieces.push(element("span", { "data-at": String(group.first) }, group.text));
+        else pieces.push(element("span", { "data-at": String(group.first), tabindex: "-1" }, group.text));
       }
       if (!(node instanceof HTMLElement)) /** @type {ChildNode} */ (node).replaceWith(...pieces);
     }
@@ -214,11 +214,11 @@
   document.addEventListener("keydown", (event) => {
     const here = document.activeElement;
     if (event.key === "Escape") hide();
-    if (!(here instanceof HTMLElement) || !here.matches(`.contexts > li > p > :is(${FIRING})`)) return;
+    if (!(here instanceof HTMLElement) || !here.matches(`.contexts > li > p > :is(${TOKEN})`)) return;
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const line = here.closest("p");
     if (!step || !line) return;
-    const tokens = [...line.querySelectorAll(FIRING)];
+    const tokens = [...line.querySelectorAll(TOKEN)];
     const next = tokens[tokens.indexOf(here) + step];
     if (next instanceof HTMLElement) {
       event.preventDefault();

@@ -66,10 +66,12 @@
    */
   async function contextsWith(word) {
     const [first, second] = [...word].map((character) => character.codePointAt(0) ?? 0);
+    /** @type {{word: string[], features: number[][]}} */
     const words = await load(`words/${(31 * first + second) % N_WORD_FILES}`);
     const counts = new Map();
-    for (const [known, steps] of Object.entries(words)) {
+    for (const [i, known] of words.word.entries()) {
       if (!known.startsWith(word)) continue;
+      const steps = words.features[i];
       let place = 0;
       for (let at = 0; at < steps.length; at += 2) {
         place += steps[at];

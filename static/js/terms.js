@@ -5,7 +5,7 @@
   const { element, load } = window.sitegen;
   const TERM = 'a[href*="about.html#"]';
 
-  const card = element("div", { class: "token-card term", role: "tooltip", id: "term" });
+  const card = element("div", { class: "term-card", role: "tooltip", id: "term" });
   card.hidden = true;
   (document.querySelector("main") ?? document.body).append(card);
   /** @type {HTMLElement | null} */

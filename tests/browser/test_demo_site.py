@@ -38,7 +38,7 @@ def test_the_demo_is_found_read_and_left(open_page: OpenPage, tiny_output: Path)
     record = json.loads((tiny_output / f"data/features/{feature:05d}.json").read_text())
     for mark in page.locator(".contexts-column .contexts mark").all()[:3]:
         mark.hover()
-        expect(page.locator(".token-card").first).to_contain_text("Promoted here")
+        expect(page.locator(".token-card")).to_contain_text("Promoted here")
     place = page.locator("button.place").first
     context = record["contexts"][0]
     expect(place).to_have_text(f"{context['row']}/{context['position']}")

@@ -255,3 +255,16 @@ def test_a_printed_page_leaves_out_what_is_pressed(open_page: OpenPage) -> None:
     assert background == light.evaluate(
         "getComputedStyle(document.documentElement).backgroundColor"
     )
+
+
+def test_arrows_lead_from_token_to_token(open_page: OpenPage, record: dict[str, Any]) -> None:
+    context = record["contexts"][0]
+    peak = context["position"] - context["start"]
+    page = open_page(f"features/{FEATURE}.html")
+    _line(page, 0).locator("mark").focus()
+    expect(page.locator(".token-card .identity")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    before = context["tokens"][peak - 1]
+    expect(page.locator(".token-card")).to_contain_text(
+        f"token {before} at position {context['position'] - 1}"
+    )

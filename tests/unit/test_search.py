@@ -48,7 +48,9 @@ def test_every_word_of_every_context_leads_to_its_features(tiny_output: Path) ->
                 expected.setdefault(word, Counter())[place] += 1
     found: dict[str, Counter[int]] = {}
     for number in range(256):
-        for word, steps in _loaded(tiny_output / f"site/load/words/{number}.js").items():
+        loaded = _loaded(tiny_output / f"site/load/words/{number}.js")
+        assert loaded["word"] == sorted(loaded["word"])
+        for word, steps in zip(loaded["word"], loaded["features"], strict=True):
             assert word_file(word) == number
             place, counts = 0, Counter()
             for step, n in _pairs(steps):
