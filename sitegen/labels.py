@@ -40,28 +40,53 @@ def read_labels(path: Path) -> list[Label]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8: save it as such") from None
-    entries = _csv_entries(text) if path.suffix.lower() == ".csv" else _json_entries(text, path)
-    labels = [_label(entry, f"{path}, entry {i}") for i, entry in enumerate(entries, 1)]
+    entries = (
+        _csv_entries(text, path) if path.suffix.lower() == ".csv" else _json_entries(text, path)
+    )
+    labels = [
+        _label(entry, f"{path}, entry {i}")
+        for i, entry in enumerate(entries, 1)
+        if not _is_star_alone(entry)
+    ]
     return sorted(labels, key=lambda label: label.feature)
 
 
-def write_labels(labels: list[Label], path: Path) -> None:
-    """Keeps labels where `read_labels` finds them again."""
-    content = orjson.dumps({"labels": [dataclasses.asdict(label) for label in labels]})
+def write_labels(labels: list[Label], subject: str, path: Path) -> None:
+    """Keeps labels where `read_labels` finds them again, with the key of the subject that they are of."""
+    entries = [dataclasses.asdict(label) for label in labels]
+    content = orjson.dumps({"subject": subject, "labels": entries})
     with whole_file(path) as file:
         file.write_bytes(content)
 
 
-def require_known(labels: list[Label], feature_ids: set[int]) -> None:
-    """That every label is of a feature that was swept.
+def require_known(labels: list[Label], feature_ids: set[int], path: Path) -> None:
+    """That every label of a file is of a feature that was swept.
 
     raises  UsageError
     """
     for label in labels:
         if label.feature not in feature_ids:
             raise UsageError(
-                f"a label is of feature {label.feature}, which was not swept: take it out of the file"
+                f"{path}: a label is of feature {label.feature}, which was not swept: take it out, "
+                "or render with --labels none"
             )
+
+
+def kept_labels(path: Path, subject: str, feature_ids: set[int]) -> list[Label]:
+    """The labels kept at a path; none where there is no file.
+
+    raises  UsageError if they cannot be read, or are of another subject or of a feature that was not swept
+    """
+    if not path.is_file():
+        return []
+    labels = read_labels(path)
+    kept_for = orjson.loads(path.read_bytes()).get("subject")
+    if kept_for != subject:
+        raise UsageError(
+            f"{path} holds the labels of another autoencoder: render with --labels FILE, or --labels none"
+        )
+    require_known(labels, feature_ids, path)
+    return labels
 
 
 def _json_entries(text: str, path: Path) -> list[Any]:
@@ -77,8 +102,18 @@ def _json_entries(text: str, path: Path) -> list[Any]:
     return entries
 
 
-def _csv_entries(text: str) -> list[Any]:
-    return list(csv.DictReader(io.StringIO(text)))
+def _csv_entries(text: str, path: Path) -> list[Any]:
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UsageError(
+            f"{path} is no CSV ({error}): give a head and lines with {FIELDS}"
+        ) from None
+
+
+def _is_star_alone(entry: Any) -> bool:
+    """That an exported entry only says that a reader starred the feature."""
+    return isinstance(entry, dict) and "starred" in entry and not entry.get("label")
 
 
 def _label(entry: Any, where: str) -> Label:

@@ -242,7 +242,7 @@ def feature_files(folder: Path) -> list[Path]:
 
 def rows_files(folder: Path) -> list[Path]:
     """Every file of rows, in order."""
-    return sorted((folder / "rows").glob("*.json"))
+    return sorted(path for path in (folder / "rows").glob("*.json") if path.stem.isdecimal())
 
 
 def examined(kind: type[T], data: bytes, path: Path) -> T:

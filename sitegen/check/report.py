@@ -17,9 +17,9 @@ from sitegen.check.pages import (
     structure_findings,
 )
 from sitegen.errors import SitegenError, StoreError
-from sitegen.output import OutputFolder
+from sitegen.output import LABELS_FILE, OutputFolder
 from sitegen.progress import Progress
-from sitegen.render.scripts import evidence_script
+from sitegen.render.scripts import evidence_script, evidence_script_name
 from sitegen.render.site import PageRenderer, RenderedFeatures, feature_page_name, feature_tasks
 
 PAGE_BUDGET_BYTES = 25_000
@@ -85,7 +85,7 @@ def check_output(output: OutputFolder) -> Report:
     except SitegenError as error:
         return Report([str(error)], "check: 1 finding; the rest was not examined")
     seen = _examine_features(output, len(renderer.paths))
-    _examine_others(output.site, renderer, seen)
+    _examine_others(output, renderer, seen)
     findings = checksum_findings(output.data, output.site / "data")
     findings += seen.findings
     findings += count_findings(
@@ -189,23 +189,32 @@ def _script_findings(site: Path, name: str, expected: bytes) -> list[str]:
     return []
 
 
-def _examine_others(site: Path, renderer: PageRenderer, seen: _Seen) -> None:
-    """Every page that is no feature's, and pages that should not be there."""
+def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -> None:
+    """Every page and script that is no feature's, and files that should not be there."""
+    site, scripts = output.site, {}
     expected = dict(renderer.others(seen.features))
-    for name, content in expected.items():
+    for path in renderer.rows_paths:
+        try:
+            name, content = renderer.rows(path)
+            scripts[name] = content
+        except StoreError as error:
+            seen.findings.append(str(error))
+    if output.labels.is_file():
+        scripts[output.labels.name] = output.labels.read_bytes()
+    for name, content in {**expected, **scripts}.items():
         if name.endswith(".html"):
             _examine_page(site, name, content, seen)
         else:
             seen.findings += _script_findings(site, name, content)
-    there = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
-    features = {feature_page_name(int(path.stem)) for path in renderer.paths}
-    strange = sorted(there - expected.keys() - features)
+    there = {
+        path.relative_to(site).as_posix()
+        for path in [*site.rglob("*.html"), *site.rglob("load/**/*.js")]
+    }
+    there |= {name for name in (LABELS_FILE,) if (site / name).is_file()}
+    ids = [int(path.stem) for path in renderer.paths]
+    features = {*map(feature_page_name, ids), *map(evidence_script_name, ids)}
+    strange = sorted(there - expected.keys() - scripts.keys() - features)
     seen.findings += [f"site/{name} belongs to nothing in the data" for name in strange]
-    for path in renderer.rows_paths:
-        try:
-            seen.findings += _script_findings(site, *renderer.rows(path))
-        except StoreError as error:
-            seen.findings.append(str(error))
 
 
 @dataclass(frozen=True)

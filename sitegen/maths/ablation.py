@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import cross_entropy, embedding_bag
 
 from sitegen.maths.sparse import csr_pattern
 
 CACHED_BYTES = 1 << 22  # of logits worked on at once, so that they stay within a processor's caches
 MIN_PAIRS = 16
-TOKENS_AT_ONCE = 512  # whose losses are taken at once
+TOKENS_AT_ONCE = 512  # whose logits are made at once
+LOGIT_ROWS = 32  # of them that pass through the softmax at once, within the caches
 GROUP = (
     64  # columns of which a first pass takes the extremes: whole vectors of a processor's registers
 )
@@ -49,9 +50,10 @@ class FinalLayer:
             centred = self.centred(residual[first : first + TOKENS_AT_ONCE])
             unit, follows = centred / self.scale(centred), next_id[first : first + TOKENS_AT_ONCE]
             logits = torch.addmm(self.b_U, unit, self.W_U, out=room[: len(unit)])
-            at_next, highest = logits.gather(1, follows[:, None]), logits.amax(1, keepdim=True)
-            total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: memory is the cost
-            found.append((total.log_() + highest - at_next)[:, 0])
+            for part, to in zip(
+                torch.split(logits, LOGIT_ROWS), torch.split(follows, LOGIT_ROWS), strict=True
+            ):
+                found.append(cross_entropy(part, to, reduction="none"))
         return torch.cat(found)
 
 

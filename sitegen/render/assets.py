@@ -1,4 +1,4 @@
-"""Style sheets and scripts, each kind in one file: a page asks for three files instead of seventeen."""
+"""Style sheets and scripts, each kind in one file, so that a page asks for three."""
 
 from __future__ import annotations
 
@@ -34,4 +34,7 @@ def assets() -> Iterator[tuple[str, bytes]]:
 
 
 def _joined(kind: str, names: tuple[str, ...]) -> bytes:
-    return b"\n".join((STATIC_FOLDER / kind / f"{name}.{kind}").read_bytes() for name in names)
+    parts = [(STATIC_FOLDER / kind / f"{name}.{kind}").read_bytes() for name in names]
+    if kind == "js":  # one that fails is reported and leaves the others to their work
+        parts = [b"try {\n" + part + b"} catch (error) { reportError(error); }\n" for part in parts]
+    return b"\n".join(parts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from sitegen.records import Box, Histogram
 
@@ -63,17 +65,22 @@ def histogram_chart(
     return Chart(path, _short(bar * 0.86), ticks, marks, total, largest)
 
 
-def share_between(histogram: Histogram, low: float, high: float) -> float:
-    """The share of all that a histogram counts between two values; a bin that an end cuts counts in proportion."""
-    total = sum(histogram.counts)
-    inside = 0.0
-    for left, right, count in zip(
-        histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True
-    ):
-        overlap = min(right, high) - max(left, low)
-        if overlap > 0:
-            inside += count * overlap / (right - left)
-    return inside / total if total else 0.0
+def shares_between(histogram: Histogram, values: Sequence[float]) -> list[float]:
+    """The shares of all that a histogram counts between each of some rising values and the next.
+
+    values  from the histogram's first edge on
+    A bin that a value cuts counts in proportion.
+    """
+    edges, counts = histogram.edges, histogram.counts
+    below = [0, *accumulate(counts)]
+    if not below[-1]:
+        return [0.0] * (len(values) - 1)
+    reached = []
+    for value in values:
+        at = min(bisect_right(edges, value) - 1, len(counts) - 1)
+        inside = min((value - edges[at]) / (edges[at + 1] - edges[at]), 1.0)
+        reached.append(below[at] + counts[at] * inside)
+    return [(high - low) / below[-1] for low, high in pairwise(reached)]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,22 @@ import numpy as np
 import orjson
 from markupsafe import Markup
 
-from sitegen.labels import Label
-from sitegen.records import DENSE_DENSITY, RARE_DENSITY, RowsRecord
+from sitegen.records import RowsRecord
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
+KINDS = ("dead", "rare", "ordinary", "dense")
 DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt><dd>(.*?)</dd>')
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:
     """(file name, content) of a script that hands over a value under a name."""
     return f"load/{name}.js", b'sitegen.data("' + name.encode() + b'",' + json + b");\n"
+
+
+def evidence_script_name(feature_id: int) -> str:
+    """Where the evidence of a feature stands in the site."""
+    return f"load/evidence/{feature_id}.js"
 
 
 def evidence_script(feature_id: int, evidence: bytes) -> tuple[str, bytes]:
@@ -43,17 +48,15 @@ def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[t
     """
     tokens = site.vocabulary.tokens
     fragments = {str(i): list(token) for i, token in enumerate(tokens) if isinstance(token, bytes)}
-    value = {
-        "text": [visible(token) for token in tokens],
-        "bytes": fragments,  # of tokens that are no whole character
-        "special": sorted(site.vocabulary.special_ids),
-    }
-    yield call("vocabulary", orjson.dumps(value))
+    texts = [visible(token) for token in tokens]
+    # bytes: of tokens that are no whole character
+    yield call("vocabulary", orjson.dumps({"text": texts, "bytes": fragments}))
     yield call("features", orjson.dumps(_feature_columns(site, summaries)))
     lines = {name: [getattr(s, name) for s in summaries] for name in ("before", "peak", "after")}
     yield call("lines", orjson.dumps(lines))
-    plane = site.overview.map
-    yield call("map", orjson.dumps(plane and {"x": plane.x, "y": plane.y}))
+    plane, ids = site.overview.map, site.overview.features.feature_id
+    value = plane and {"feature_id": ids, "x": plane.x, "y": plane.y}
+    yield call("map", orjson.dumps(value))
 
 
 def terms_script(about: str) -> tuple[str, bytes]:
@@ -69,25 +72,29 @@ def terms_script(about: str) -> tuple[str, bytes]:
 def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[str, object]:
     """A few facts of every feature, column by column; numbers to the digits that a list shows or sorts by."""
     table = site.overview.features
+    facts = {
+        feature_id: (cosine, tokens)
+        for feature_id, cosine, tokens in zip(
+            table.feature_id, table.rare_cosine, table.tokens, strict=True
+        )
+    }
+    known = [facts.get(summary.feature_id, (None, [])) for summary in summaries]
     return {
-        "limits": {"rare": RARE_DENSITY, "dense": DENSE_DENSITY},
+        "kinds": KINDS,
         "feature_id": [summary.feature_id for summary in summaries],
+        "kind": [KINDS.index(summary.kind) for summary in summaries],
         "density": [_rounded(summary.density) for summary in summaries],
         "max_activation": [_rounded(summary.max_activation) for summary in summaries],
-        "rare_cosine": [None if c is None else round(c, 3) for c in table.rare_cosine],
-        "tokens": table.tokens,
+        "rare_cosine": [None if cosine is None else round(cosine, 4) for cosine, _ in known],
+        "tokens": [tokens for _, tokens in known],
         "promoted": [summary.promoted_ids for summary in summaries],
         "labels": {
-            str(place): [_label(label) for label in summary.labels]
+            str(place): [{"label": label.label, "author": label.author} for label in summary.labels]
             for place, summary in enumerate(summaries)
             if summary.labels
         },
     }
 
 
-def _label(label: Label) -> dict[str, object]:
-    return {"label": label.label, "author": label.author, "score": label.score}
-
-
 def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+    return float(f"{value:.6g}")

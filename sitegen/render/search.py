@@ -46,7 +46,8 @@ class SearchIndex:
         effects = ((self.promotes, record.logits.top), (self.suppresses, record.logits.bottom))
         for postings, of in effects:
             for effect in of:
-                postings.setdefault(effect.id, []).extend((place, round(effect.value, 3)))
+                value = float(f"{effect.value:.4g}")
+                postings.setdefault(effect.id, []).extend((place, value))
 
     def merge(self, other: SearchIndex) -> None:
         """Takes in features that come after those taken in so far."""

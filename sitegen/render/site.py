@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.files import whole_folder
-from sitegen.labels import Label, read_labels, require_known, write_labels
+from sitegen.labels import kept_labels, read_labels, require_known, write_labels
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.records import RowsRecord
@@ -61,13 +61,17 @@ class PageRenderer:
         self.checksums = read_checksums(data)
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
+        key = subject_key(manifest)
+        labels = kept_labels(output.labels, key, set(self._ids))
+        names = FeatureNames(overview.features, vocabulary)
+        by_feature = groupby(labels, key=lambda label: label.feature)
         self.site = SiteData(
             manifest,
             overview,
             vocabulary,
-            FeatureNames(overview.features, vocabulary),
-            _labels(output, self._ids),
-            digest(manifest["preset"].encode(), repr(manifest["sources"]).encode())[:8],
+            names,
+            {feature: tuple(group) for feature, group in by_feature},
+            key,
         )
         self.rows_paths = rows_files(data)
         self._environment = make_environment()
@@ -202,8 +206,13 @@ def keep_labels(path: Path, output: OutputFolder) -> None:
     raises  UsageError if it cannot be read, or is of a feature that was not swept
     """
     labels = read_labels(path)
-    require_known(labels, {int(file.stem) for file in feature_files(output.data)})
-    write_labels(labels, output.labels)
+    require_known(labels, {int(file.stem) for file in feature_files(output.data)}, path)
+    write_labels(labels, subject_key(read_manifest(output.data)), output.labels)
+
+
+def subject_key(manifest: dict[str, Any]) -> str:
+    """What tells a subject's features from those of another."""
+    return digest(manifest["preset"].encode(), repr(manifest["sources"]).encode())[:8]
 
 
 def _files_beside(output: OutputFolder) -> Iterator[tuple[str, bytes]]:
@@ -215,18 +224,6 @@ def _files_beside(output: OutputFolder) -> Iterator[tuple[str, bytes]]:
     if output.labels.is_file():
         yield output.labels.name, output.labels.read_bytes()
     yield ".nojekyll", b""
-
-
-def _labels(output: OutputFolder, ids: list[int]) -> dict[int, tuple[Label, ...]]:
-    """The labels that are kept beside the data, feature by feature.
-
-    raises  UsageError if they cannot be read, or are of a feature that was not swept
-    """
-    labels = read_labels(output.labels) if output.labels.is_file() else []
-    require_known(labels, set(ids))
-    return {
-        feature: tuple(group) for feature, group in groupby(labels, key=lambda label: label.feature)
-    }
 
 
 def _sources() -> list[Path]:

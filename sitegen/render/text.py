@@ -11,7 +11,7 @@ from sitegen.records import TokenText
 NEWLINE_MARK, TAB_MARK, SPACE_MARK = "↩", "→", "·"
 MARKED = {"\n": NEWLINE_MARK, "\t": TAB_MARK}
 JOINERS = "\u200c\u200d"  # invisible, but emoji and scripts fall apart without them
-INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 class TokenGroup(NamedTuple):

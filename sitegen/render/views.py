@@ -17,7 +17,7 @@ from sitegen.records import (
     OtherRecord,
     Overview,
 )
-from sitegen.render.charts import Chart, histogram_chart, share_between
+from sitegen.render.charts import Chart, histogram_chart, shares_between
 from sitegen.render.related import (
     FeatureNames,
     NeighbourList,
@@ -207,6 +207,7 @@ def feature_page(
         if n_intervals
         else [0.0, maximum]
     )
+    shares = shares_between(record.histogram, boundaries)
     logit_edges = effects.histogram.edges
     weights, correlations = neuron_rows(record)
     return FeaturePage(
@@ -233,7 +234,7 @@ def feature_page(
                 first_of[i],
                 boundaries[i],
                 boundaries[i + 1],
-                share_between(record.histogram, boundaries[i], boundaries[i + 1]),
+                shares[i],
                 lines,
             )
             for i, lines in sorted(by_group.items(), reverse=True)

@@ -30,5 +30,6 @@ class Vocabulary:
     def plain_text(self, ids: Sequence[int]) -> str:
         """The text of the tokens as it stands in the corpus, special tokens left out."""
         if self._fragments.isdisjoint(ids):
-            return "".join([self._raw[token] for token in ids])
-        return "".join(group.text for group in self.groups(ids))
+            return "".join(map(self._raw.__getitem__, ids))
+        parts = (self.tokens[i] if i in self._fragments else self._raw[i].encode() for i in ids)
+        return b"".join(part for part in parts if isinstance(part, bytes)).decode(errors="replace")

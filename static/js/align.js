@@ -22,37 +22,35 @@
     }
   }
 
-  /** @param {boolean} aligned */
-  function keep(aligned) {
+  let wanted = kept();
+
+  function keep() {
     try {
-      localStorage.setItem(KEY, aligned ? "1" : "");
+      localStorage.setItem(KEY, wanted ? "1" : "");
     } catch {
       // the choice holds for this page
     }
   }
 
-  /** @param {boolean} aligned */
-  function show(aligned) {
-    button.setAttribute("aria-pressed", String(aligned));
+  function show() {
+    button.setAttribute("aria-pressed", String(wanted));
     const lines = /** @type {HTMLElement[]} */ ([...(columns?.querySelectorAll(".contexts > li > p") ?? [])]);
     for (const line of lines) line.style.textIndent = "";
-    const here = aligned && wide.matches;
+    const here = wanted && wide.matches;
     columns?.toggleAttribute("data-aligned", here);
     if (!here) return;
     // All places are read before any is set: each setting would make the browser lay out all anew
-    const shifts = lines.map((line) => {
-      const peak = line.querySelector("mark");
-      const box = line.getBoundingClientRect();
-      return peak ? COLUMN * box.width - (peak.getBoundingClientRect().left - box.left) : 0;
-    });
-    lines.forEach((line, i) => (line.style.textIndent = `${shifts[i].toFixed(1)}px`));
+    const peaks = lines.map((line) => line.querySelector("mark")?.getBoundingClientRect().left ?? 0);
+    const boxes = lines.map((line) => line.getBoundingClientRect());
+    const column = Math.min(...boxes.map((box) => box.left + COLUMN * box.width));
+    lines.forEach((line, i) => (line.style.textIndent = `${(column - peaks[i]).toFixed(1)}px`));
   }
 
   button.addEventListener("click", () => {
-    const aligned = button.getAttribute("aria-pressed") !== "true";
-    keep(aligned);
-    show(aligned);
+    wanted = !wanted;
+    keep();
+    show();
   });
-  window.addEventListener("resize", () => show(kept()));
-  show(kept());
+  window.addEventListener("resize", show);
+  show();
 })();

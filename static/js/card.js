@@ -23,7 +23,7 @@
     const first = Number(list instanceof HTMLElement && list.dataset.first);
     list.querySelectorAll(":scope > li > p").forEach((line, i) => contexts.set(line, first + i));
   }
-  for (const token of columns.querySelectorAll(`.contexts :is(${FIRING})`)) {
+  for (const token of columns.querySelectorAll(`.contexts :is(${FIRING}, mark)`)) {
     token.setAttribute("tabindex", token.matches("mark") ? "0" : "-1");
   }
 
@@ -53,7 +53,7 @@
    * @returns {Promise<number[]>}
    */
   async function splitLine(line) {
-    const [row, position] = (line.parentElement?.querySelector(":scope > small")?.textContent ?? "").split("/").map((part) => parseInt(part, 10));
+    const [row, position] = site.placeOf(line);
     const [tokens, vocabulary] = await Promise.all([site.rowTokens(row), site.load("vocabulary")]);
     const first = Math.max(position - nBefore, 0);
     const ids = tokens.slice(first, position + nAfter + 1);
@@ -67,8 +67,10 @@
       while (left > 0) {
         const group = groups[next++];
         left -= group.text.length;
-        if (node instanceof HTMLElement) node.dataset.at = String(group.first);
-        else pieces.push(element("span", { "data-at": String(group.first), tabindex: "-1" }, group.text));
+        if (node instanceof HTMLElement) {
+          node.dataset.at = String(group.first);
+          if (!node.hasAttribute("tabindex")) node.tabIndex = -1;
+        } else pieces.push(element("span", { "data-at": String(group.first), tabindex: "-1" }, group.text));
       }
       if (!(node instanceof HTMLElement)) /** @type {ChildNode} */ (node).replaceWith(...pieces);
     }
@@ -111,18 +113,6 @@
     return table;
   }
 
-  /**
-   * Puts the card beside a token, within the window.
-   * @param {HTMLElement} token
-   */
-  function place(token) {
-    const box = token.getBoundingClientRect();
-    const below = box.bottom + card.offsetHeight + 8 < window.innerHeight;
-    const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - card.offsetWidth - 8));
-    card.style.left = `${left + window.scrollX}px`;
-    card.style.top = `${(below ? box.bottom + 6 : Math.max(8, box.top - card.offsetHeight - 6)) + window.scrollY}px`;
-  }
-
   /** @type {HTMLElement | null} */
   let shown = null;
 
@@ -139,7 +129,7 @@
     const head = headOf(token);
     card.replaceChildren(head);
     card.hidden = false;
-    place(token);
+    site.place(card, token);
     try {
       const [ids, vocabulary] = await Promise.all([splitOnce(line), site.load("vocabulary")]);
       if (shown !== token) return;
@@ -152,7 +142,7 @@
     } catch (error) {
       if (shown === token) card.append(element("p", {}, `More is not there: ${error instanceof Error ? error.message : error}.`));
     }
-    place(token);
+    site.place(card, token);
   }
 
   /** @param {HTMLElement} token */
@@ -168,7 +158,7 @@
    * @param {number[]} ids
    */
   function identity(token, line, ids) {
-    const at = Number(token.dataset.at);
+    const at = Number(token.dataset.offset ?? token.dataset.at); // of several tokens the strongest
     return element("p", { class: "identity" }, `token ${ids[at]} at position ${Number(line.getAttribute("data-start")) + at}`);
   }
 
@@ -201,19 +191,21 @@
   const enter = (event) => {
     const token = tokenOf(event);
     if (token) show(token);
-    else if (!(event.target instanceof Node && card.contains(event.target))) hide();
+    else hide();
   };
   columns.addEventListener("pointerover", (event) => {
     const line = event.target instanceof Element ? event.target.closest(".contexts > li > p") : null;
     if (line) splitOnce(line).catch(() => undefined); // the card says what is wrong
     enter(event);
   });
+  columns.addEventListener("pointerleave", hide);
   columns.addEventListener("focusin", enter);
   columns.addEventListener("focusout", hide);
   document.addEventListener("click", enter);
   document.addEventListener("keydown", (event) => {
     const here = document.activeElement;
     if (event.key === "Escape") hide();
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (!(here instanceof HTMLElement) || !here.matches(`.contexts > li > p > :is(${TOKEN})`)) return;
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const line = here.closest("p");

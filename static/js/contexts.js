@@ -25,46 +25,34 @@
     return [...(rows.bytes_per_token === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer))];
   }
 
-  /**
-   * Text of some tokens of a row, byte fragments joined.
-   * @param {number[]} tokens
-   * @param {number} first
-   * @param {number} last not included
-   * @param {Vocabulary} vocabulary
-   */
-  const text = (tokens, first, last, vocabulary) =>
-    site.groups(tokens.slice(Math.max(first, 0), Math.max(last, 0)), vocabulary).map((group) => group.text).join("");
-
-  /**
-   * @param {Element} item a line
-   * @returns {[number, number]} its row, and the position of its peak
-   */
-  function placeOf(item) {
-    const [row, position] = (item.querySelector(":scope > small")?.textContent ?? "").split("/").map((part) => parseInt(part, 10));
-    return [row, position];
-  }
-
   /** @param {HTMLElement} item */
   async function open(item) {
     const button = item.querySelector("button.place");
-    const [row, position] = placeOf(item);
+    const [row, position] = site.placeOf(item);
     const panel = element("div", { class: "row-panel" }, element("p", { class: "note" }, "Loading …"));
     item.append(panel);
     button?.setAttribute("aria-expanded", "true");
     try {
-      const [tokens, { vocabulary }] = await Promise.all([tokensOf(row), site.load("vocabulary").then((v) => ({ vocabulary: v }))]);
+      const [tokens, vocabulary] = await Promise.all([tokensOf(row), site.load("vocabulary")]);
+      const groups = site.groups(tokens, vocabulary); // of the whole row, so that no character is cut
+      const peak = groups.find((group) => group.last >= position) ?? groups[0];
       const first = Math.max(position - nBefore, 0);
       const last = Math.min(position + nAfter + 1, tokens.length);
-      /** @param {number} from @param {number} to */
-      const part = (from, to) => text(tokens, from, to, vocabulary);
+      /**
+       * Text of the groups that begin from a position on and before another.
+       * @param {number} from
+       * @param {number} to
+       */
+      const part = (from, to) => groups.filter((group) => group.first >= from && group.first < to).map((group) => group.text).join("");
+      const after = peak.last + 1;
       const whole = element(
         "p",
         { class: "whole-row", lang: "", tabindex: "0", "aria-label": `Row ${row}` },
         part(0, first),
-        element("span", {}, part(first, position), element("mark", {}, part(position, position + 1)), part(position + 1, last)),
+        element("span", {}, part(first, peak.first), element("mark", {}, peak.text), part(after, last)),
         part(last, tokens.length),
       );
-      const line = `${part(position - LINE_BEFORE, position)}|${part(position, position + 1)}|${part(position + 1, position + 1 + LINE_AFTER)}`;
+      const line = `${part(position - LINE_BEFORE, peak.first)}|${peak.text}|${part(after, after + LINE_AFTER)}`;
       const link = new URL(`#${row}/${position}`, location.href).href;
       panel.replaceChildren(whole, element("p", { class: "actions" }, copier("Copy line", line), copier("Copy link", link), element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
     } catch (error) {
@@ -109,10 +97,10 @@
   }
 
   function follow() {
-    const wanted = decodeURIComponent(location.hash.slice(1));
+    const wanted = location.hash.slice(1);
     if (!/^\d+\/\d+$/.test(wanted)) return;
     for (const item of columns?.querySelectorAll(".contexts > li") ?? []) {
-      if (!(item instanceof HTMLElement) || placeOf(item).join("/") !== wanted) continue;
+      if (!(item instanceof HTMLElement) || site.placeOf(item).join("/") !== wanted) continue;
       for (const former of document.querySelectorAll("li[aria-current]")) former.removeAttribute("aria-current");
       item.setAttribute("aria-current", "location");
       if (!item.querySelector(".row-panel")) open(item);

@@ -79,5 +79,27 @@
     }
   }
 
-  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, pause, element, copy });
+  /**
+   * @param {HTMLElement} card
+   * @param {Element} beside
+   */
+  function place(card, beside) {
+    const box = beside.getBoundingClientRect();
+    const below = box.bottom + card.offsetHeight + 8 < window.innerHeight;
+    const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - card.offsetWidth - 8));
+    card.style.left = `${left + window.scrollX}px`;
+    card.style.top = `${(below ? box.bottom + 6 : Math.max(8, box.top - card.offsetHeight - 6)) + window.scrollY}px`;
+  }
+
+  /**
+   * @param {Element} line
+   * @returns {[number, number]}
+   */
+  function placeOf(line) {
+    const told = line.closest("li")?.querySelector(":scope > small")?.textContent ?? "";
+    const [row, position] = told.split("/").map((part) => parseInt(part, 10));
+    return [row, position];
+  }
+
+  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, pause, element, copy, place, placeOf });
 })();

@@ -25,21 +25,14 @@
     const size = Math.abs(value);
     if (size === 0) return "0";
     if (size >= 10) return signed(value.toFixed(1));
-    return signed(size >= 0.001 ? value.toFixed(3) : String(Number(value.toPrecision(2))));
+    if (size >= 0.001) return signed(value.toFixed(3));
+    if (size >= 0.0001) return signed(String(Number(value.toPrecision(2))));
+    const [digits, exponent] = value.toExponential(1).split("e-"); // as Python writes it
+    return `${signed(digits.replace(/\.0$/, ""))}e-${exponent.padStart(2, "0")}`;
   }
 
   /** @param {number} count */
   const grouped = (count) => count.toLocaleString("en-US");
-
-  /**
-   * @param {number} density
-   * @param {FeatureColumns["limits"]} limits
-   */
-  function kindOf(density, limits) {
-    if (density === 0) return "dead";
-    if (density < limits.rare) return "rare";
-    return density > limits.dense ? "dense" : "ordinary";
-  }
 
   /**
    * @param {number} id
@@ -65,10 +58,12 @@
     }
   }
 
-  const INVISIBLE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  const INVISIBLE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  /** @type {Record<string, string>} */
+  const MARKED = { "\n": "↩", "\t": "→" };
   /** @param {string} character */
   const codePoint = (character) =>
-    `⟨U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+    MARKED[character] ?? `⟨U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 
   /**
    * Tokens in groups of whole characters; bytes that make none stand by themselves.
@@ -129,5 +124,5 @@
   const labelOf = (features, place) =>
     window.sitegen.marks.of(features.feature_id[place]).label || features.labels[place]?.[0].label || "";
 
-  Object.assign(window.sitegen, { lineOf, labelOf, percent, significant, grouped, kindOf, shown, groups });
+  Object.assign(window.sitegen, { lineOf, labelOf, percent, significant, grouped, shown, groups });
 })();

@@ -64,9 +64,13 @@
   });
 
   async function goAnywhere() {
-    const features = await window.sitegen.features();
-    const at = Math.floor(Math.random() * features.feature_id.length);
-    location.href = window.sitegen.featureUrl(features.feature_id[at]);
+    try {
+      const features = await window.sitegen.features();
+      const at = Math.floor(Math.random() * features.feature_id.length);
+      location.href = window.sitegen.featureUrl(features.feature_id[at]);
+    } catch (error) {
+      random.textContent = error instanceof Error ? error.message : "Random";
+    }
   }
 
   const SCHEMES = /** @type {const} */ ({ "": ["◐", "as the system says"], light: ["☀", "light"], dark: ["☾", "dark"] });
@@ -95,6 +99,7 @@
 
   const random = button("Random", "Random feature", "r", goAnywhere);
   const go = button("#", "Go to a feature by its number", "g", () => {
+    problem.textContent = "";
     goTo.showModal();
     number.select();
   });

@@ -18,7 +18,7 @@
   /** @param {FeatureTable} features */
   function start(features) {
     const n = features.feature_id.length;
-    const kinds = features.density.map((density) => site.kindOf(density, features.limits));
+    const kinds = features.kind.map((kind) => features.kinds[kind]);
     /** @param {number} place */
     const labelOf = (place) => site.labelOf(features, place);
 
@@ -50,7 +50,7 @@
       body,
     );
     const rowHeight = () => parseFloat(getComputedStyle(table).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const controls = filters(state, update, features);
+    const controls = filters(state, update);
     pages?.replaceChildren(controls, status, element("div", { class: "table-frame" }, table));
     const frame = /** @type {HTMLElement} */ (table.parentElement);
 
@@ -68,7 +68,13 @@
 
     async function update() {
       const number = ++asked;
-      const found = state.q ? await site.matches(state.q, features) : null;
+      let found = null;
+      try {
+        if (state.q) found = await site.matches(state.q, features);
+      } catch (error) {
+        status.textContent = `Words cannot be looked for: ${error instanceof Error ? error.message : error}.`;
+        return;
+      }
       if (number !== asked) return;
       const marks = site.marks.all();
       order = [];
@@ -92,9 +98,14 @@
       }
       table.dataset.labels = String(Object.keys(features.labels).length + [...marks.values()].filter((mark) => mark.label).length);
       status.textContent = order.length === n ? `${site.grouped(n)} features` : `${site.grouped(order.length)} of ${site.grouped(n)} features`;
-      history.replaceState(null, "", addressOf(state));
+      table.setAttribute("aria-rowcount", String(order.length + 1));
       drawn = "";
       draw();
+      try {
+        history.replaceState(null, "", addressOf(state));
+      } catch {
+        // a browser that was asked too often; the next change sets it
+      }
     }
 
     /** @param {Map<number, number> | null} found */
@@ -124,7 +135,10 @@
       const rows = [spacer(first * height)];
       for (let at = first; at < last; at++) rows.push(row(order[at], at));
       rows.push(spacer((order.length - last) * height));
+      const focused = body.contains(document.activeElement) ? document.activeElement?.getAttribute("href") : null;
       body.replaceChildren(...rows);
+      const again = focused && body.querySelector(`a[href="${CSS.escape(focused)}"]`);
+      if (again instanceof HTMLElement) again.focus({ preventScroll: true });
     }
 
     /** @param {number} height */
@@ -184,7 +198,7 @@
      */
     const number = (name, otherwise) => (given.has(name) && Number.isFinite(Number(given.get(name))) ? Number(given.get(name)) : otherwise);
     return {
-      q: given.get("q") ?? "",
+      q: given.get("q")?.trim() ?? "",
       kind: KINDS.includes(given.get("kind") ?? "") ? (given.get("kind") ?? "") : "",
       low: number("low", 0),
       high: number("high", 100),
@@ -192,18 +206,19 @@
       rare: number("rare", -1),
       starred: given.has("starred"),
       labelled: given.has("labelled"),
-      sort: given.get("sort") ?? (given.get("q") ? "" : "feature"),
+      sort: given.get("sort") ?? (given.get("q")?.trim() ? "" : "feature"),
       down: given.has("down"),
     };
   }
 
   /** @param {ReturnType<typeof stateOf>} state */
   function addressOf(state) {
-    const plain = stateOf(new URLSearchParams());
+    const plain = stateOf(new URLSearchParams(state.q ? { q: state.q } : {}));
     const given = new URLSearchParams();
     for (const [name, value] of Object.entries(state)) {
       const usual = plain[/** @type {keyof typeof plain} */ (name)];
-      if (value === usual) continue;
+      if (value === usual && name !== "q") continue;
+      if (name === "q" && !value) continue;
       given.set(name, typeof value === "boolean" ? "1" : String(value));
     }
     const query = given.toString();
@@ -213,9 +228,8 @@
   /**
    * @param {ReturnType<typeof stateOf>} state
    * @param {() => void} update
-   * @param {FeatureTable} features
    */
-  function filters(state, update, features) {
+  function filters(state, update) {
     const form = element("form", { class: "filters", "aria-label": "Filter" });
     form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -236,9 +250,10 @@
       input.value = state[name] === usual ? "" : String(state[name]);
       input.addEventListener("input", () => {
         if (name === "q") {
-          if (!state.q && input.value && state.sort === "feature") state.sort = ""; // the best first
-          if (!input.value && !state.sort) state.sort = "feature";
-          state.q = input.value.trim();
+          const query = input.value.trim();
+          if (!state.q && query && state.sort === "feature") state.sort = ""; // the best first
+          if (!query && !state.sort) state.sort = "feature";
+          state.q = query;
         } else {
           const value = Number(input.value.replace(",", "."));
           state[name] = input.value && Number.isFinite(value) ? value : Number(usual);
@@ -277,15 +292,14 @@
     field("Rare cosine from", "rare", { inputmode: "text", size: "6" });
     box("starred", "starred");
     box("labelled", "labelled");
-    form.append(exchange(features));
+    form.append(exchange());
     return form;
   }
 
   /**
    * Buttons that write one's own stars and labels to a file, and read one.
-   * @param {FeatureTable} features
    */
-  function exchange(features) {
+  function exchange() {
     const note = element("small", { role: "status" });
     const file = /** @type {HTMLInputElement} */ (element("input", { type: "file", accept: ".json,application/json", class: "visually-hidden", "aria-label": "Labels file", tabindex: "-1" }));
     const write = element("button", { type: "button", title: "Your stars and labels as a labels file" }, "Export labels");
@@ -300,16 +314,14 @@
       const chosen = file.files?.[0];
       if (!chosen) return;
       try {
-        const n = site.marks.imported(await chosen.text());
-        note.textContent = `${site.grouped(n)} read. ${site.marks.trouble()}`;
+        const { taken, left } = site.marks.imported(await chosen.text());
+        note.textContent = `${site.grouped(taken)} read${left ? `, ${site.grouped(left)} were no labels` : ""}. ${site.marks.trouble()}`;
       } catch (error) {
         note.textContent = `${chosen.name} is no labels file: ${error instanceof Error ? error.message : error}.`;
       }
       file.value = "";
     });
-    const made = element("span", { class: "exchange" }, write, read, file, note);
-    made.hidden = !features.feature_id.length;
-    return made;
+    return element("span", { class: "exchange" }, write, read, file, note);
   }
 
   site.features().then(start, (error) => {

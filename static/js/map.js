@@ -85,11 +85,12 @@
     held = point(event);
     moved = false;
   });
-  window.addEventListener("pointerup", () => (held = null));
+  for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => (held = null));
   svg.addEventListener("pointermove", (event) => {
-    if (!held || view.width === whole.width) return;
+    if (!held) return;
     const now = point(event);
     moved ||= Math.hypot(now.x - held.x, now.y - held.y) > 4 * now.scale;
+    if (view.width === whole.width) return;
     view.x -= now.x - held.x;
     view.y -= now.y - held.y;
     keepInside();
@@ -122,24 +123,27 @@
       label.style.top = `${100 * y}%`;
       label.dataset.side = `${x > 0.5 ? "left" : "right"}`;
       const title = document.createElement("strong");
-      title.textContent = `Feature ${features.feature_id[found]}`;
-      const tokens = features.tokens[found].map((id) => {
+      title.textContent = `Feature ${map.feature_id[found]}`;
+      const place = features.place.get(map.feature_id[found]) ?? 0;
+      const tokens = features.tokens[place].map((id) => {
         const token = document.createElement("code");
         token.textContent = window.sitegen.shown(id, features.vocabulary);
         return token;
       });
-      label.replaceChildren(title, ` ${window.sitegen.percent(features.density[found])} `, ...tokens);
-      label.setAttribute("href", window.sitegen.featureUrl(features.feature_id[found]));
+      label.replaceChildren(title, ` ${window.sitegen.percent(features.density[place])} `, ...tokens);
+      label.setAttribute("href", window.sitegen.featureUrl(map.feature_id[found]));
     }
 
     svg.addEventListener("pointermove", find);
     svg.addEventListener("pointerleave", () => {
-      if (!label.matches(":hover")) label.hidden = true;
+      label.hidden = true;
     });
     svg.addEventListener("click", (event) => {
       find(event);
       if (found >= 0 && !moved) window.location.href = label.href;
     });
     figure.dataset.ready = "";
+  }, (error) => {
+    figure.querySelector("figcaption")?.append(` Names of dots cannot be shown: ${error.message}.`);
   });
 })();

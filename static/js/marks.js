@@ -4,6 +4,7 @@
 
   const key = `sitegen:${document.documentElement.dataset.site}:marks`;
   const MINE = "me";
+  const LONGEST = 500; // characters of a label, as build.py takes them
   let trouble = "";
 
   /** @returns {Map<number, Mark>} */
@@ -24,7 +25,7 @@
       localStorage.setItem(key, JSON.stringify(Object.fromEntries(known)));
       trouble = "";
     } catch {
-      trouble = "This browser keeps nothing for this site: export your labels before you leave.";
+      trouble = "This browser keeps nothing for this site: what you note is gone when you leave the page.";
     }
     document.dispatchEvent(new Event("sitegen:marks"));
   }
@@ -54,13 +55,19 @@
     const value = JSON.parse(text);
     const entries = Array.isArray(value) ? value : value?.labels;
     if (!Array.isArray(entries)) throw new Error("it holds no list of labels");
-    const taken = entries.filter((entry) => Number.isInteger(entry?.feature));
-    for (const entry of taken) {
-      const label = typeof entry.label === "string" ? entry.label : "";
-      known.set(entry.feature, { starred: entry.starred === true, label });
+    let taken = 0;
+    for (const entry of entries) {
+      const given = entry?.feature ?? entry?.feature_id;
+      const feature = typeof given === "string" && given ? Number(given) : given;
+      const label = typeof entry?.label === "string" ? entry.label.trim().slice(0, LONGEST) : "";
+      const starred = entry?.starred === true;
+      if (!Number.isSafeInteger(feature) || feature < 0 || !(label || starred)) continue;
+      const own = of(feature); // what the reader has noted stays
+      known.set(feature, { starred: own.starred || starred, label: own.label || label });
+      taken++;
     }
     keep();
-    return taken.length;
+    return { taken, left: entries.length - taken };
   }
 
   window.addEventListener("storage", (event) => {

@@ -4,6 +4,7 @@
 
   const { load, shown, root } = window.sitegen;
   const N_WORD_FILES = 256;
+  const WORD = /[\p{L}\p{N}_]{2,}/gu; // as sitegen/render/search.py takes texts apart
   const TOKENS = 4; // what a match in a feature's tokens or labels weighs, beside a context's one
 
   /** @type {Promise<FeatureTable> | undefined} */
@@ -88,8 +89,8 @@
    * @returns {Promise<Map<number, number>>}
    */
   async function placesOf(term, features) {
-    const isWord = /^[\p{L}\p{N}_]{2,}$/u.test(term);
-    const found = isWord ? new Map(await contextsWith(term)) : new Map();
+    const words = term.match(WORD) ?? [];
+    const found = together(await Promise.all(words.map(contextsWith)));
     const marks = window.sitegen.marks.all();
     const texts = await haystack(features);
     texts.forEach((text, place) => {
@@ -105,13 +106,20 @@
    */
   async function matches(query, features) {
     const terms = query.toLowerCase().split(/\s+/).filter(Boolean);
-    const parts = await Promise.all(terms.map((term) => placesOf(term, features)));
+    return together(await Promise.all(terms.map((term) => placesOf(term, features))));
+  }
+
+  /**
+   * What all of some findings hold, their weights added up.
+   * @param {Map<number, number>[]} parts
+   * @returns {Map<number, number>}
+   */
+  function together(parts) {
     const [first = new Map(), ...others] = parts;
-    /** @type {Map<number, number>} */
     const found = new Map();
     for (const [place, weight] of first) {
       if (others.every((part) => part.has(place))) {
-        found.set(place, others.reduce((sum, part) => sum + part.get(place), weight));
+        found.set(place, others.reduce((sum, part) => sum + (part.get(place) ?? 0), weight));
       }
     }
     return found;

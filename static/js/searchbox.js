@@ -46,6 +46,7 @@
   async function find() {
     const query = input?.value.trim() ?? "";
     const number = ++asked;
+    unchoose();
     if (!query) return close();
     try {
       const features = await site.features();
@@ -77,7 +78,12 @@
       option(`${site.root}index.html?q=${encodeURIComponent(query)}`, `${site.grouped(found.size)} ${found.size === 1 ? "feature" : "features"}`, remark("in tokens, contexts or labels: show the list"));
     }
     if (!list.children.length) option("", "Nothing found.");
+  }
+
+  function unchoose() {
+    list.children[chosen]?.setAttribute("aria-selected", "false");
     chosen = -1;
+    input?.removeAttribute("aria-activedescendant");
   }
 
   function open() {
@@ -88,9 +94,8 @@
   function close() {
     asked++;
     list.hidden = true;
-    chosen = -1;
+    unchoose();
     input?.setAttribute("aria-expanded", "false");
-    input?.removeAttribute("aria-activedescendant");
   }
 
   /** @param {number} step */
@@ -119,11 +124,12 @@
       choose(event.key === "ArrowDown" ? 1 : chosen < 0 ? 0 : -1);
     }
   });
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const number = /^\d+$/.test(input.value.trim());
-    if (chosen >= 0 || number) go(list.children[Math.max(chosen, 0)]);
-    else location.href = `${site.root}index.html?q=${encodeURIComponent(input.value.trim())}`;
+    if (chosen >= 0) return go(list.children[chosen]);
+    const query = input.value.trim();
+    const known = /^\d+$/.test(query) && (await site.features().catch(() => null))?.place.has(Number(query));
+    location.href = known ? site.featureUrl(Number(query)) : `${site.root}index.html?q=${encodeURIComponent(query)}`;
   });
   list.addEventListener("pointerdown", (event) => event.preventDefault()); // the field keeps the focus
   list.addEventListener("click", (event) => go(event.target instanceof Element ? (event.target.closest("li") ?? undefined) : undefined));

@@ -6,19 +6,19 @@ interface Vocabulary {
   text: string[];
   /** of those ids that are no whole character by themselves */
   bytes: Record<string, number[]>;
-  special: number[];
 }
 
 interface FeatureLabel {
   label: string;
   author: string;
-  score: number | null;
 }
 
 /** load/features.js and load/lines.js: a few facts of every feature; the lists run parallel, by place */
 interface FeatureColumns {
-  limits: { rare: number; dense: number };
+  kinds: string[];
   feature_id: number[];
+  /** among the kinds */
+  kind: number[];
   density: number[];
   max_activation: number[];
   rare_cosine: (number | null)[];
@@ -81,11 +81,14 @@ interface Sitegen {
   data(name: string, value: unknown): void;
   element(tag: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
   copy(text: string): Promise<void>;
+  /** Puts a card beside an element, within the window. */
+  place(card: HTMLElement, beside: Element): void;
+  /** The row of a line of context, and the position of its peak. */
+  placeOf(line: Element): [number, number];
 
   percent(share: number): string;
   significant(value: number): string;
   grouped(count: number): string;
-  kindOf(density: number, limits: FeatureColumns["limits"]): string;
   lineOf(features: FeatureTable, place: number, tag: string): HTMLElement;
   labelOf(features: FeatureTable, place: number): string;
   /** A token standing alone: spaces as · */
@@ -107,8 +110,8 @@ interface Sitegen {
     set(featureId: number, mark: Mark): void;
     /** as a labels file */
     exported(): string;
-    /** takes in a labels file; how many features it named */
-    imported(text: string): number;
+    /** takes in a labels file beside what is there; how many entries were taken, and how many were none */
+    imported(text: string): { taken: number; left: number };
     /** of what went wrong when they were last kept; empty if nothing did */
     trouble(): string;
   };

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { element, load } = window.sitegen;
+  const { element, load, place } = window.sitegen;
   const TERM = 'a[href*="about.html#"]';
 
   const card = element("div", { class: "term-card", role: "tooltip", id: "term" });
@@ -22,10 +22,7 @@
       const [title, text] = terms[name];
       card.replaceChildren(element("p", {}, element("strong", {}, title)), element("p", {}, text));
       card.hidden = false;
-      const box = link.getBoundingClientRect();
-      const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - card.offsetWidth - 8));
-      card.style.left = `${left + window.scrollX}px`;
-      card.style.top = `${box.bottom + 6 + window.scrollY}px`;
+      place(card, link);
       link.setAttribute("aria-describedby", "term");
     } catch {
       hide(); // the link leads to the definition all the same

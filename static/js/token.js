@@ -43,7 +43,7 @@
   }
 
   async function show() {
-    const id = Number(new URLSearchParams(location.search).get("id") ?? NaN);
+    const id = parseInt(new URLSearchParams(location.search).get("id") ?? "", 10);
     if (!frame || !heading) return;
     try {
       const features = await site.features();
@@ -55,7 +55,7 @@
       /** @type {TokenPostings} */
       const postings = await site.load(`tokens/${Math.floor(id / TOKENS_PER_FILE)}`);
       const name = site.shown(id, vocabulary);
-      document.title = document.title.replace(/^[^·]*/, `Token ${name} `);
+      document.title = document.title.replace(/^[^·]*/, () => `Token ${name} `);
       heading.replaceChildren("Token ", element("code", {}, name));
       frame.replaceChildren(
         element("p", { class: "lead" }, `Id ${id} of ${site.grouped(vocabulary.text.length)}. Features that have a strongest context which peaks on it, and those among whose largest or smallest logit effects it is.`),

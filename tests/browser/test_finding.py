@@ -44,7 +44,7 @@ def test_the_list_sorts_both_ways(
 ) -> None:
     page = _open_list(open_page)
     button = page.locator(".live thead").get_by_role("button", name=column)
-    values = {record["feature_id"]: float(f"{record[field]:.4g}") for record in records}
+    values = {record["feature_id"]: float(f"{record[field]:.6g}") for record in records}
     for down in (True, False):
         button.click()
         sign = -1 if down else 1

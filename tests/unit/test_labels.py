@@ -36,7 +36,7 @@ def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
 
 def test_written_labels_are_read_back(tmp_path: Path) -> None:
     labels = [Label(1, "ünï \u2028 ⟨E2⟩", "me", -1.5), Label(1, "another", "", None)]
-    write_labels(labels, tmp_path / "labels.json")
+    write_labels(labels, "a subject", tmp_path / "labels.json")
     assert read_labels(tmp_path / "labels.json") == labels
 
 
@@ -54,6 +54,7 @@ def test_written_labels_are_read_back(tmp_path: Path) -> None:
         ('[{"feature": 1, "label": "a", "author": 3}]', "author is 3"),
         ('[{"feature": 1, "label": "a", "score": "high"}]', "score is 'high'"),
         ('[{"feature": 1, "label": "a", "score": "nan"}]', "score is 'nan'"),
+        ('[{"feature": 1, "label": ""}]', "label is ''"),
     ],
 )
 def test_a_bad_labels_file_is_refused_by_its_entry(content: str, told: str, tmp_path: Path) -> None:
@@ -99,3 +100,39 @@ def test_a_label_of_no_feature_is_refused_and_nothing_changes(
     assert "feature 99999" in capsys.readouterr().err
     assert not (rendered / "labels.json").exists()
     assert main(["check", str(rendered)]) == 0
+
+
+def test_a_star_without_a_label_is_no_label(tmp_path: Path) -> None:
+    exported = {"labels": [{"feature": 7, "label": "", "author": "me", "starred": True}]}
+    (tmp_path / "labels.json").write_text(json.dumps(exported))
+    assert read_labels(tmp_path / "labels.json") == []
+
+
+def test_a_damaged_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text('feature,label\n1,"' + "a" * 200_000)
+    with pytest.raises(UsageError, match="is no CSV"):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_labels_of_another_autoencoder_are_refused(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given.csv").write_text(CSV)
+    assert main(["render", str(rendered), "--labels", str(tmp_path / "given.csv")]) == 0
+    path = rendered / "data/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sources"]["autoencoder"]["name"] = "another"
+    path.write_text(json.dumps(manifest))
+    assert main(["render", str(rendered)]) == 2
+    assert "another autoencoder" in capsys.readouterr().err
+    assert main(["render", str(rendered), "--labels", "none"]) == 0
+
+
+def test_check_compares_the_labels(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given.csv").write_text(CSV)
+    assert main(["render", str(rendered), "--labels", str(tmp_path / "given.csv")]) == 0
+    (rendered / "site/labels.json").write_text("{}")
+    assert main(["check", str(rendered)]) == 1
+    assert "site/labels.json is not what the data gives" in capsys.readouterr().out

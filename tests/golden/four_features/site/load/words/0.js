@@ -1,1 +1,1 @@
-sitegen.data("words/0",{});
+sitegen.data("words/0",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/1",{});
+sitegen.data("words/1",{"word":[],"features":[]});

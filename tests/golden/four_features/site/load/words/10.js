@@ -1,1 +1,1 @@
-sitegen.data("words/10",{});
+sitegen.data("words/10",{"word":[],"features":[]});

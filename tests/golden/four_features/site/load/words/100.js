@@ -1,1 +1,1 @@
-sitegen.data("words/100",{});
+sitegen.data("words/100",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/101",{});
+sitegen.data("words/101",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/102",{});
+sitegen.data("words/102",{"word":[],"features":[]});

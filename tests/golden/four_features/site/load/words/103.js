@@ -1,1 +1,1 @@
-sitegen.data("words/103",{});
+sitegen.data("words/103",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/104",{});
+sitegen.data("words/104",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/105",{});
+sitegen.data("words/105",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/106",{});
+sitegen.data("words/106",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/107",{});
+sitegen.data("words/107",{"word":[],"features":[]});

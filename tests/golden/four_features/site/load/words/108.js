@@ -1,1 +1,1 @@
-sitegen.data("words/108",{});
+sitegen.data("words/108",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/109",{"tart":[0,1]});
+sitegen.data("words/109",{"word":["tart"],"features":[[0,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/11",{});
+sitegen.data("words/11",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/110",{});
+sitegen.data("words/110",{"word":[],"features":[]});

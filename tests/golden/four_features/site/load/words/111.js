@@ -1,1 +1,1 @@
-sitegen.data("words/111",{"cried":[0,2]});
+sitegen.data("words/111",{"word":["cried"],"features":[[0,2]]});

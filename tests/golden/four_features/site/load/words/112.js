@@ -1,1 +1,1 @@
-sitegen.data("words/112",{});
+sitegen.data("words/112",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/113",{"e6":[0,1]});
+sitegen.data("words/113",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/114",{"e7":[1,2]});
+sitegen.data("words/114",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/115",{"e8":[1,1]});
+sitegen.data("words/115",{"word":[],"features":[]});

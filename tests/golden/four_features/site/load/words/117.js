@@ -1,1 +1,1 @@
-sitegen.data("words/117",{});
+sitegen.data("words/117",{"word":[],"features":[]});

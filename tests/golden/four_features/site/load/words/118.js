@@ -1,1 +1,1 @@
-sitegen.data("words/118",{});
+sitegen.data("words/118",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/119",{});
+sitegen.data("words/119",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/12",{});
+sitegen.data("words/12",{"word":[],"features":[]});

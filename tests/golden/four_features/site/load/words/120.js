@@ -1,1 +1,1 @@
-sitegen.data("words/120",{});
+sitegen.data("words/120",{"word":[],"features":[]});

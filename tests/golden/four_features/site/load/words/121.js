@@ -1,1 +1,1 @@
-sitegen.data("words/121",{});
+sitegen.data("words/121",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/122",{});
+sitegen.data("words/122",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/123",{"total":[0,1,1,1]});
+sitegen.data("words/123",{"word":["total"],"features":[[0,1,1,1]]});

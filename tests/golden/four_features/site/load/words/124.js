@@ -1,1 +1,1 @@
-sitegen.data("words/124",{});
+sitegen.data("words/124",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/125",{"lin":[1,1]});
+sitegen.data("words/125",{"word":["lin"],"features":[[1,1]]});

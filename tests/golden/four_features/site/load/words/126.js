@@ -1,1 +1,1 @@
-sitegen.data("words/126",{});
+sitegen.data("words/126",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/127",{});
+sitegen.data("words/127",{"word":[],"features":[]});

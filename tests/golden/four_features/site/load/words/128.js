@@ -1,1 +1,1 @@
-sitegen.data("words/128",{});
+sitegen.data("words/128",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/129",{"def":[0,2,3,1]});
+sitegen.data("words/129",{"word":["def"],"features":[[0,2,3,1]]});

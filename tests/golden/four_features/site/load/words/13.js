@@ -1,1 +1,1 @@
-sitegen.data("words/13",{});
+sitegen.data("words/13",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/130",{});
+sitegen.data("words/130",{"word":[],"features":[]});

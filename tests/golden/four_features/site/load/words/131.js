@@ -1,1 +1,1 @@
-sitegen.data("words/131",{});
+sitegen.data("words/131",{"word":[],"features":[]});

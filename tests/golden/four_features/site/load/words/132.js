@@ -1,1 +1,1 @@
-sitegen.data("words/132",{});
+sitegen.data("words/132",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/133",{});
+sitegen.data("words/133",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/134",{});
+sitegen.data("words/134",{"word":[],"features":[]});

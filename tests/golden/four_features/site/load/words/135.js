@@ -1,1 +1,1 @@
-sitegen.data("words/135",{});
+sitegen.data("words/135",{"word":[],"features":[]});

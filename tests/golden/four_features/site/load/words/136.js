@@ -1,1 +1,1 @@
-sitegen.data("words/136",{});
+sitegen.data("words/136",{"word":[],"features":[]});

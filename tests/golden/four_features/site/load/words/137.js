@@ -1,1 +1,1 @@
-sitegen.data("words/137",{});
+sitegen.data("words/137",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/138",{});
+sitegen.data("words/138",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/139",{});
+sitegen.data("words/139",{"word":[],"features":[]});

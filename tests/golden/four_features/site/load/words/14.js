@@ -1,1 +1,1 @@
-sitegen.data("words/14",{});
+sitegen.data("words/14",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/140",{});
+sitegen.data("words/140",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/141",{});
+sitegen.data("words/141",{"word":[],"features":[]});

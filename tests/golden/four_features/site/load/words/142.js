@@ -1,1 +1,1 @@
-sitegen.data("words/142",{});
+sitegen.data("words/142",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/143",{});
+sitegen.data("words/143",{"word":[],"features":[]});

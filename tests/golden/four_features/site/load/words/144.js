@@ -1,1 +1,1 @@
-sitegen.data("words/144",{"語の":[0,1]});
+sitegen.data("words/144",{"word":["語の"],"features":[[0,1]]});

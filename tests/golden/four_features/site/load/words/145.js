@@ -1,1 +1,1 @@
-sitegen.data("words/145",{});
+sitegen.data("words/145",{"word":[],"features":[]});

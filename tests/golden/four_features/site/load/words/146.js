@@ -1,1 +1,1 @@
-sitegen.data("words/146",{});
+sitegen.data("words/146",{"word":[],"features":[]});

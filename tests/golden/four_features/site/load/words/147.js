@@ -1,1 +1,1 @@
-sitegen.data("words/147",{});
+sitegen.data("words/147",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/148",{});
+sitegen.data("words/148",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/149",{});
+sitegen.data("words/149",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/15",{});
+sitegen.data("words/15",{"word":[],"features":[]});

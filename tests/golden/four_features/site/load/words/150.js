@@ -1,1 +1,1 @@
-sitegen.data("words/150",{});
+sitegen.data("words/150",{"word":[],"features":[]});

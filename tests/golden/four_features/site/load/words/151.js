@@ -1,1 +1,1 @@
-sitegen.data("words/151",{});
+sitegen.data("words/151",{"word":[],"features":[]});

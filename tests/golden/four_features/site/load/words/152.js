@@ -1,1 +1,1 @@
-sitegen.data("words/152",{"men":[0,2]});
+sitegen.data("words/152",{"word":["men"],"features":[[0,2]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/153",{});
+sitegen.data("words/153",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/154",{});
+sitegen.data("words/154",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/155",{});
+sitegen.data("words/155",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/156",{});
+sitegen.data("words/156",{"word":[],"features":[]});

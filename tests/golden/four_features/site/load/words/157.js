@@ -1,1 +1,1 @@
-sitegen.data("words/157",{});
+sitegen.data("words/157",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/158",{});
+sitegen.data("words/158",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/159",{});
+sitegen.data("words/159",{"word":[],"features":[]});

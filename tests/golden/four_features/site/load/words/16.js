@@ -1,1 +1,1 @@
-sitegen.data("words/16",{});
+sitegen.data("words/16",{"word":[],"features":[]});

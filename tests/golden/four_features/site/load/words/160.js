@@ -1,1 +1,1 @@
-sitegen.data("words/160",{});
+sitegen.data("words/160",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/161",{});
+sitegen.data("words/161",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/162",{});
+sitegen.data("words/162",{"word":[],"features":[]});

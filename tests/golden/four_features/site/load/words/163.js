@@ -1,1 +1,1 @@
-sitegen.data("words/163",{});
+sitegen.data("words/163",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/164",{});
+sitegen.data("words/164",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/165",{});
+sitegen.data("words/165",{"word":[],"features":[]});

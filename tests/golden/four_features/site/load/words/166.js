@@ -1,1 +1,1 @@
-sitegen.data("words/166",{});
+sitegen.data("words/166",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/167",{});
+sitegen.data("words/167",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/168",{});
+sitegen.data("words/168",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/169",{});
+sitegen.data("words/169",{"word":[],"features":[]});

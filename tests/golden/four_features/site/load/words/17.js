@@ -1,1 +1,1 @@
-sitegen.data("words/17",{});
+sitegen.data("words/17",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/170",{});
+sitegen.data("words/170",{"word":[],"features":[]});

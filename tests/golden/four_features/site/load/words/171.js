@@ -1,1 +1,1 @@
-sitegen.data("words/171",{"value":[0,2],"values":[0,2,3,4]});
+sitegen.data("words/171",{"word":["value","values"],"features":[[0,2],[0,2,3,4]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/172",{});
+sitegen.data("words/172",{"word":[],"features":[]});

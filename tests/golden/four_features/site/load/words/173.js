@@ -1,1 +1,1 @@
-sitegen.data("words/173",{"ere":[3,1]});
+sitegen.data("words/173",{"word":["ere"],"features":[[3,1]]});

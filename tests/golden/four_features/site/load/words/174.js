@@ -1,1 +1,1 @@
-sitegen.data("words/174",{"es":[0,1]});
+sitegen.data("words/174",{"word":["es"],"features":[[0,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/175",{});
+sitegen.data("words/175",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/176",{});
+sitegen.data("words/176",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/177",{});
+sitegen.data("words/177",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/178",{});
+sitegen.data("words/178",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/179",{"ext":[0,1]});
+sitegen.data("words/179",{"word":["ext"],"features":[[0,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/18",{});
+sitegen.data("words/18",{"word":[],"features":[]});

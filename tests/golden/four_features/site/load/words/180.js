@@ -1,1 +1,1 @@
-sitegen.data("words/180",{});
+sitegen.data("words/180",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/181",{});
+sitegen.data("words/181",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/182",{});
+sitegen.data("words/182",{"word":[],"features":[]});

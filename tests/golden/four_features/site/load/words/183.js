@@ -1,1 +1,1 @@
-sitegen.data("words/183",{"near":[1,1,2,1]});
+sitegen.data("words/183",{"word":["near"],"features":[[1,1,2,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/184",{});
+sitegen.data("words/184",{"word":[],"features":[]});

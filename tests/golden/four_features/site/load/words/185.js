@@ -1,1 +1,1 @@
-sitegen.data("words/185",{"votes":[3,1]});
+sitegen.data("words/185",{"word":["votes"],"features":[[3,1]]});

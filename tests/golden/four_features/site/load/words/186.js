@@ -1,1 +1,1 @@
-sitegen.data("words/186",{});
+sitegen.data("words/186",{"word":[],"features":[]});

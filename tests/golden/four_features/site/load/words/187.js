@@ -1,1 +1,1 @@
-sitegen.data("words/187",{});
+sitegen.data("words/187",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/188",{"62":[3,1]});
+sitegen.data("words/188",{"word":["62"],"features":[[3,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/189",{});
+sitegen.data("words/189",{"word":[],"features":[]});

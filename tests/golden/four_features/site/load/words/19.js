@@ -1,1 +1,1 @@
-sitegen.data("words/19",{});
+sitegen.data("words/19",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/190",{});
+sitegen.data("words/190",{"word":[],"features":[]});

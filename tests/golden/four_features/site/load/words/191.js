@@ -1,1 +1,1 @@
-sitegen.data("words/191",{});
+sitegen.data("words/191",{"word":[],"features":[]});

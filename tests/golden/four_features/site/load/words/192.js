@@ -1,1 +1,1 @@
-sitegen.data("words/192",{});
+sitegen.data("words/192",{"word":[],"features":[]});

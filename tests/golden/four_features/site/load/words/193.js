@@ -1,1 +1,1 @@
-sitegen.data("words/193",{});
+sitegen.data("words/193",{"word":[],"features":[]});

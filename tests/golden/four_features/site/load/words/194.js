@@ -1,1 +1,1 @@
-sitegen.data("words/194",{});
+sitegen.data("words/194",{"word":[],"features":[]});

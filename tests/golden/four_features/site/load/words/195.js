@@ -1,1 +1,1 @@
-sitegen.data("words/195",{});
+sitegen.data("words/195",{"word":[],"features":[]});

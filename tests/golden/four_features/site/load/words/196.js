@@ -1,1 +1,1 @@
-sitegen.data("words/196",{});
+sitegen.data("words/196",{"word":[],"features":[]});

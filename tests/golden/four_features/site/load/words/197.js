@@ -1,1 +1,1 @@
-sitegen.data("words/197",{});
+sitegen.data("words/197",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/198",{});
+sitegen.data("words/198",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/199",{});
+sitegen.data("words/199",{"word":[],"features":[]});

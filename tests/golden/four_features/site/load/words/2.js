@@ -1,1 +1,1 @@
-sitegen.data("words/2",{});
+sitegen.data("words/2",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/20",{});
+sitegen.data("words/20",{"word":[],"features":[]});

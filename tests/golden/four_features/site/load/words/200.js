@@ -1,1 +1,1 @@
-sitegen.data("words/200",{});
+sitegen.data("words/200",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/201",{"fo":[0,1],"fold":[3,1],"for":[3,1]});
+sitegen.data("words/201",{"word":["fo","fold","for"],"features":[[0,1],[3,1],[3,1]]});

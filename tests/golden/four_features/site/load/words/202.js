@@ -1,1 +1,1 @@
-sitegen.data("words/202",{"was":[1,1,2,1]});
+sitegen.data("words/202",{"word":["was"],"features":[[1,1,2,1]]});

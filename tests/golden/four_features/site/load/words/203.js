@@ -1,1 +1,1 @@
-sitegen.data("words/203",{});
+sitegen.data("words/203",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/204",{"from":[0,2]});
+sitegen.data("words/204",{"word":["from"],"features":[[0,2]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/205",{});
+sitegen.data("words/205",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/206",{"were":[0,1,1,1,2,2]});
+sitegen.data("words/206",{"word":["were"],"features":[[0,1,1,1,2,2]]});

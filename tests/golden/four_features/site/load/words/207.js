@@ -1,1 +1,1 @@
-sitegen.data("words/207",{});
+sitegen.data("words/207",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/208",{});
+sitegen.data("words/208",{"word":[],"features":[]});

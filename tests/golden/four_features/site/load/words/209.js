@@ -1,1 +1,1 @@
-sitegen.data("words/209",{"whale":[1,1,2,1]});
+sitegen.data("words/209",{"word":["whale"],"features":[[1,1,2,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/21",{});
+sitegen.data("words/21",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/210",{});
+sitegen.data("words/210",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/211",{});
+sitegen.data("words/211",{"word":[],"features":[]});

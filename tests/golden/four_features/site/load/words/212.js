@@ -1,1 +1,1 @@
-sitegen.data("words/212",{});
+sitegen.data("words/212",{"word":[],"features":[]});

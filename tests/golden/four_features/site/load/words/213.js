@@ -1,1 +1,1 @@
-sitegen.data("words/213",{});
+sitegen.data("words/213",{"word":[],"features":[]});

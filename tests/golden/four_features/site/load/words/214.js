@@ -1,1 +1,1 @@
-sitegen.data("words/214",{});
+sitegen.data("words/214",{"word":[],"features":[]});

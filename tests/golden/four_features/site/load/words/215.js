@@ -1,1 +1,1 @@
-sitegen.data("words/215",{});
+sitegen.data("words/215",{"word":[],"features":[]});

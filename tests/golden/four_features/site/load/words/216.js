@@ -1,1 +1,1 @@
-sitegen.data("words/216",{"would":[0,1,1,1,2,8]});
+sitegen.data("words/216",{"word":["would"],"features":[[0,1,1,1,2,8]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/217",{"の文":[1,1]});
+sitegen.data("words/217",{"word":["の文"],"features":[[1,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/218",{});
+sitegen.data("words/218",{"word":[],"features":[]});

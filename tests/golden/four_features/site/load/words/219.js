@@ -1,1 +1,1 @@
-sitegen.data("words/219",{});
+sitegen.data("words/219",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/22",{});
+sitegen.data("words/22",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/220",{});
+sitegen.data("words/220",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/221",{});
+sitegen.data("words/221",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/222",{});
+sitegen.data("words/222",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/223",{});
+sitegen.data("words/223",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/224",{});
+sitegen.data("words/224",{"word":[],"features":[]});

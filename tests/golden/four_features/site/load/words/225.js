@@ -1,1 +1,1 @@
-sitegen.data("words/225",{"ght":[1,1]});
+sitegen.data("words/225",{"word":["ght"],"features":[[1,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/226",{});
+sitegen.data("words/226",{"word":[],"features":[]});

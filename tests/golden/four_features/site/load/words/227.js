@@ -1,1 +1,1 @@
-sitegen.data("words/227",{});
+sitegen.data("words/227",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/228",{});
+sitegen.data("words/228",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/229",{"oth":[1,1],"other":[1,1]});
+sitegen.data("words/229",{"word":["oth","other"],"features":[[1,1],[1,1]]});

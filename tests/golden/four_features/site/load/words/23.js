@@ -1,1 +1,1 @@
-sitegen.data("words/23",{});
+sitegen.data("words/23",{"word":[],"features":[]});

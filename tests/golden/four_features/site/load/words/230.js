@@ -1,1 +1,1 @@
-sitegen.data("words/230",{"out":[0,1]});
+sitegen.data("words/230",{"word":["out"],"features":[[0,1]]});

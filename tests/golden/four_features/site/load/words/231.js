@@ -1,1 +1,1 @@
-sitegen.data("words/231",{"日本":[1,1]});
+sitegen.data("words/231",{"word":["日本"],"features":[[1,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/232",{});
+sitegen.data("words/232",{"word":[],"features":[]});

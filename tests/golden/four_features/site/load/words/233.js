@@ -1,1 +1,1 @@
-sitegen.data("words/233",{});
+sitegen.data("words/233",{"word":[],"features":[]});

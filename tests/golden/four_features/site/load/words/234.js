@@ -1,1 +1,1 @@
-sitegen.data("words/234",{});
+sitegen.data("words/234",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/235",{});
+sitegen.data("words/235",{"word":[],"features":[]});

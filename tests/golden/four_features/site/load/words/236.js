@@ -1,1 +1,1 @@
-sitegen.data("words/236",{});
+sitegen.data("words/236",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/237",{});
+sitegen.data("words/237",{"word":[],"features":[]});

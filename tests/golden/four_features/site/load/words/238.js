@@ -1,1 +1,1 @@
-sitegen.data("words/238",{});
+sitegen.data("words/238",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/239",{});
+sitegen.data("words/239",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/24",{});
+sitegen.data("words/24",{"word":[],"features":[]});

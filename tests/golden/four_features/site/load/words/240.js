@@ -1,1 +1,1 @@
-sitegen.data("words/240",{});
+sitegen.data("words/240",{"word":[],"features":[]});

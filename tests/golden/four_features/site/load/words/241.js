@@ -1,1 +1,1 @@
-sitegen.data("words/241",{});
+sitegen.data("words/241",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/242",{});
+sitegen.data("words/242",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/243",{});
+sitegen.data("words/243",{"word":[],"features":[]});

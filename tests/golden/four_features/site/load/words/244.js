@@ -1,1 +1,1 @@
-sitegen.data("words/244",{});
+sitegen.data("words/244",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/245",{});
+sitegen.data("words/245",{"word":[],"features":[]});

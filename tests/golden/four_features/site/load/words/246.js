@@ -1,1 +1,1 @@
-sitegen.data("words/246",{});
+sitegen.data("words/246",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/247",{});
+sitegen.data("words/247",{"word":[],"features":[]});

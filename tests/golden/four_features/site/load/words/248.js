@@ -1,1 +1,1 @@
-sitegen.data("words/248",{"a9":[1,1]});
+sitegen.data("words/248",{"word":[],"features":[]});

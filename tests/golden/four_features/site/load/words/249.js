@@ -1,1 +1,1 @@
-sitegen.data("words/249",{"81":[1,4]});
+sitegen.data("words/249",{"word":[],"features":[]});

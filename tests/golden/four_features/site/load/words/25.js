@@ -1,1 +1,1 @@
-sitegen.data("words/25",{});
+sitegen.data("words/25",{"word":[],"features":[]});

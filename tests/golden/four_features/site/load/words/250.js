@@ -1,1 +1,1 @@
-sitegen.data("words/250",{});
+sitegen.data("words/250",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/251",{});
+sitegen.data("words/251",{"word":[],"features":[]});

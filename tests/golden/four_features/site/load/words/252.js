@@ -1,1 +1,1 @@
-sitegen.data("words/252",{});
+sitegen.data("words/252",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/253",{"he":[3,2]});
+sitegen.data("words/253",{"word":["he"],"features":[[3,2]]});

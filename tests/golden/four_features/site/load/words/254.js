@@ -1,1 +1,1 @@
-sitegen.data("words/254",{});
+sitegen.data("words/254",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/255",{"87":[1,1]});
+sitegen.data("words/255",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/26",{});
+sitegen.data("words/26",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/27",{});
+sitegen.data("words/27",{"word":[],"features":[]});

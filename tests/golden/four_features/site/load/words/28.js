@@ -1,1 +1,1 @@
-sitegen.data("words/28",{});
+sitegen.data("words/28",{"word":[],"features":[]});

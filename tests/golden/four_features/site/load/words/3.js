@@ -1,1 +1,1 @@
-sitegen.data("words/3",{});
+sitegen.data("words/3",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/30",{});
+sitegen.data("words/30",{"word":[],"features":[]});

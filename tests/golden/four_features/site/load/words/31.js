@@ -1,1 +1,1 @@
-sitegen.data("words/31",{});
+sitegen.data("words/31",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/32",{});
+sitegen.data("words/32",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/33",{"ab":[1,2]});
+sitegen.data("words/33",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/34",{"ac":[0,1]});
+sitegen.data("words/34",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/35",{});
+sitegen.data("words/35",{"word":[],"features":[]});

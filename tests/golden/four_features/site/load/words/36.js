@@ -1,1 +1,1 @@
-sitegen.data("words/36",{"ae":[0,1,1,5]});
+sitegen.data("words/36",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/37",{"in":[0,2]});
+sitegen.data("words/37",{"word":["in"],"features":[[0,2]]});

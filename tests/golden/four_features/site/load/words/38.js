@@ -1,1 +1,1 @@
-sitegen.data("words/38",{"again":[3,1]});
+sitegen.data("words/38",{"word":["again"],"features":[[3,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/39",{});
+sitegen.data("words/39",{"word":[],"features":[]});

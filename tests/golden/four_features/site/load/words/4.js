@@ -1,1 +1,1 @@
-sitegen.data("words/4",{});
+sitegen.data("words/4",{"word":[],"features":[]});

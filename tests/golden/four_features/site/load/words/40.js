@@ -1,1 +1,1 @@
-sitegen.data("words/40",{"ain":[3,2]});
+sitegen.data("words/40",{"word":["ain"],"features":[[3,2]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/41",{});
+sitegen.data("words/41",{"word":[],"features":[]});

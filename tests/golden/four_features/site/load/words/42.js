@@ -1,1 +1,1 @@
-sitegen.data("words/42",{});
+sitegen.data("words/42",{"word":[],"features":[]});

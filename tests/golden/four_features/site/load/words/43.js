@@ -1,1 +1,1 @@
-sitegen.data("words/43",{"it":[0,1,3,9]});
+sitegen.data("words/43",{"word":["it"],"features":[[0,1,3,9]]});

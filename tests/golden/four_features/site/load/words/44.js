@@ -1,1 +1,1 @@
-sitegen.data("words/44",{"ame":[1,1]});
+sitegen.data("words/44",{"word":["ame"],"features":[[1,1]]});

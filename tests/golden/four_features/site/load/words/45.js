@@ -1,1 +1,1 @@
-sitegen.data("words/45",{"and":[1,1]});
+sitegen.data("words/45",{"word":["and"],"features":[[1,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/46",{});
+sitegen.data("words/46",{"word":[],"features":[]});

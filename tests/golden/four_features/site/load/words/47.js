@@ -1,1 +1,1 @@
-sitegen.data("words/47",{"rain":[1,1]});
+sitegen.data("words/47",{"word":["rain"],"features":[[1,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/48",{});
+sitegen.data("words/48",{"word":[],"features":[]});

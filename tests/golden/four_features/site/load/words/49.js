@@ -1,1 +1,1 @@
-sitegen.data("words/49",{});
+sitegen.data("words/49",{"word":[],"features":[]});

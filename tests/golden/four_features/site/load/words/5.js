@@ -1,1 +1,1 @@
-sitegen.data("words/5",{});
+sitegen.data("words/5",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/51",{});
+sitegen.data("words/51",{"word":[],"features":[]});

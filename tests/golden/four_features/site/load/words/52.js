@@ -1,1 +1,1 @@
-sitegen.data("words/52",{});
+sitegen.data("words/52",{"word":[],"features":[]});

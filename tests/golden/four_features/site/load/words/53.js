@@ -1,1 +1,1 @@
-sitegen.data("words/53",{});
+sitegen.data("words/53",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/54",{});
+sitegen.data("words/54",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/55",{"ri":[1,1],"righ":[3,1]});
+sitegen.data("words/55",{"word":["ri","righ"],"features":[[1,1],[3,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/56",{});
+sitegen.data("words/56",{"word":[],"features":[]});

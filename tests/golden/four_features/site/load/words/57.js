@@ -1,1 +1,1 @@
-sitegen.data("words/57",{"文章":[0,1,1,4]});
+sitegen.data("words/57",{"word":["文章"],"features":[[0,1,1,4]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/58",{});
+sitegen.data("words/58",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/59",{});
+sitegen.data("words/59",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/6",{});
+sitegen.data("words/6",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/60",{});
+sitegen.data("words/60",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/61",{"ro":[1,1],"rose":[0,2]});
+sitegen.data("words/61",{"word":["ro","rose"],"features":[[1,1],[0,2]]});

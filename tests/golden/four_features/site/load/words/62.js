@@ -1,1 +1,1 @@
-sitegen.data("words/62",{});
+sitegen.data("words/62",{"word":[],"features":[]});

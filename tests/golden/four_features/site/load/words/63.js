@@ -1,1 +1,1 @@
-sitegen.data("words/63",{});
+sitegen.data("words/63",{"word":[],"features":[]});

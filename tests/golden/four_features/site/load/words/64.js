@@ -1,1 +1,1 @@
-sitegen.data("words/64",{});
+sitegen.data("words/64",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/65",{"nïcödé":[0,2]});
+sitegen.data("words/65",{"word":["nïcödé"],"features":[[0,2]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/66",{});
+sitegen.data("words/66",{"word":[],"features":[]});

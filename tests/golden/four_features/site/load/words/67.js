@@ -1,1 +1,1 @@
-sitegen.data("words/67",{});
+sitegen.data("words/67",{"word":[],"features":[]});

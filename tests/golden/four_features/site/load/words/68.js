@@ -1,1 +1,1 @@
-sitegen.data("words/68",{});
+sitegen.data("words/68",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/69",{"277":[0,1]});
+sitegen.data("words/69",{"word":["277"],"features":[[0,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/7",{});
+sitegen.data("words/7",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/70",{});
+sitegen.data("words/70",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/71",{});
+sitegen.data("words/71",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/72",{});
+sitegen.data("words/72",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/73",{});
+sitegen.data("words/73",{"word":[],"features":[]});

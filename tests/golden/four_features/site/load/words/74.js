@@ -1,1 +1,1 @@
-sitegen.data("words/74",{});
+sitegen.data("words/74",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/75",{});
+sitegen.data("words/75",{"word":[],"features":[]});

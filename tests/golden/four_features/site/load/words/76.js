@@ -1,1 +1,1 @@
-sitegen.data("words/76",{"9e":[1,1]});
+sitegen.data("words/76",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/78",{"said":[0,1,3,10]});
+sitegen.data("words/78",{"word":["said"],"features":[[0,1,3,10]]});

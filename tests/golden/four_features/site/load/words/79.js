@@ -1,1 +1,1 @@
-sitegen.data("words/79",{});
+sitegen.data("words/79",{"word":[],"features":[]});

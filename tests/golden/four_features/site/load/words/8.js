@@ -1,1 +1,1 @@
-sitegen.data("words/8",{});
+sitegen.data("words/8",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/80",{"scrip":[1,1]});
+sitegen.data("words/80",{"word":["scrip"],"features":[[1,1]]});

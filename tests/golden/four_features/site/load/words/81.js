@@ -1,1 +1,1 @@
-sitegen.data("words/81",{});
+sitegen.data("words/81",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/82",{});
+sitegen.data("words/82",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/83",{});
+sitegen.data("words/83",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/84",{"ïcöd":[0,1]});
+sitegen.data("words/84",{"word":["ïcöd"],"features":[[0,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/85",{"she":[0,1,3,6]});
+sitegen.data("words/85",{"word":["she"],"features":[[0,1,3,6]]});

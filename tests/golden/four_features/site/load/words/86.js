@@ -1,1 +1,1 @@
-sitegen.data("words/86",{});
+sitegen.data("words/86",{"word":[],"features":[]});

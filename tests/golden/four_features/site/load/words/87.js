@@ -1,1 +1,1 @@
-sitegen.data("words/87",{});
+sitegen.data("words/87",{"word":[],"features":[]});

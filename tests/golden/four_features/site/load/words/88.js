@@ -1,1 +1,1 @@
-sitegen.data("words/88",{});
+sitegen.data("words/88",{"word":[],"features":[]});

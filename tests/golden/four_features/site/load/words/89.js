@@ -1,1 +1,1 @@
-sitegen.data("words/89",{});
+sitegen.data("words/89",{"word":[],"features":[]});

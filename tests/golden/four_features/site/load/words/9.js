@@ -1,1 +1,1 @@
-sitegen.data("words/9",{});
+sitegen.data("words/9",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/90",{});
+sitegen.data("words/90",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/91",{});
+sitegen.data("words/91",{"word":[],"features":[]});

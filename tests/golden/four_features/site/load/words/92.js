@@ -1,1 +1,1 @@
-sitegen.data("words/92",{});
+sitegen.data("words/92",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/93",{"30":[3,1]});
+sitegen.data("words/93",{"word":["30"],"features":[[3,1]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/94",{"cast":[0,1,3,1]});
+sitegen.data("words/94",{"word":["cast"],"features":[[0,1,3,1]]});

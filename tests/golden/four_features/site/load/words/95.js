@@ -1,1 +1,1 @@
-sitegen.data("words/95",{"wörds":[1,1]});
+sitegen.data("words/95",{"word":["wörds"],"features":[[1,1]]});

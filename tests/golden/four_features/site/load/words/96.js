@@ -1,1 +1,1 @@
-sitegen.data("words/96",{});
+sitegen.data("words/96",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/97",{"start":[0,2,3,3]});
+sitegen.data("words/97",{"word":["start"],"features":[[0,2,3,3]]});

@@ -1,1 +1,1 @@
-sitegen.data("words/98",{});
+sitegen.data("words/98",{"word":[],"features":[]});

@@ -1,1 +1,1 @@
-sitegen.data("words/99",{});
+sitegen.data("words/99",{"word":[],"features":[]});

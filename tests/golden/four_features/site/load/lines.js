@@ -1,0 +1,1 @@
+sitegen.data("lines",{"before":[" in values:","<|BOS|>","","ain; he said"],"peak":["↩","oth",""," that"],"after":["→"," were","",""]});
