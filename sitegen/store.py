@@ -250,23 +250,29 @@ def examined(kind: type[T], data: bytes, path: Path) -> T:
 
     raises  StoreError if it is damaged or does not fit
     """
-    fields = _parse_json(data, path)
+    return examined_fields(kind, parse_json(data, path), path)
+
+
+def examined_fields(kind: type[T], fields: Any, path: Path) -> T:
+    """The record of a file's fields, known to fit its schema.
+
+    raises  StoreError if it does not fit
+    """
     require_schema(fields, SCHEMAS[kind], path)
     _require_numbers(fields, path)
-    return _record(kind, fields)
+    return as_record(kind, fields, path)
 
 
-def parsed(kind: type[T], data: bytes, path: Path) -> T:
-    """The record in a file's content that is known to fit its schema."""
-    return _record(kind, _parse_json(data, path))
+def as_record(kind: type[T], fields: Any, path: Path) -> T:
+    """The record of a file's fields that are known to fit its schema."""
+    reader = _reader(typing.cast(Any, kind))
+    assert reader is not None
+    made: T = reader(fields)
+    return made
 
 
-def matched_features(data: bytes, path: Path) -> list[int]:
-    """The features of the second autoencoder that a feature's record names, each once.
-
-    raises  StoreError if the record is no JSON
-    """
-    fields = _parse_json(data, path)
+def matched_features(fields: Any) -> list[int]:
+    """The features of the second autoencoder that a feature's record names, each once."""
     match = fields.get("match") if isinstance(fields, dict) else None
     named = list(match.values()) if isinstance(match, dict) else []
     ids = [one.get("feature_id") for one in named if isinstance(one, dict)]
@@ -293,14 +299,6 @@ def _bytes_to_json(value: Any) -> Any:
 
 def _token_from_json(value: Any) -> TokenText:
     return bytes(value["bytes"]) if isinstance(value, dict) else value
-
-
-def _record(kind: type[T], fields: Any) -> T:
-    """The dataclass whose fields are given, which are known to fit."""
-    reader = _reader(typing.cast(Any, kind))
-    assert reader is not None
-    made: T = reader(fields)
-    return made
 
 
 @cache
@@ -339,10 +337,14 @@ def read_json(path: Path) -> Any:
 
     raises  StoreError if it is missing or no JSON
     """
-    return _parse_json(read_bytes(path), path)
+    return parse_json(read_bytes(path), path)
 
 
-def _parse_json(data: bytes, path: Path) -> Any:
+def parse_json(data: bytes, path: Path) -> Any:
+    """The value in a file's content.
+
+    raises  StoreError if it is no JSON
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -11,12 +11,13 @@ from typing import Any
 from sitegen.records import EvidenceRecord, FeatureRecord, OtherRecord
 from sitegen.render.views import FeatureData
 from sitegen.store import (
+    as_record,
     evidence_path,
-    examined,
+    examined_fields,
     feature_path,
     matched_features,
     other_path,
-    parsed,
+    parse_json,
     read_bytes,
 )
 
@@ -28,6 +29,7 @@ class FeatureFiles:
     folder: Path
     feature_id: int
     record: bytes
+    fields: Any  # of the record, as its JSON has them
     evidence: bytes
     others: dict[int, bytes]
 
@@ -39,10 +41,11 @@ class FeatureFiles:
         """
         path = feature_path(folder, feature_id)
         record = read_bytes(path)
-        matched = matched_features(record, path)
+        fields = parse_json(record, path)
+        matched = matched_features(fields)
         others = {other: read_bytes(other_path(folder, other)) for other in matched}
         evidence = read_bytes(evidence_path(folder, feature_id))
-        return cls(folder, feature_id, record, evidence, others)
+        return cls(folder, feature_id, record, fields, evidence, others)
 
     def contents(self) -> list[bytes]:
         """Every file's content."""
@@ -66,19 +69,23 @@ class FeatureFiles:
 
         raises  StoreError if one is damaged or does not fit its schema
         """
-        return self._made(examined)
+        return self._made(examined_fields)
 
     def parsed(self) -> FeatureData:
         """The records, known to fit their schemas."""
-        return self._made(parsed)
+        return self._made(as_record)
 
     def _made(self, make: Callable[..., Any]) -> FeatureData:
         folder, feature_id = self.folder, self.feature_id
         return FeatureData(
-            make(FeatureRecord, self.record, feature_path(folder, feature_id)),
-            make(EvidenceRecord, self.evidence, evidence_path(folder, feature_id)),
+            make(FeatureRecord, self.fields, feature_path(folder, feature_id)),
+            self._read(make, EvidenceRecord, self.evidence, evidence_path(folder, feature_id)),
             {
-                other: make(OtherRecord, data, other_path(folder, other))
+                other: self._read(make, OtherRecord, data, other_path(folder, other))
                 for other, data in self.others.items()
             },
         )
+
+    @staticmethod
+    def _read(make: Callable[..., Any], kind: type, content: bytes, path: Path) -> Any:
+        return make(kind, parse_json(content, path), path)

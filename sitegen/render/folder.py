@@ -19,18 +19,19 @@ class SiteFolder:
 
     def __init__(self, folder: Path, former: Path) -> None:
         self._folder, self._former = folder, former
+        self._made: set[Path] = set()  # folders that are there
         self.n_written = 0
 
     def keep(self, name: str, is_right: Callable[[bytes], bool]) -> bool:
         """Whether a right file stands at `name` now: it did before, or the former site had it."""
         target = self._folder / name
-        present, content = _content(target), _content(self._former / name)
+        present = _content(target)
         if present is not None and is_right(present):
             return True
+        content = _content(self._former / name)
         if content is None or not is_right(content):
             return False
-        target.unlink(missing_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._clear(target)
         try:
             os.link(self._former / name, target)
         except OSError:  # a file system without links
@@ -42,10 +43,16 @@ class SiteFolder:
         if self.keep(name, content.__eq__):
             return
         target = self._folder / name
-        target.unlink(missing_ok=True)  # it may be a link to the former site's
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._clear(target)
         target.write_bytes(content)
         self.n_written += 1
+
+    def _clear(self, target: Path) -> None:
+        """Makes room for a file; what stands there may be a link to the former site's."""
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(target.parent)
+        target.unlink(missing_ok=True)
 
     def remove_all_but(self, names: Iterable[str]) -> None:
         """Removes files that an interrupted render of something else left."""

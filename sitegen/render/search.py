@@ -52,9 +52,12 @@ class SearchIndex:
     def merge(self, other: SearchIndex) -> None:
         """Takes in features that come after those taken in so far."""
         for name in ("words", "fires", "promotes", "suppresses"):
-            mine = getattr(self, name)
-            for key, postings in getattr(other, name).items():
-                mine.setdefault(key, []).extend(postings)
+            mine, theirs = getattr(self, name), getattr(other, name)
+            for key, postings in theirs.items():
+                if key in mine:
+                    mine[key] += postings
+                else:
+                    mine[key] = postings
 
     def scripts(self, tokens: list[TokenText]) -> Iterator[tuple[str, bytes]]:
         """(file name, content) of every file that a search loads."""

@@ -47,7 +47,7 @@ from sitegen.store import (
     rows_files,
 )
 
-FEATURES_PER_TASK = 64
+FEATURES_PER_TASK = 128
 FILES_OF_ALL_PAGES = ("manifest.json", "vocab.json", "overview.json")
 
 

@@ -347,30 +347,48 @@ def _pieces(
 ) -> list[Piece]:
     """The text in pieces; the peak is one of its own even where it is silent."""
     special_ids = vocabulary.special_ids
+    texts = vocabulary.texts(tokens)
+    if texts is not None:  # a group for each token, nearly always
+        special = {i for i, token in enumerate(tokens) if token in special_ids}
+        return _cut(texts, activations, peak, special, None, maximum)
     groups = vocabulary.groups(tokens)
-    has_long_groups = len(groups) < len(tokens)
+    strongest = [max(range(g.first, g.last + 1), key=activations.__getitem__) for g in groups]
+    return _cut(
+        [group.text for group in groups],
+        [activations[i] for i in strongest],
+        next(i for i, group in enumerate(groups) if group.last >= peak),
+        {
+            i
+            for i, g in enumerate(groups)
+            if not special_ids.isdisjoint(tokens[g.first : g.last + 1])
+        },
+        strongest if len(groups) < len(tokens) else None,
+        maximum,
+    )
+
+
+def _cut(
+    texts: list[str],
+    activations: list[float],
+    peak: int,
+    special: set[int],
+    offsets: list[int] | None,
+    maximum: float,
+) -> list[Piece]:
+    """Groups of tokens in pieces: each that fires, is special or is the peak by itself, runs of others joined."""
+    alone = {i for i, activation in enumerate(activations) if activation} | special | {peak}
     pieces: list[Piece] = []
-    silent: list[str] = []
-    for first, last, text in groups:
-        strongest = first
-        activation = activations[first]
-        is_special = tokens[first] in special_ids
-        if last > first:
-            strongest = max(range(first, last + 1), key=activations.__getitem__)
-            activation = activations[strongest]
-            is_special = not special_ids.isdisjoint(tokens[first : last + 1])
-        is_peak = first <= peak <= last
-        if not activation and not is_special and not is_peak:
-            silent.append(text)
-            continue
-        if silent:
-            pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
-            silent = []
+    begin = 0
+    for i in sorted(alone):
+        if i > begin:
+            pieces.append(Piece("".join(texts[begin:i]), 0.0, 0.0, False, False))
+        activation = activations[i]
         heat = min(activation / maximum, 1.0) if maximum else 0.0
-        offset = strongest if has_long_groups else None
-        pieces.append(Piece(text, heat, activation, is_peak, is_special, offset))
-    if silent:
-        pieces.append(Piece("".join(silent), 0.0, 0.0, False, False))
+        offset = offsets[i] if offsets else None
+        pieces.append(Piece(texts[i], heat, activation, i == peak, i in special, offset))
+        begin = i + 1
+    if begin < len(texts):
+        pieces.append(Piece("".join(texts[begin:]), 0.0, 0.0, False, False))
     return pieces
 
 

@@ -21,10 +21,17 @@ class Vocabulary:
         ]
         self._fragments = frozenset(i for i, token in enumerate(tokens) if type(token) is bytes)
 
+    def texts(self, ids: Sequence[int]) -> list[str] | None:
+        """Each token's text; None where not every token is whole characters."""
+        return (
+            list(map(self._visible.__getitem__, ids)) if self._fragments.isdisjoint(ids) else None
+        )
+
     def groups(self, ids: Sequence[int]) -> list[TokenGroup]:
         """The tokens in groups of whole characters."""
-        if self._fragments.isdisjoint(ids):  # nearly always, and several times as fast
-            return [TokenGroup(i, i, self._visible[token]) for i, token in enumerate(ids)]
+        texts = self.texts(ids)
+        if texts is not None:  # nearly always, and several times as fast
+            return [TokenGroup(i, i, text) for i, text in enumerate(texts)]
         return group_tokens([self.tokens[token] for token in ids])
 
     def plain_text(self, ids: Sequence[int]) -> str:

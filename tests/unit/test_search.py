@@ -109,10 +109,10 @@ def test_parts_merge_to_the_whole(tiny_output: Path, four_records: list[FeatureR
 
 @pytest.fixture
 def four_records(tiny_output: Path) -> list[FeatureRecord]:
-    from sitegen.store import feature_files, parsed
+    from sitegen.store import examined, feature_files
 
     return [
-        parsed(FeatureRecord, path.read_bytes(), path)
+        examined(FeatureRecord, path.read_bytes(), path)
         for path in feature_files(tiny_output / "data")[:4]
     ]
 
