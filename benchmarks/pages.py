@@ -22,23 +22,28 @@ new PerformanceObserver((list) => {
 
 
 def measure_pages(out: Path) -> dict[str, Any]:
+    """What `pages_in` measures, in a browser of its own."""
+    executable = next(path for path in map(shutil.which, EXECUTABLES) if path)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        found = pages_in(browser, out)
+        browser.close()
+    return found
+
+
+def pages_in(browser: Browser, out: Path) -> dict[str, Any]:
     """Milliseconds until pages can be used, and the longest time that a page did not answer.
 
     A task of less than 50 ms is not reported by the browser and counts as 0.
     """
-    executable = next(path for path in map(shutil.which, EXECUTABLES) if path)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        index = (out / "site/index.html").as_uri()
-        opened = [_opened(browser, index) for _ in range(N_OPENED)]
-        found = {
-            "index_ready_ms": median(ready for ready, _ in opened),
-            "index_longest_task_ms": median(longest for _, longest in opened),
-            **_used(browser, index),
-            "search_ms": _searched(browser, (out / "site/about.html").as_uri()),
-        }
-        browser.close()
-    return found
+    index = (out / "site/index.html").as_uri()
+    opened = [_opened(browser, index) for _ in range(N_OPENED)]
+    return {
+        "index_ready_ms": median(ready for ready, _ in opened),
+        "index_longest_task_ms": median(longest for _, longest in opened),
+        **_used(browser, index),
+        "search_ms": _searched(browser, (out / "site/about.html").as_uri()),
+    }
 
 
 def _open(browser: Browser, url: str) -> Page:

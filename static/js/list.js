@@ -76,24 +76,22 @@
         return;
       }
       if (number !== asked) return;
+      const base = found && !state.sort ? byWeight(found) : sorted(state.sort, state.down);
+      await site.pause(); // sorting was one piece of work, drawing is another
+      if (number !== asked) return;
       const marks = site.marks.all();
-      order = [];
-      for (let i = 0; i < n; i++) {
+      order = base.filter((i) => {
         const density = 100 * features.density[i];
-        const mark = marks.get(features.feature_id[i]);
-        if (found && !found.has(i)) continue;
-        if (state.kind && kinds[i] !== state.kind) continue;
-        if (density < state.low || density > state.high) continue;
-        if (state.maximum && features.max_activation[i] < state.maximum) continue;
-        if (state.rare > -1 && (features.rare_cosine[i] ?? -1) < state.rare) continue;
-        if (state.starred && !mark?.starred) continue;
-        if (state.labelled && !labelOf(i)) continue;
-        order.push(i);
-      }
-      sort(found);
+        if (found && !found.has(i)) return false;
+        if (state.kind && kinds[i] !== state.kind) return false;
+        if (density < state.low || density > state.high) return false;
+        if (state.maximum && features.max_activation[i] < state.maximum) return false;
+        if (state.rare > -1 && (features.rare_cosine[i] ?? -1) < state.rare) return false;
+        if (state.starred && !marks.get(features.feature_id[i])?.starred) return false;
+        return !state.labelled || labelOf(i) !== "";
+      });
       for (const cell of head.children) {
-        const sorted = cell.getAttribute("data-column") === state.sort;
-        if (sorted) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+        if (cell.getAttribute("data-column") === state.sort) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
         else cell.removeAttribute("aria-sort");
       }
       table.dataset.labels = String(Object.keys(features.labels).length + [...marks.values()].filter((mark) => mark.label).length);
@@ -108,18 +106,28 @@
       }
     }
 
-    /** @param {Map<number, number> | null} found */
-    function sort(found) {
-      const column = columns.find((one) => one.name === state.sort);
-      const sign = state.down ? -1 : 1;
-      if (column) {
-        const values = new Array(n);
-        for (const i of order) values[i] = column.value(i);
-        order.sort((one, other) => (values[one] < values[other] ? -sign : values[one] > values[other] ? sign : one - other));
-      } else if (found) {
-        order.sort((one, other) => (found.get(other) ?? 0) - (found.get(one) ?? 0) || one - other);
+    /** @type {Map<string, number[]>} all places in the order of a column, once each is asked for */
+    const orders = new Map();
+
+    /**
+     * @param {string} name of a column
+     * @param {boolean} down
+     */
+    function sorted(name, down) {
+      const key = `${name} ${down}`;
+      let known = orders.get(key);
+      if (!known) {
+        const column = columns.find((one) => one.name === name) ?? columns[0];
+        const values = features.feature_id.map((_, i) => column.value(i));
+        const sign = down ? -1 : 1;
+        known = [...values.keys()].sort((one, other) => (values[one] < values[other] ? -sign : values[one] > values[other] ? sign : one - other));
+        orders.set(key, known);
       }
+      return known;
     }
+
+    /** @param {Map<number, number>} found */
+    const byWeight = (found) => [...found.keys()].sort((one, other) => (found.get(other) ?? 0) - (found.get(one) ?? 0) || one - other);
 
     let drawn = "";
 
@@ -183,7 +191,10 @@
       drawn = "";
       redraw();
     });
-    document.addEventListener("sitegen:marks", update);
+    document.addEventListener("sitegen:marks", () => {
+      orders.clear(); // labels may be others
+      update();
+    });
     update().then(() => (frame.dataset.ready = ""));
   }
 
@@ -324,7 +335,7 @@
     return element("span", { class: "exchange" }, write, read, file, note);
   }
 
-  site.features().then(start, (error) => {
+  site.features().then(start).catch((error) => {
     pages.prepend(element("p", { class: "note", role: "status" }, `The list cannot be sorted here: ${error.message}.`));
   });
 })();

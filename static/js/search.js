@@ -12,7 +12,8 @@
 
   function features() {
     table ??= Promise.all([load("features"), load("lines"), load("vocabulary")]).then(
-      ([columns, lines, vocabulary]) => {
+      async ([columns, lines, vocabulary]) => {
+        await window.sitegen.pause(); // what came last has just been read
         const place = new Map(columns.feature_id.map((/** @type {number} */ id, /** @type {number} */ i) => [id, i]));
         return { ...columns, ...lines, vocabulary, place };
       },

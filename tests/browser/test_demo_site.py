@@ -25,7 +25,7 @@ def test_the_demo_is_found_read_and_left(open_page: OpenPage, tiny_output: Path)
     page.wait_for_selector("#feature-list [data-ready]")
     expect(page.locator(".status")).to_have_text("4,096 features")
     page.get_by_role("combobox", name="Search").fill("congress")
-    last = page.get_by_role("option").last
+    last = page.locator("#found li").last
     expect(last).to_contain_text("show the list")
     n_found = int(str(last.inner_text()).split()[0].replace(",", ""))
     assert n_found > 10

@@ -117,7 +117,7 @@ def test_a_word_in_a_context_is_found_as_one_types(
     page = open_page("features/3.html")
     page.keyboard.press("/")
     page.keyboard.type(word)
-    last = page.get_by_role("option").last
+    last = page.locator("#found li").last
     expect(last).to_contain_text("show the list")
     n_found = int(str(last.inner_text()).split()[0])
     assert n_found >= words[word]
@@ -174,3 +174,21 @@ def test_nothing_of_the_scripts_is_there_without_them(open_page: OpenPage) -> No
     page = open_page("features/5.html", java_script_enabled=False)
     assert page.get_by_role("button").count() == 0
     assert not page.get_by_role("search").is_visible()
+
+
+def test_the_order_of_a_search_is_kept_in_the_address(open_page: OpenPage) -> None:
+    page = _open_list(open_page, "?q=th")
+    page.locator(".live thead").get_by_role("button", name="Feature").click()
+    page.wait_for_url("**sort=feature**")
+    shown = _listed(page)
+    assert shown == sorted(shown)
+    page.reload()
+    page.wait_for_selector("#feature-list [data-ready]")
+    assert _listed(page) == shown
+
+
+def test_a_number_that_is_no_feature_is_looked_for(open_page: OpenPage) -> None:
+    page = open_page("about.html")
+    page.get_by_role("combobox", name="Search").fill("99999")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/index.html?q=99999")

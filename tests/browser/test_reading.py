@@ -268,3 +268,32 @@ def test_arrows_lead_from_token_to_token(open_page: OpenPage, record: dict[str, 
     expect(page.locator(".token-card")).to_contain_text(
         f"token {before} at position {context['position'] - 1}"
     )
+
+
+def test_a_strange_hash_stops_nothing(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html#100%")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+
+
+def test_an_import_leaves_what_was_noted(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    page.get_by_role("textbox", name="Your label").fill("mine")
+    page.get_by_role("link", name="Features", exact=True).click()
+    page.wait_for_selector("#feature-list [data-ready]")
+    entries = [
+        {"feature": FEATURE, "label": "theirs", "starred": True},
+        {"feature_id": "6", "label": " another "},
+        {"feature": -1, "label": "a"},
+        {"feature": 7},
+        None,
+    ]
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(entries))
+    page.get_by_label("Labels file").set_input_files(path)
+    expect(page.locator(".exchange")).to_contain_text("2 read, 3 were no labels.")
+    kept = json.loads(page.evaluate("sitegen.marks.exported()"))["labels"]
+    assert [(entry["feature"], entry["label"], entry["starred"]) for entry in kept] == [
+        (FEATURE, "mine", True),
+        (6, "another", False),
+    ]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.analysis import PARTS, measure_analysis
-from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
 from benchmarks.subject import BenchmarkSubject
 from benchmarks.sweep import measure_sweep
@@ -86,12 +85,3 @@ def test_parts_of_the_analysis_are_timed(tiny: TinySubject, tmp_path: Path) -> N
     assert set(found["parts"]) == set(PARTS)
     assert all(seconds > 0 for seconds in found["parts"].values())
     assert found["base_seconds"] > 0
-
-
-def test_pages_are_measured_in_a_browser(tiny_output: Path) -> None:
-    found = measure_pages(tiny_output)
-    assert found["index_ready_ms"] > 0
-    assert found["search_ms"] > 0
-    assert {name for name in found if name.endswith("longest_task_ms")} == {
-        f"{what}_longest_task_ms" for what in ("index", "sort", "filter", "scroll")
-    }
