@@ -190,5 +190,6 @@ def test_the_order_of_a_search_is_kept_in_the_address(open_page: OpenPage) -> No
 def test_a_number_that_is_no_feature_is_looked_for(open_page: OpenPage) -> None:
     page = open_page("about.html")
     page.get_by_role("combobox", name="Search").fill("99999")
+    expect(page.get_by_role("option")).to_have_text("Nothing found.")
     page.keyboard.press("Enter")
     page.wait_for_url("**/index.html?q=99999")
