@@ -43,7 +43,9 @@ def _violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+)
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing(open_page: OpenPage, path: str, scheme: str, width: int) -> None:
     page = open_page(path, color_scheme=scheme, viewport={"width": width, "height": 800})
