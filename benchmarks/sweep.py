@@ -139,8 +139,7 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
 
 def _activations(subject: Subject, rows: range) -> torch.Tensor:
     """[n_tokens, d_hook] what the encoder is multiplied with."""
-    tokens = np.asarray(subject.rows.tokens[rows.start : rows.stop]).astype(np.int64)
-    x = subject.model.hook_activations(torch.from_numpy(tokens)).flatten(0, 1)
+    x = subject.model.hook_activations(subject.ids(rows)).flatten(0, 1)
     return x - subject.autoencoder.b_dec
 
 

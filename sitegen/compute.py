@@ -13,7 +13,7 @@ from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
-from sitegen.records import PublishedNumber, TokenText
+from sitegen.records import KINDS, PublishedNumber, TokenText
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
 from sitegen.sweep.driver import sweep
@@ -49,7 +49,7 @@ def compute_data(config: Config, output: OutputFolder) -> int:
     overview = dataclasses.replace(analysis.overview(), published=numbers)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
-        n_of_kind = dict.fromkeys(("dead", "rare", "ordinary", "dense"), 0)
+        n_of_kind: dict[str, int] = dict.fromkeys(KINDS, 0)
         for record, evidence in analysis.records():
             store.add(record)
             store.add_evidence(evidence)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from math import log10
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["dead", "rare", "ordinary", "dense"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ContextGroup = Literal["top", "interval"]
 
 RARE_DENSITY = 1e-4

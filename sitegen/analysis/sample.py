@@ -101,7 +101,8 @@ def read_sample(subject: Subject, config: Config) -> Sample:
     )
     progress = Progress("sample", tokens.size, "tokens")
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
-        x = _activations(subject, tokens[rows.start : rows.stop], config.sweep.batch_rows)
+        parts = torch.split(subject.ids(rows), config.sweep.batch_rows)
+        x = torch.cat([subject.model.hook_activations(ids).flatten(0, 1) for ids in parts])
         found = [collector.add(torch.split(x, batch_tokens)) for collector in collectors]
         neurons = x.cpu().double()
         sums.total[:] += neurons.sum(0).numpy()
@@ -112,17 +113,6 @@ def read_sample(subject: Subject, config: Config) -> Sample:
     progress.finish()
     firings = [collector.firings() for collector in collectors]
     return Sample(tokens, firings[0], firings[1] if subject.other else None, sums)
-
-
-def _activations(subject: Subject, tokens: np.ndarray, batch_rows: int) -> torch.Tensor:
-    """[n_tokens, d_hook] at the hook point, some rows at a time."""
-    ids = torch.from_numpy(tokens.astype(np.int64)).to(subject.device)
-    return torch.cat(
-        [
-            subject.model.hook_activations(part).flatten(0, 1)
-            for part in torch.split(ids, batch_rows)
-        ]
-    )
 
 
 def _as_tensor(matrix: csr_array) -> torch.Tensor:

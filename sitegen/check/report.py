@@ -210,7 +210,8 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
         path.relative_to(site).as_posix()
         for path in [*site.rglob("*.html"), *site.rglob("load/**/*.js")]
     }
-    there |= {name for name in (LABELS_FILE,) if (site / name).is_file()}
+    if (site / LABELS_FILE).is_file():
+        there.add(LABELS_FILE)
     ids = [int(path.stem) for path in renderer.paths]
     features = {*map(feature_page_name, ids), *map(evidence_script_name, ids)}
     strange = sorted(there - expected.keys() - scripts.keys() - features)

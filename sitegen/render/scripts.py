@@ -10,11 +10,10 @@ import numpy as np
 import orjson
 from markupsafe import Markup
 
-from sitegen.records import RowsRecord
+from sitegen.records import KINDS, RowsRecord
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
-KINDS = ("dead", "rare", "ordinary", "dense")
 DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt><dd>(.*?)</dd>')
 
 

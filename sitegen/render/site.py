@@ -124,15 +124,16 @@ class PageRenderer:
         """(file name, content) of every page and script that is about no single feature and no row."""
         summaries = features.summaries
         yield from self._lists(summaries)
+        about = self._page("about.html", root="")
+        yield "about.html", about
+        yield terms_script(about.decode())
         pages = {
-            "about.html": {},
             "404.html": {},
             "token.html": {},
             "overview.html": {"page": overview_page(self.site, summaries)},
         }
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
-        yield terms_script(self._page("about.html", root="").decode())
         yield from whole_scripts(self.site, summaries)
         yield from features.search.scripts(self.site.vocabulary.tokens)
         yield from assets()

@@ -87,7 +87,7 @@ class ShardSweeper:
     def firings(self, rows: range) -> FiringBatch:
         """The firings of some rows, each with its place, text and whether it may be shown."""
         tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
-        found = self._found(tokens)
+        found = self._found(rows)
         token = found.token.numpy()
         contexts = self._config.contexts
         keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
@@ -103,14 +103,14 @@ class ShardSweeper:
             largest_error=found.largest_error,
         )
 
-    def _found(self, tokens: np.ndarray) -> Firings:
-        """The firings in some rows [n_rows, seq_len], token by token of all of them; in the processor's memory."""
+    def _found(self, rows: range) -> Firings:
+        """The firings in some rows, token by token of all of them; in the processor's memory."""
         parts = []
-        for rows in row_ranges(0, len(tokens), self._config.sweep.batch_rows):
-            ids = torch.from_numpy(tokens[rows.start : rows.stop].astype(np.int64))
-            x = self._subject.model.hook_activations(ids.to(self._subject.device))
+        for batch in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
+            ids = self._subject.ids(batch)
+            x = self._subject.model.hook_activations(ids)
             found = self._search.firings(x.flatten(0, 1))
-            parts.append(found.moved(rows.start * tokens.shape[1]))
+            parts.append(found.moved((batch.start - rows.start) * ids.shape[1]))
         return Firings.joined(parts)
 
 

@@ -126,8 +126,7 @@
     const line = token.closest("p");
     if (!line || token === shown) return;
     shown = token;
-    const head = headOf(token);
-    card.replaceChildren(head);
+    card.replaceChildren(headOf(token));
     card.hidden = false;
     site.place(card, token);
     try {
@@ -140,7 +139,7 @@
         card.append(...effects(placeOf(token, line, ablation), ablation, vocabulary));
       }
     } catch (error) {
-      if (shown === token) card.append(element("p", {}, `More is not there: ${error instanceof Error ? error.message : error}.`));
+      if (shown === token) card.append(element("p", {}, `More is not there: ${site.reason(error)}.`));
     }
     site.place(card, token);
   }

@@ -56,7 +56,7 @@
       const link = new URL(`#${row}/${position}`, location.href).href;
       panel.replaceChildren(whole, element("p", { class: "actions" }, copier("Copy line", line), copier("Copy link", link), element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
     } catch (error) {
-      panel.replaceChildren(element("p", { class: "note", role: "status" }, `The row cannot be shown: ${error instanceof Error ? error.message : error}.`));
+      panel.replaceChildren(element("p", { class: "note", role: "status" }, `The row cannot be shown: ${site.reason(error)}.`));
     }
   }
 

@@ -44,6 +44,9 @@
     waiting.delete(name);
   }
 
+  /** @param {unknown} error */
+  const reason = (error) => (error instanceof Error ? error.message : String(error));
+
   /** @returns {Promise<void>} */
   const pause = () => new Promise((resolve) => setTimeout(resolve));
 
@@ -101,5 +104,5 @@
     return [row, position];
   }
 
-  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, pause, element, copy, place, placeOf });
+  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, reason, pause, element, copy, place, placeOf });
 })();

@@ -59,7 +59,7 @@
       if (features.place.has(Number(number.value))) location.href = window.sitegen.featureUrl(Number(number.value));
       else problem.textContent = `There is no feature ${number.value} here.`;
     } catch (error) {
-      problem.textContent = `${error instanceof Error ? error.message : error}.`;
+      problem.textContent = `${window.sitegen.reason(error)}.`;
     }
   });
 

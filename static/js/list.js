@@ -26,7 +26,7 @@
     const columns = [
       { name: "feature", title: "Feature", numeric: true, value: (i) => features.feature_id[i] },
       { name: "label", title: "Label", numeric: false, value: (i) => labelOf(i).toLowerCase() || "\uffff" },
-      { name: "kind", title: "Kind", numeric: false, value: (i) => KINDS.indexOf(kinds[i]) },
+      { name: "kind", title: "Kind", numeric: false, value: (i) => features.kind[i] },
       { name: "density", title: "Density", numeric: true, value: (i) => features.density[i] },
       { name: "maximum", title: "Maximum", numeric: true, value: (i) => features.max_activation[i] },
       { name: "rare", title: "Rare cosine", numeric: true, value: (i) => features.rare_cosine[i] ?? -2 },
@@ -72,7 +72,7 @@
       try {
         if (state.q) found = await site.matches(state.q, features);
       } catch (error) {
-        status.textContent = `Words cannot be looked for: ${error instanceof Error ? error.message : error}.`;
+        status.textContent = `Words cannot be looked for: ${site.reason(error)}.`;
         return;
       }
       if (number !== asked) return;
@@ -228,8 +228,7 @@
     const given = new URLSearchParams();
     for (const [name, value] of Object.entries(state)) {
       const usual = plain[/** @type {keyof typeof plain} */ (name)];
-      if (value === usual && name !== "q") continue;
-      if (name === "q" && !value) continue;
+      if (name === "q" ? !value : value === usual) continue;
       given.set(name, typeof value === "boolean" ? "1" : String(value));
     }
     const query = given.toString();
@@ -328,7 +327,7 @@
         const { taken, left } = site.marks.imported(await chosen.text());
         note.textContent = `${site.grouped(taken)} read${left ? `, ${site.grouped(left)} were no labels` : ""}. ${site.marks.trouble()}`;
       } catch (error) {
-        note.textContent = `${chosen.name} is no labels file: ${error instanceof Error ? error.message : error}.`;
+        note.textContent = `${chosen.name} is no labels file: ${site.reason(error)}.`;
       }
       file.value = "";
     });

@@ -13,7 +13,7 @@
       const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
       return new Map(Object.entries(kept).map(([id, mark]) => [Number(id), mark]));
     } catch (error) {
-      trouble = `Stars and labels cannot be read: ${error instanceof Error ? error.message : error}.`;
+      trouble = `Stars and labels cannot be read: ${window.sitegen.reason(error)}.`;
       return new Map();
     }
   }

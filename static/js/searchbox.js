@@ -55,7 +55,7 @@
       fill(query, features, found);
     } catch (error) {
       if (number !== asked) return;
-      list.replaceChildren(element("li", { role: "option", "aria-disabled": "true" }, `Nothing can be searched: ${error instanceof Error ? error.message : error}.`));
+      list.replaceChildren(element("li", { role: "option", "aria-disabled": "true" }, `Nothing can be searched: ${site.reason(error)}.`));
     }
     open();
   }

@@ -75,6 +75,8 @@ interface Sitegen {
   root: string;
   /** A value that a file below load/ hands over; it is read once. */
   load(name: string): Promise<any>;
+  /** What is wrong, to be told in a sentence. */
+  reason(error: unknown): string;
   /** Lets the page answer before more is done. */
   pause(): Promise<void>;
   /** Called by those files. */

@@ -69,7 +69,7 @@
       );
       frame.dataset.ready = "";
     } catch (error) {
-      frame.replaceChildren(element("p", { role: "status" }, `The token's features cannot be shown: ${error instanceof Error ? error.message : error}.`));
+      frame.replaceChildren(element("p", { role: "status" }, `The token's features cannot be shown: ${site.reason(error)}.`));
     }
   }
 

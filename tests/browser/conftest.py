@@ -12,8 +12,9 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-EXECUTABLES = ("chromium-headless-shell", "chromium", "google-chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+from benchmarks.pages import ARGUMENTS, EXECUTABLES
+
+QUIET_ARGUMENTS = [*ARGUMENTS, "--disable-background-networking", "--no-first-run"]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def browser() -> Iterator[Browser]:
     executable = next((path for path in map(shutil.which, EXECUTABLES) if path), None)
     assert executable, "no Chromium is installed: run `make test`"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=executable, args=QUIET_ARGUMENTS)
         yield browser
         browser.close()
 
