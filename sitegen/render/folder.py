@@ -56,10 +56,11 @@ class SiteFolder:
 
     def remove_all_but(self, names: Iterable[str]) -> None:
         """Removes files that an interrupted render of something else left."""
-        wanted = {self._folder / name for name in names}
-        for path in list(self._folder.rglob("*")):
-            if path.is_file() and path not in wanted:
-                path.unlink()
+        wanted = {os.path.join(self._folder, name) for name in names}
+        for folder, _, files in os.walk(self._folder):
+            for path in (os.path.join(folder, file) for file in files):
+                if path not in wanted:
+                    os.unlink(path)
 
 
 def signed(text: str, key: str) -> bytes:

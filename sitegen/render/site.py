@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -189,7 +191,7 @@ def render_site(output: OutputFolder) -> Rendered:
     raises  StoreError if the data is missing, damaged or of another schema
     """
     renderer = PageRenderer(output)
-    with whole_folder(output.site, resume=True) as folder:
+    with _no_collection(), whole_folder(output.site, resume=True) as folder:
         site = SiteFolder(folder, output.site)
         features = _render_features(renderer, output, folder)
         names = features.names
@@ -199,6 +201,18 @@ def render_site(output: OutputFolder) -> Rendered:
         site.remove_all_but(names)
     n_pages = sum(name.endswith(".html") for name in names)
     return Rendered(n_pages, features.n_written + site.n_written)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for cycles: a render makes none, and the million parts of the search index make each one long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def keep_labels(path: Path, output: OutputFolder) -> None:
