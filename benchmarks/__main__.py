@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.analysis import measure_ablation, measure_analysis
+from benchmarks.live import measure_live
 from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
@@ -40,6 +41,7 @@ def main() -> None:
         "growth": lambda: measure_growth(files, options.rows // 32, out),
         "render": lambda: measure_render(files, options.rows, out),
         "pages": lambda: measure_pages(out),
+        "live": lambda: measure_live(out),
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
         "ablation": lambda: measure_ablation(files, options.rows // 32, FOLDER / "analysis"),
@@ -78,7 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render pages startup analysis ablation peers",
+        help="measure these again: machine sweep growth render pages live startup analysis ablation peers",
     )
     return parser.parse_args()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,12 +25,18 @@ new PerformanceObserver((list) => {
 
 def measure_pages(out: Path) -> dict[str, Any]:
     """What `pages_in` measures, in a browser of its own."""
+    with chromium() as browser:
+        return pages_in(browser, out)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless browser as the tests use."""
     executable = next(path for path in map(shutil.which, EXECUTABLES) if path)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        found = pages_in(browser, out)
+        yield browser
         browser.close()
-    return found
 
 
 def pages_in(browser: Browser, out: Path) -> dict[str, Any]:
@@ -46,7 +54,8 @@ def pages_in(browser: Browser, out: Path) -> dict[str, Any]:
     }
 
 
-def _open(browser: Browser, url: str) -> Page:
+def open_watched(browser: Browser, url: str) -> Page:
+    """A page of a laptop's size that notes its longest task."""
     page = browser.new_page(viewport={"width": 1366, "height": 820})
     page.add_init_script(WATCH)
     page.goto(url)
@@ -55,7 +64,7 @@ def _open(browser: Browser, url: str) -> Page:
 
 def _opened(browser: Browser, url: str) -> tuple[float, float]:
     """(ms from the start of the navigation until the list answers, the longest task until then)."""
-    page = _open(browser, url)
+    page = open_watched(browser, url)
     page.wait_for_selector(READY)
     ready = float(page.evaluate("performance.now()"))
     page.wait_for_timeout(300)
@@ -66,7 +75,7 @@ def _opened(browser: Browser, url: str) -> tuple[float, float]:
 
 def _used(browser: Browser, url: str) -> dict[str, float]:
     """The longest task of sorting by each column, filtering as one types, and scrolling to the end."""
-    page = _open(browser, url)
+    page = open_watched(browser, url)
     page.wait_for_selector(READY)
     longest = {}
     for name in ("sort", "filter", "scroll"):
@@ -89,7 +98,7 @@ def _used(browser: Browser, url: str) -> dict[str, float]:
 
 def _searched(browser: Browser, url: str) -> float:
     """Ms from the first letter in the search field of a fresh page until something is listed."""
-    page = _open(browser, url)
+    page = open_watched(browser, url)
     field = page.get_by_role("combobox", name="Search")
     field.focus()
     started = float(page.evaluate("performance.now()"))

@@ -71,7 +71,7 @@ def _figures(results: Results) -> list[Figure]:
     peers = {name: own / _peer(peer)["speed"] for name, peer in results["peers"].items()}
     peaks = [run["peak_bytes"] for run in results["growth"]["tokens"].values()]
     largest = max([*peaks, render["sweep_peak_bytes"]])
-    pages = results["pages"]
+    pages, live = results["pages"], results["live"]
     slowest = max(ms for name, ms in pages.items() if name.endswith("longest_task_ms"))
     written = [render[when]["n_written"] for when in ("again", "changed")]
     return [
@@ -94,6 +94,10 @@ def _figures(results: Results) -> list[Figure]:
         _at_most("a feature's JSON on average, KB", render["json_bytes"] / 1000, 15, "{:.1f}"),
         _at_most("index of all features usable after, seconds", pages["index_ready_ms"] / 1000, 1),
         _at_most("longest time it does not answer, ms", slowest, 50, "{:.0f}"),
+        _at_most("the model in the page: an edit of a text of 40 tokens, ms", live["edit_first_ms"], 150, "{:.0f}"),
+        _at_most("what fires on 40 tokens, all features read from disk, seconds", live["fires_first_ms"] / 1000, 5),
+        _at_most("loaded by a feature's page at first use, MB", live["first_use_bytes"] / 1e6, 12, "{:.1f}"),
+        _at_most("the whole export, MB", live["export_bytes"] / 1e6, 220, "{:.0f}"),
         _at_most("feature pages rewritten when nothing changed", written[0], 0, "{}"),
         _at_most("feature pages rewritten when one record changed", written[1], 1, "{}"),
         _at_most("analysis on top of the demo's sweep, %", 100 * _added(results["analysis"]), 25, "{:.0f}"),

@@ -160,8 +160,12 @@ def _compute(config: Config, output: OutputFolder) -> None:
     from sitegen.compute import compute_data  # torch and transformer_lens take seconds to import
 
     started = time.monotonic()
-    n_features = compute_data(config, output)
-    _say(f"wrote {output.data}: {n_features:,} features in {time.monotonic() - started:.0f} s")
+    computed = compute_data(config, output)
+    for remark in computed.remarks:
+        _say(remark)
+    _say(
+        f"wrote {output.data}: {computed.n_features:,} features in {time.monotonic() - started:.0f} s"
+    )
 
 
 def _render(options: argparse.Namespace) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import sitegen
 from sitegen.analysis.assemble import Analysis
+from sitegen.analysis.live import LiveRefusalError, live_model
 from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
-from sitegen.records import KINDS, PublishedNumber, TokenText
+from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
 from sitegen.sweep.driver import sweep
@@ -35,8 +37,16 @@ LIBRARIES = (
 )
 
 
-def compute_data(config: Config, output: OutputFolder) -> int:
-    """Sweeps and analyses a subject and writes `data/`, whole or not at all; returns the number of features.
+@dataclass(frozen=True)
+class Computed:
+    """What a sweep and its analysis came to."""
+
+    n_features: int
+    remarks: list[str]  # on what was asked for and left out
+
+
+def compute_data(config: Config, output: OutputFolder) -> Computed:
+    """Sweeps and analyses a subject and writes `data/`, whole or not at all.
 
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
@@ -47,6 +57,7 @@ def compute_data(config: Config, output: OutputFolder) -> int:
     published = read_published(config.preset)
     numbers = list(verify(subject, config, published)) if published else []
     overview = dataclasses.replace(analysis.overview(), published=numbers)
+    live, why_not = _live_model(subject, state, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
         n_of_kind: dict[str, int] = dict.fromkeys(KINDS, 0)
@@ -58,8 +69,24 @@ def compute_data(config: Config, output: OutputFolder) -> int:
             store.add_other(other)
         for rows in analysis.shown_rows():
             store.add_rows(rows)
-        store.finish(_manifest(config, subject, state, n_of_kind), vocab, overview)
-    return len(subject.feature_ids)
+        if live is not None:
+            store.add_live(live)
+        manifest = _manifest(config, subject, state, n_of_kind)
+        manifest["live"] = {"is_there": live is not None, "why_not": why_not}
+        store.finish(manifest, vocab, overview)
+    wanted = config.live.precision != "none"
+    remarks = [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
+    return Computed(len(subject.feature_ids), remarks)
+
+
+def _live_model(
+    subject: Subject, state: SweepState, config: Config
+) -> tuple[LiveModel | None, str]:
+    """(the model that pages run, or why there is none)."""
+    try:
+        return live_model(subject, state.counts.max_activation, config), ""
+    except LiveRefusalError as refusal:
+        return None, str(refusal)
 
 
 def verify_published(config: Config) -> list[PublishedNumber]:

@@ -200,6 +200,26 @@ class AnalysisConfig:
 
 
 @dataclass(frozen=True)
+class LiveConfig:
+    """The model that readers' pages run on text of their own."""
+
+    precision: str = (
+        "int16"  # of its weights: int16 with a scale a row, fp32 of twice the size, or none
+    )
+    max_megabytes: int = 220  # that it may take in the site; a larger one is left out
+
+    def __post_init__(self) -> None:
+        _require(
+            self.precision in ("int16", "fp32", "none"),
+            f"live.precision is {self.precision!r}: give int16, fp32 or none",
+        )
+        _require(
+            self.max_megabytes >= 0,
+            f"live.max_megabytes is {self.max_megabytes}: give 0 or more",
+        )
+
+
+@dataclass(frozen=True)
 class SiteConfig:
     """What the pages say about the whole."""
 
@@ -220,6 +240,7 @@ class Config:
     logits: LogitConfig = field(default_factory=LogitConfig)
     other: OtherConfig = field(default_factory=OtherConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
 
     def as_dict(self) -> dict[str, Any]:

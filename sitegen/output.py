@@ -17,10 +17,11 @@ UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
     r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other|rows)/\d{5,}\.json"
+    r"|live/(settings\.json|weights\.safetensors|tokenizer\.json)"
 )
 SITE_FILES = re.compile(
-    r"(index(-\d+)?|about|overview|token|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
-    r"static/[\w.-]+|load/((evidence|rows|tokens|words)/\d+|vocabulary|features|lines|map|terms)\.js|labels\.json|data/"
+    r"(index(-\d+)?|about|overview|token|fires|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
+    r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
 

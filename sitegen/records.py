@@ -7,9 +7,21 @@ from dataclasses import dataclass
 from math import log10
 from typing import Literal, get_args
 
+import numpy as np
+
 Kind = Literal["dead", "rare", "ordinary", "dense"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ContextGroup = Literal["top", "interval"]
+
+# Names of hook points within a layer, and what they are called where the model runs in a page
+HOOKS = {
+    "hook_resid_pre": "resid_pre",
+    "hook_attn_out": "attn_out",
+    "hook_resid_mid": "resid_mid",
+    "mlp.hook_post": "mlp_post",
+    "hook_mlp_out": "mlp_out",
+    "hook_resid_post": "resid_post",
+}
 
 RARE_DENSITY = 1e-4
 DEAD_LOG_DENSITY = -6.5
@@ -359,6 +371,44 @@ class Overview:
     map: FeatureMap | None  # None for too few features
     other: TwoRuns | None
     published: list[PublishedNumber]
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a transformer's weights do not say of it."""
+
+    n_layers: int  # up to the hook point, the one that it stands in included
+    n_heads: int
+    activation: str  # of the MLPs, by its TransformerLens name
+    epsilon: float  # of the layer norms
+    score_scale: float  # what attention scores are divided by
+    hook: str  # one of HOOKS: where in the last of these layers the activations are read
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """What pages need to know of the model that they run."""
+
+    precision: str  # of the weights as they are kept: int16, with a scale for each row, or fp32
+    model: ModelSettings
+    bos_id: int  # stands before every text
+    seq_len: int  # tokens a text may have, that one included
+    n_checked: int  # tokens on which its activations were held against the sweep's
+    largest_error: float  # found there, as a share of a feature's maximum
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """The model as pages run it.
+
+    weights    by name, [out, in] each, and for those of int16 the rows' scales [out] under `NAME.scale`; besides the
+               transformer's `encoder.weight` [n_features, d_hook] and `encoder.bias` [n_features]
+    tokenizer  a tokenizer.json
+    """
+
+    settings: LiveSettings
+    weights: dict[str, np.ndarray]
+    tokenizer: bytes
 
 
 def log_density(density: float) -> float:

@@ -1,7 +1,7 @@
 """Records to JSON files and back, with a manifest and checksums; the layout is design's contract.
 
 manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  rows/00000.json
-SHA256SUMS
+live/settings.json  live/weights.safetensors  live/tokenizer.json  SHA256SUMS
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fastjsonschema
+import numpy as np
 import orjson
+import safetensors.numpy
 
 from sitegen.errors import StoreError
 from sitegen.records import (
     ROWS_PER_FILE,
     EvidenceRecord,
     FeatureRecord,
+    LiveModel,
+    LiveSettings,
     OtherRecord,
     Overview,
     RowsRecord,
     TokenText,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CHECKSUMS = "SHA256SUMS"
 SCHEMAS: dict[type, str] = {
     FeatureRecord: "feature",
@@ -38,6 +42,7 @@ SCHEMAS: dict[type, str] = {
     OtherRecord: "other",
     Overview: "overview",
     RowsRecord: "rows",
+    LiveSettings: "live",
 }
 T = TypeVar("T")
 IDS: tuple[set[type], int | None] = ({int}, 0)
@@ -53,6 +58,7 @@ NUMBER_LISTS: dict[str, tuple[set[type], int | None]] = {  # what each may hold,
     "suppressed_id": IDS,
     "suppressed_change": CHANGES,
 }
+SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenizer.json"
 SCHEMA_FOLDER = Path(__file__).parent / "schema"
 
 
@@ -74,6 +80,11 @@ def other_path(folder: Path, feature_id: int) -> Path:
 def rows_path(folder: Path, row: int) -> Path:
     """Where the text of a row stands, with that of its neighbours."""
     return folder / "rows" / f"{row // ROWS_PER_FILE:05d}.json"
+
+
+def live_folder(folder: Path) -> Path:
+    """Where the model that pages run stands, if there is one."""
+    return folder / "live"
 
 
 class StoreWriter:
@@ -105,6 +116,14 @@ class StoreWriter:
         path.parent.mkdir(exist_ok=True)
         self._write(path, record)
 
+    def add_live(self, model: LiveModel) -> None:
+        """Writes the model that pages run."""
+        folder = live_folder(self._folder)
+        folder.mkdir()
+        self._write(folder / SETTINGS, model.settings)
+        self._write_bytes(folder / WEIGHTS, safetensors.numpy.save(model.weights))
+        self._write_bytes(folder / TOKENIZER, model.tokenizer)
+
     def finish(self, manifest: dict[str, Any], vocab: list[TokenText], overview: Overview) -> None:
         """Writes what is about the whole, and the checksum of every file."""
         self._write(self._folder / "vocab.json", vocab)
@@ -119,7 +138,11 @@ class StoreWriter:
 
     def _write(self, path: Path, value: Any, indent: bool = False) -> None:
         layout = orjson.OPT_INDENT_2 if indent else 0
-        data = orjson.dumps(value, _bytes_to_json, orjson.OPT_SERIALIZE_NUMPY | layout)
+        self._write_bytes(
+            path, orjson.dumps(value, _bytes_to_json, orjson.OPT_SERIALIZE_NUMPY | layout)
+        )
+
+    def _write_bytes(self, path: Path, data: bytes) -> None:
         path.write_bytes(data)
         self._checksums[path.relative_to(self._folder).as_posix()] = hashlib.sha256(
             data
@@ -179,6 +202,30 @@ def read_overview(folder: Path) -> Overview:
     """
     path = folder / "overview.json"
     return examined(Overview, read_bytes(path), path)
+
+
+def read_live_settings(folder: Path) -> LiveSettings | None:
+    """What pages need to know of the model that they run; None where there is none.
+
+    raises  StoreError if the file is damaged or does not fit its schema
+    """
+    path = live_folder(folder) / SETTINGS
+    return examined(LiveSettings, read_bytes(path), path) if path.parent.is_dir() else None
+
+
+def read_live(folder: Path) -> LiveModel | None:
+    """The model that pages run; None where there is none.
+
+    raises  StoreError if a file is missing or damaged
+    """
+    settings, live = read_live_settings(folder), live_folder(folder)
+    if settings is None:
+        return None
+    try:
+        weights: dict[str, np.ndarray] = safetensors.numpy.load(read_bytes(live / WEIGHTS))
+    except safetensors.SafetensorError as error:
+        raise StoreError(f"{live / WEIGHTS} is damaged ({error}): run the sweep again") from None
+    return LiveModel(settings, weights, read_bytes(live / TOKENIZER))
 
 
 def require_schema(value: Any, schema: str, path: Path) -> None:

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = (
 )
 
 from sitegen.cli import main  # noqa: E402 the environment comes first
-from tests.tiny import TinySubject, write_subject  # noqa: E402
+from tests.tiny import TinySubject, write_gpt2, write_subject  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -40,6 +40,12 @@ def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("run") / "tiny"
     assert main(["run", str(tiny.preset), "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def gpt2(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two layers as `transformers` saves it, with the tiny tokenizer in its folder."""
+    return write_gpt2(tmp_path_factory.mktemp("gpt2"), tiny.tokenizer)
 
 
 @pytest.fixture(scope="session")

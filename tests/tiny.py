@@ -6,6 +6,7 @@ Widths are such that nothing in the code can be tied to 512, 2048, 16384 or 4826
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
 
 D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX = 20, 2, 10, 37, 64
 D_HIDDEN = 93
@@ -120,6 +122,24 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(
         json.dumps({**settings, "pad_token": SPECIALS[2]})
     )
+
+
+def write_gpt2(folder: Path, tokenizer: Path) -> Path:
+    """A model of another architecture, with two layers of width 24."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=333,
+        n_positions=48,
+        n_embd=24,
+        n_layer=2,
+        n_head=3,
+        bos_token_id=1,
+        eos_token_id=0,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    for path in tokenizer.iterdir():
+        shutil.copy(path, folder)
+    return folder
 
 
 def model_config(d_vocab: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
     except StoreError as error:
         return [str(error)]
     findings = []
-    published = {name for name in listed if not name.startswith(("evidence/", "rows/"))}
+    published = {name for name in listed if not name.startswith(("evidence/", "rows/", "live/"))}
     for folder, shown, expected in ((data, "data", listed.keys()), (copy, "site/data", published)):
         there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
             CHECKSUMS

@@ -199,6 +199,13 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
             scripts[name] = content
         except StoreError as error:
             seen.findings.append(str(error))
+    live = set()
+    try:
+        for name, content in renderer.live_scripts():  # one at a time: they are large
+            seen.findings += _script_findings(site, name, content)
+            live.add(name)
+    except StoreError as error:
+        seen.findings.append(str(error))
     if output.labels.is_file():
         scripts[output.labels.name] = output.labels.read_bytes()
     for name, content in {**expected, **scripts}.items():
@@ -214,7 +221,7 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
         there.add(LABELS_FILE)
     ids = [int(path.stem) for path in renderer.paths]
     features = {*map(feature_page_name, ids), *map(evidence_script_name, ids)}
-    strange = sorted(there - expected.keys() - scripts.keys() - features)
+    strange = sorted(there - expected.keys() - scripts.keys() - live - features)
     seen.findings += [f"site/{name} belongs to nothing in the data" for name in strange]
 
 

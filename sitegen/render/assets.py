@@ -23,6 +23,11 @@ SCRIPTS = (
     "token",
     "map",
     "terms",
+    "engine",
+    "live",
+    "owntext",
+    "try",
+    "fires",
 )
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sitegen.render.environment import TEMPLATES_FOLDER, make_environment
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.folder import SiteFolder, digest, is_signed, signed
 from sitegen.render.lists import FEATURES_PER_PAGE, FeatureList, feature_lists, index_page_name
+from sitegen.render.live import live_scripts
 from sitegen.render.overview import overview_page
 from sitegen.render.related import FeatureNames
 from sitegen.render.scripts import evidence_script, rows_script, terms_script, whole_scripts
@@ -43,6 +44,7 @@ from sitegen.store import (
     feature_files,
     read_bytes,
     read_checksums,
+    read_live_settings,
     read_manifest,
     read_overview,
     read_vocab,
@@ -74,6 +76,7 @@ class PageRenderer:
             names,
             {feature: tuple(group) for feature, group in by_feature},
             key,
+            read_live_settings(data),
         )
         self.rows_paths = rows_files(data)
         self._environment = make_environment()
@@ -103,7 +106,7 @@ class PageRenderer:
 
     def feature(self, i: int, data: FeatureData, key: str) -> bytes:
         """The page of the i-th feature of the data."""
-        page = feature_page(data, self.site, self._neighbours(i), _index_page_of(i))
+        page = feature_page(i, data, self.site, self._neighbours(i), _index_page_of(i))
         template = self._environment.get_template("feature.html")
         text = template.render(root="../", site=self.site, manifest=self.manifest, page=page)
         return signed(text, key)
@@ -134,11 +137,20 @@ class PageRenderer:
             "token.html": {},
             "overview.html": {"page": overview_page(self.site, summaries)},
         }
+        if self.site.live is not None:
+            pages["fires.html"] = {}
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
         yield from whole_scripts(self.site, summaries)
         yield from features.search.scripts(self.site.vocabulary.tokens)
         yield from assets()
+
+    def live_scripts(self) -> Iterator[tuple[str, bytes]]:
+        """(file name, content) of all that pages load to run the model; apart from the others, since it is large.
+
+        raises  StoreError if the model's files are damaged
+        """
+        return live_scripts(self._data, self.manifest["special_ids"])
 
     def _lists(self, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
         """The index, and the lists of features of a kind or a density."""
@@ -195,7 +207,8 @@ def render_site(output: OutputFolder) -> Rendered:
         site = SiteFolder(folder, output.site)
         features = _render_features(renderer, output, folder)
         names = features.names
-        for name, content in [*renderer.others(features), *_files_beside(output)]:
+        parts = (renderer.others(features), renderer.live_scripts(), _files_beside(output))
+        for name, content in chain(*parts):
             site.write(name, content)
             names.append(name)
         site.remove_all_but(names)

@@ -12,6 +12,7 @@ from sitegen.records import (
     EvidenceRecord,
     FeatureRecord,
     Kind,
+    LiveSettings,
     LogitEffect,
     NearMiss,
     OtherRecord,
@@ -112,6 +113,7 @@ class FeaturePage:
     """All that a feature's page shows."""
 
     feature_id: int
+    place: int  # in the data
     data_file: str  # below data/
     previous_id: int | None
     next_id: int | None
@@ -182,15 +184,17 @@ class SiteData:
     names: FeatureNames
     labels: dict[int, tuple[Label, ...]]  # of the features that have any
     key: str  # tells this site's features from those of other sites in a reader's browser
+    live: LiveSettings | None  # of the model that pages run, if there is one
 
 
 def feature_page(
+    place: int,
     data: FeatureData,
     site: SiteData,
     neighbours: tuple[int | None, int | None],
     index_page: str,
 ) -> FeaturePage:
-    """The view of one feature."""
+    """The view of one feature, by its place in the data."""
     record, manifest, vocabulary = data.record, site.manifest, site.vocabulary
     maximum = record.max_activation
     counts = manifest["counts"]
@@ -212,6 +216,7 @@ def feature_page(
     weights, correlations = neuron_rows(record)
     return FeaturePage(
         feature_id=record.feature_id,
+        place=place,
         data_file=f"features/{record.feature_id:05d}.json",
         previous_id=neighbours[0],
         next_id=neighbours[1],

@@ -59,6 +59,12 @@ class HookedModel:
         return int(self.W_U.shape[1])
 
     @property
+    def place(self) -> tuple[int, str]:
+        """(layer, name within it) of the hook point."""
+        _, layer, name = self.hook_point.split(".", 2)
+        return int(layer), name
+
+    @property
     def reads_neurons(self) -> bool:
         """Whether the hook point's activations are an MLP's neurons, not the residual stream."""
         return self.W_out is not None

@@ -42,7 +42,7 @@ class TextTokenizer:
     @property
     def content_hash(self) -> str:
         """SHA-256 of all that determines how text becomes ids."""
-        return hashlib.sha256(self._definition.encode()).hexdigest()
+        return hashlib.sha256(self.definition.encode()).hexdigest()
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text. A special token's name in a text is plain text, never the special id."""
@@ -63,13 +63,14 @@ class TextTokenizer:
         return table
 
     @cached_property
-    def _definition(self) -> str:
+    def definition(self) -> str:
+        """The tokenizer.json: all that determines how text becomes ids."""
         return str(self.tokenizer.backend_tokenizer.to_str())
 
     def _decoder(self) -> Any:
         """How this kind of tokenizer writes bytes as characters, undone."""
         kinds = set(
-            re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self._definition)["decoder"]))
+            re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self.definition)["decoder"]))
         )
         if "ByteLevel" in kinds:
             return _undo_byte_level

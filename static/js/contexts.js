@@ -54,10 +54,29 @@
       );
       const line = `${part(position - LINE_BEFORE, peak.first)}|${peak.text}|${part(after, after + LINE_AFTER)}`;
       const link = new URL(`#${row}/${position}`, location.href).href;
-      panel.replaceChildren(whole, element("p", { class: "actions" }, copier("Copy line", line), copier("Copy link", link), element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
+      const actions = [copier("Copy line", line), copier("Copy link", link), ...trying(tokens, position, (from) => part(from, last))];
+      panel.replaceChildren(whole, element("p", { class: "actions" }, ...actions, element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
     } catch (error) {
       panel.replaceChildren(element("p", { class: "note", role: "status" }, `The row cannot be shown: ${site.reason(error)}.`));
     }
+  }
+
+  /**
+   * A button that puts a line's text into the field for one's own, where there is one: what the model read up to there.
+   * @param {number[]} tokens
+   * @param {number} position
+   * @param {(from: number) => string} textFrom
+   */
+  function trying(tokens, position, textFrom) {
+    if (!site.tryText) return [];
+    const button = element("button", { type: "button", title: "Puts the text up to here into a field where you can change it" }, "Try this");
+    button.addEventListener("click", async () => {
+      const { special_ids } = await site.live.settings();
+      let from = position;
+      while (from > 0 && !special_ids.includes(tokens[from - 1])) from--; // what stands before has no text
+      site.tryText?.(textFrom(from));
+    });
+    return [button];
   }
 
   /**

@@ -14,9 +14,10 @@
 
   /**
    * @param {string} name of a file below load/, without its ending
+   * @param {boolean} [keep] for who asks again
    * @returns {Promise<any>}
    */
-  function load(name) {
+  function load(name, keep = true) {
     const known = loaded.get(name);
     if (known) return known;
     const promise = new Promise((resolve, reject) => {
@@ -27,7 +28,11 @@
       };
       waiting.set(name, resolve);
       script.onerror = missing;
-      script.onload = () => waiting.has(name) && missing();
+      script.onload = () => {
+        script.remove();
+        if (waiting.has(name)) missing();
+        if (!keep) loaded.delete(name);
+      };
       script.src = `${root}load/${name}.js`;
       document.head.append(script);
     });

@@ -114,7 +114,7 @@
     const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
     if (!(target instanceof HTMLElement)) return;
     event.preventDefault();
-    if (target instanceof HTMLInputElement) target.focus();
+    if (target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement) target.focus();
     else target.click();
   });
 })();

@@ -70,11 +70,52 @@ interface Mark {
   label: string;
 }
 
+/** load/live/settings.js */
+interface LiveSettings {
+  precision: "int16" | "fp32";
+  model: { n_layers: number; n_heads: number; activation: string; epsilon: number; score_scale: number; hook: string };
+  bos_id: number;
+  special_ids: number[];
+  seq_len: number;
+  n_checked: number;
+  largest_error: number;
+  d_model: number;
+  d_hook: number;
+  n_features: number;
+  tokens_per_file: number;
+  features_per_file: number;
+}
+
+/** Features that fire on a text, by their places. */
+interface FiringFeatures {
+  /** of each token [place, activation], the strongest first */
+  strongest: [number, number][][];
+  /** [place, largest activation, the token it is on] of all that fire behind BOS */
+  firing: [number, number, number][];
+}
+
+/** Rows of numbers; what 1 stands for in each of them, where they are whole numbers. */
+interface Matrix {
+  values: Int16Array | Float32Array;
+  scale?: Float32Array;
+}
+
+/** The model and the encoder, in a worker. */
+interface Engine {
+  start(settings: LiveSettings): void;
+  take(kind: string, number: number, value: any): void;
+  read(text: number[]): void;
+  feature(place: number): number[];
+  clear(): void;
+  scan(files: number[]): void;
+  results(): FiringFeatures;
+}
+
 interface Sitegen {
   /** the site's first folder, as a URL */
   root: string;
   /** A value that a file below load/ hands over; it is read once. */
-  load(name: string): Promise<any>;
+  load(name: string, keep?: boolean): Promise<any>;
   /** What is wrong, to be told in a sentence. */
   reason(error: unknown): string;
   /** Lets the page answer before more is done. */
@@ -105,6 +146,27 @@ interface Sitegen {
   /** Every term of a query somewhere in a feature: its place, and how well it fits. */
   matches(query: string, table: FeatureTable): Promise<Map<number, number>>;
   matchingTokens(query: string, vocabulary: Vocabulary, atMost: number): number[];
+
+  makeEngine(): Engine;
+  /** The model on a reader's own text; of use on sites that have one. */
+  live: {
+    settings(): Promise<LiveSettings>;
+    encode(text: string): Promise<number[]>;
+    rowOf(text: string): Promise<{ ids: number[]; left: number }>;
+    activations(place: number, ids: number[], tell: (done: number, of: number) => void): Promise<number[]>;
+    strongest(ids: number[], tell: (done: number, of: number) => void, stopped: () => boolean): Promise<FiringFeatures | null>;
+  };
+
+  ownText: {
+    field(label: string, key: string): { area: HTMLTextAreaElement; status: HTMLElement };
+    textOf(hash: string): string | undefined;
+    linkTo(page: string, text: string): string;
+    tokenLine(ids: number[], vocabulary: Vocabulary, values: number[], maximum: number, tell: (token: number) => void): HTMLElement;
+    named(ids: number[], at: number, vocabulary: Vocabulary): (Node | string)[];
+    newest(work: () => Promise<void>): () => Promise<void>;
+  };
+  /** Puts a text into the field of a feature's page; there where there is one. */
+  tryText?(text: string): void;
 
   marks: {
     all(): Map<number, Mark>;

@@ -64,7 +64,11 @@ def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
         page.on(
             "request",
-            lambda request: None if request.url.startswith(site) else wrong.append(request.url),
+            lambda request: (
+                None
+                if request.url.startswith((site, "blob:"))  # a worker's script is made by the page
+                else wrong.append(request.url)
+            ),
         )
         page.goto(site + path)
         return page

@@ -1,4 +1,4 @@
-"""The benchmark of pages still runs; what it measures is not judged here."""
+"""The benchmarks of pages still run; what it measures is not judged here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from benchmarks.live import live_in
 from benchmarks.pages import pages_in
 
 pytestmark = pytest.mark.browser
@@ -19,3 +20,10 @@ def test_pages_are_measured(browser: Browser, tiny_output: Path) -> None:
     assert {name for name in found if name.endswith("longest_task_ms")} == {
         f"{what}_longest_task_ms" for what in ("index", "sort", "filter", "scroll")
     }
+
+
+def test_the_model_in_the_page_is_measured(browser: Browser, demo_output: Path) -> None:
+    found = live_in(browser, demo_output)
+    assert found["n_tokens"] == 40
+    assert 0 < found["first_use_bytes"] < found["export_bytes"]
+    assert all(found[name] > 0 for name in found if name.endswith("_ms"))

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from sitegen.cli import main
 from sitegen.sources.model import HookedModel, load_model
 from tests.tiny import TinySubject
 
 CPU = torch.device("cpu")
-D_MODEL, N_LAYERS = 24, 2
-
-
-@pytest.fixture(scope="module")
-def gpt2(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `transformers` saves it, with the tiny tokenizer in it."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=333,
-        n_positions=48,
-        n_embd=D_MODEL,
-        n_layer=N_LAYERS,
-        n_head=3,
-        bos_token_id=1,
-        eos_token_id=0,
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    for path in tiny.tokenizer.iterdir():
-        shutil.copy(path, folder)
-    return folder
+D_MODEL = 24
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""The model that readers' pages run on text of their own: its weights up to the hook point, and the encoder.
+
+What pages compute is computed here first, from the very numbers that they are given, and held against the sweep's: a
+model of another make, or numbers too coarse, are refused rather than published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sitegen.config import Config
+from sitegen.errors import SitegenError, SourceError
+from sitegen.records import LiveModel, LiveSettings
+from sitegen.sources.plain import plain_transformer
+from sitegen.sources.subject import Subject
+from sitegen.sweep.driver import make_encoder
+
+IN_BASE64 = 4 / 3  # bytes of text for a byte of numbers
+LARGEST_ERROR = 0.01  # of a feature's maximum
+LARGEST_INT16 = 32767
+
+
+class LiveRefusalError(SitegenError):
+    """Why a site has no model in it that runs on a reader's text."""
+
+
+def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> LiveModel:
+    """The model as pages load it.
+
+    max_activation  [n_features] of each feature swept
+    raises          LiveRefusalError if none is wanted, the model is of a make that pages do not know, it takes more
+                    room than it may, or gives other activations than the sweep
+    """
+    precision = config.live.precision
+    if precision == "none":
+        raise LiveRefusalError("live.precision is none")
+    tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
+    try:
+        plain = plain_transformer(subject.model, tokens.shape[1])
+    except SourceError as error:
+        raise LiveRefusalError(
+            f"pages cannot run {subject.model.provenance.name}: {error}"
+        ) from None
+    W_enc, bias = _encoder(subject)
+    weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias}
+    published = {name: published_as(weight, precision) for name, weight in weights.items()}
+    megabytes = sum(array.n_bytes for array in published.values()) * IN_BASE64 / 1e6
+    if megabytes > config.live.max_megabytes:
+        raise LiveRefusalError(
+            f"its {precision} weights take {megabytes:,.0f} MB of a site, live.max_megabytes is "
+            f"{config.live.max_megabytes}"
+        )
+    given = {name: array.as_read().to(subject.device) for name, array in published.items()}
+    x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
+    found = x @ given["encoder.weight"].T + given["encoder.bias"]
+    difference = _largest_error(found.relu(), tokens, subject, max_activation)
+    if not difference <= LARGEST_ERROR:  # which NaN is not
+        raise LiveRefusalError(
+            f"computed from its {precision} weights in plain steps, activations differ from the sweep's by "
+            f"{difference:.2g} of a feature's maximum"
+        )
+    settings = LiveSettings(
+        precision=precision,
+        model=plain.settings,
+        bos_id=subject.tokenizer.bos_id,
+        seq_len=tokens.shape[1],
+        n_checked=tokens.numel(),
+        largest_error=float(f"{difference:.1e}"),
+    )
+    arrays = {
+        name: part for stem, array in published.items() for name, part in array.named(stem).items()
+    }
+    return LiveModel(settings, arrays, _tokenizer(subject))
+
+
+@dataclass(frozen=True)
+class PublishedArray:
+    """Weights as they are kept: float32, or whole numbers of 16 bits and for each row [n_rows] what 1 stands for."""
+
+    values: np.ndarray
+    scale: np.ndarray | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes it takes."""
+        return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
+
+    def as_read(self) -> Tensor:
+        """The float32 numbers that it stands for."""
+        values = self.values.astype(np.float32)
+        return torch.from_numpy(values if self.scale is None else values * self.scale[:, None])
+
+    def named(self, stem: str) -> dict[str, np.ndarray]:
+        """Its parts under names."""
+        return {stem: self.values} | ({} if self.scale is None else {f"{stem}.scale": self.scale})
+
+
+def published_as(weight: Tensor, precision: str) -> PublishedArray:
+    """A matrix in the precision asked for; biases, which take no room, stay float32."""
+    values = weight.float().cpu().numpy()
+    if precision == "fp32" or values.ndim == 1:
+        return PublishedArray(values, None)
+    largest = np.abs(values).max(1)
+    scale = np.where(largest > 0, largest / LARGEST_INT16, 1).astype(np.float32)
+    return PublishedArray(np.rint(values / scale[:, None]).astype(np.int16), scale)
+
+
+def _encoder(subject: Subject) -> tuple[Tensor, Tensor]:
+    """([n_features, d_hook], [n_features]) of the features swept; b_dec has joined the bias: pages subtract nothing."""
+    autoencoder = subject.autoencoder
+    chosen = torch.tensor(subject.feature_ids, device=subject.device)
+    W_enc = autoencoder.W_enc.T[chosen]
+    bias = autoencoder.b_enc[chosen].double() - W_enc.double() @ autoencoder.b_dec.double()
+    return W_enc, bias.float()
+
+
+def _largest_error(
+    found: Tensor, tokens: Tensor, subject: Subject, max_activation: np.ndarray
+) -> float:
+    """Of activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
+
+    Special tokens are left out, as they are of the maximum.
+    """
+    encoder = make_encoder(subject)
+    x = subject.model.hook_activations(tokens).flatten(0, 1)
+    right = (encoder.centred(x) @ encoder.columns.T + encoder.bias).relu()
+    special = torch.tensor(subject.tokenizer.special_ids, device=tokens.device)
+    on_text = ~torch.isin(tokens.flatten(), special)
+    difference = (found - right)[on_text].abs().amax(0).cpu().numpy()
+    fires = max_activation > 0
+    share: np.ndarray = difference[fires] / max_activation[fires]
+    return float(share.max(initial=0.0))
+
+
+def _tokenizer(subject: Subject) -> bytes:
+    """The tokenizer's definition, but that the names of special tokens are plain text, as they are in the rows."""
+    definition = json.loads(subject.tokenizer.definition)
+    definition["added_tokens"] = [
+        token for token in definition.get("added_tokens", []) if not token["special"]
+    ]
+    definition["post_processor"] = None  # what it adds is added by whoever encodes
+    return json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,88 @@
+"""The model that pages run, as files of which a text needs a few: some tokens' embeddings, some features' encoder rows.
+
+Numbers stand in them as little-endian bytes in base64. `static/js/live.js` loads them, `engine.js` computes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from sitegen.records import LiveModel
+from sitegen.render.environment import STATIC_FOLDER
+from sitegen.render.scripts import call
+from sitegen.store import read_live
+
+TOKENS_PER_FILE = 32
+FEATURES_PER_FILE = 64
+EVERY = slice(None)
+LIBRARY = STATIC_FOLDER / "vendor/tokenizers/tokenizers.min.cjs"
+
+
+def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, bytes]]:
+    """(file name, content) of all that pages load to run the model; nothing where the data holds none.
+
+    raises  StoreError if its files are missing or damaged
+    """
+    model = read_live(data)
+    if model is None:
+        return
+    yield call("live/settings", orjson.dumps(_settings(model, special_ids)))
+    yield _library()
+    yield call("live/tokenizer", model.tokenizer)
+    yield call("live/positions", _packed(model, "positions"))
+    for layer in range(model.settings.model.n_layers):
+        prefix = f"layers.{layer}."
+        names = sorted(name for name in model.weights if name.startswith(prefix))
+        yield call(f"live/layers/{layer}", _packed(model, *names))
+    d_vocab, n_features = len(model.weights["embedding"]), len(model.weights["encoder.bias"])
+    for number, rows in _blocks(d_vocab, TOKENS_PER_FILE):
+        yield call(f"live/embedding/{number}", _packed(model, "embedding", rows=rows))
+    for number, rows in _blocks(n_features, FEATURES_PER_FILE):
+        names = ["encoder.weight", "encoder.bias"]
+        yield call(f"live/encoder/{number}", _packed(model, *names, rows=rows))
+
+
+def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
+    n_features, d_hook = model.weights["encoder.weight"].shape
+    return {
+        **asdict(model.settings),
+        "special_ids": special_ids,
+        "d_model": model.weights["positions"].shape[1],
+        "d_hook": d_hook,
+        "n_features": n_features,
+        "tokens_per_file": TOKENS_PER_FILE,
+        "features_per_file": FEATURES_PER_FILE,
+    }
+
+
+def _library() -> tuple[str, bytes]:
+    """The tokenizer's code, a CommonJS module, in the form of all that pages load."""
+    name = "live/library"
+    head = f'sitegen.data("{name}",((module)=>{{const exports=module.exports;\n'
+    return (
+        f"load/{name}.js",
+        head.encode() + LIBRARY.read_bytes() + b"\nreturn module.exports})({exports:{}}));\n",
+    )
+
+
+def _blocks(n: int, size: int) -> Iterator[tuple[int, slice]]:
+    """(number, rows) of every file of an array of n rows."""
+    for first in range(0, n, size):
+        yield first // size, slice(first, first + size)
+
+
+def _packed(model: LiveModel, *names: str, rows: slice = EVERY) -> bytes:
+    """Some arrays' rows, under their names, with the scales of those that have any."""
+    known = [name for stem in names for name in (stem, f"{stem}.scale") if name in model.weights]
+    arrays = {name: model.weights[name][rows] for name in dict.fromkeys(known)}
+    return orjson.dumps({name: _base64(array) for name, array in arrays.items()})
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()

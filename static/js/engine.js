@@ -1,0 +1,373 @@
+/**
+ * The model up to the hook point, and the encoder, by hand. It runs in a worker that is made from this function's text,
+ * since pages on disk may start none from a file: so it uses nothing from outside. sitegen/maths/transformer.py is its
+ * twin, which holds it against the model that the sweep ran.
+ *
+ * Sums are taken in double precision. Attention looks back only, so that of a text that was changed the tokens before
+ * the change keep what was computed of them.
+ */
+(() => {
+  "use strict";
+
+  /** @returns {Engine} */
+  function makeEngine() {
+    "use strict";
+
+    const PER_TOKEN = 12; // strongest features that are kept of each token
+
+    /** @type {LiveSettings} */
+    let settings;
+    /** @type {Record<string, Matrix>} everything but embeddings and the encoder, by name */
+    const weights = {};
+    /** @type {Map<number, Matrix>} by file */
+    const embedding = new Map();
+    /** @type {Map<number, { weight: Matrix, bias: Matrix }>} by file */
+    const encoder = new Map();
+
+    /** @type {number[]} */
+    let ids = [];
+    /** @type {Float64Array[]} of each layer [seq_len, 3 d_model]: queries, keys, values */
+    let attended = [];
+    /** @type {Float64Array} [seq_len, d_hook] */
+    let hooked;
+
+    /** @param {string} text base64 */
+    function bytesOf(text) {
+      const binary = atob(text);
+      const bytes = new Uint8Array(binary.length);
+      for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+      return bytes.buffer;
+    }
+
+    /**
+     * An array of a file: float32, or whole numbers of 16 bits with a scale for each row.
+     * @param {Record<string, string>} file
+     * @param {string} name
+     * @returns {Matrix}
+     */
+    function matrixOf(file, name) {
+      const scale = file[`${name}.scale`];
+      const bytes = bytesOf(file[name]);
+      return scale ? { values: new Int16Array(bytes), scale: new Float32Array(bytesOf(scale)) } : { values: new Float32Array(bytes) };
+    }
+
+    /** @param {LiveSettings} given */
+    function start(given) {
+      settings = given;
+      hooked = new Float64Array(settings.seq_len * settings.d_hook);
+    }
+
+    /**
+     * Takes in what a file holds.
+     * @param {string} kind
+     * @param {number} number
+     * @param {Record<string, string>} file
+     */
+    function take(kind, number, file) {
+      if (kind === "embedding") embedding.set(number, matrixOf(file, "embedding"));
+      else if (kind === "encoder") encoder.set(number, { weight: matrixOf(file, "encoder.weight"), bias: matrixOf(file, "encoder.bias") });
+      else for (const name of Object.keys(file)) if (!name.endsWith(".scale")) weights[name] = matrixOf(file, name);
+    }
+
+    /**
+     * y = x W^T + b for the rows of x from one on and before another. Four rows and two outputs at once, so that a number
+     * that was read serves for several sums.
+     * @param {Float64Array} x [rows, width]
+     * @param {Matrix} weight [height, width]
+     * @param {Matrix} bias [height]
+     * @param {Float64Array} y [rows, height]
+     * @param {number} from
+     * @param {number} to
+     */
+    function product(x, weight, bias, y, from, to) {
+      const { values, scale } = weight;
+      const height = bias.values.length;
+      const width = values.length / height;
+      for (let o = 0; o < height; o += 2) {
+        const pair = o + 1 < height ? 1 : 0; // the last of an odd number is computed twice
+        const first = o * width;
+        const second = first + pair * width;
+        const scaleA = scale ? scale[o] : 1;
+        const scaleB = scale ? scale[o + pair] : 1;
+        const biasA = bias.values[o];
+        const biasB = bias.values[o + pair];
+        let row = from;
+        for (; row + 3 < to; row += 4) {
+          const x0 = row * width;
+          const x1 = x0 + width;
+          const x2 = x1 + width;
+          const x3 = x2 + width;
+          let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+          for (let i = 0; i < width; i++) {
+            const a = values[first + i];
+            const b = values[second + i];
+            const v0 = x[x0 + i], v1 = x[x1 + i], v2 = x[x2 + i], v3 = x[x3 + i];
+            a0 += a * v0; a1 += a * v1; a2 += a * v2; a3 += a * v3;
+            b0 += b * v0; b1 += b * v1; b2 += b * v2; b3 += b * v3;
+          }
+          const at = row * height + o;
+          y[at] = a0 * scaleA + biasA;
+          y[at + height] = a1 * scaleA + biasA;
+          y[at + 2 * height] = a2 * scaleA + biasA;
+          y[at + 3 * height] = a3 * scaleA + biasA;
+          y[at + pair] = b0 * scaleB + biasB;
+          y[at + pair + height] = b1 * scaleB + biasB;
+          y[at + pair + 2 * height] = b2 * scaleB + biasB;
+          y[at + pair + 3 * height] = b3 * scaleB + biasB;
+        }
+        for (; row < to; row++) {
+          y[row * height + o] = dot(x, row * width, values, first, width) * scaleA + biasA;
+          y[row * height + o + pair] = dot(x, row * width, values, second, width) * scaleB + biasB;
+        }
+      }
+    }
+
+    /**
+     * @param {Float64Array} x
+     * @param {number} atX
+     * @param {Int16Array | Float32Array | Float64Array} y
+     * @param {number} atY
+     * @param {number} width
+     */
+    function dot(x, atX, y, atY, width) {
+      let sum = 0;
+      for (let i = 0; i < width; i++) sum += x[atX + i] * y[atY + i];
+      return sum;
+    }
+
+    /**
+     * The rows from one on, less their mean, over their deviation.
+     * @param {Float64Array} x [rows, d_model]
+     * @param {number} from
+     * @param {number} to
+     */
+    function normed(x, from, to) {
+      const width = settings.d_model;
+      const y = new Float64Array(x.length);
+      for (let row = from; row < to; row++) {
+        const at = row * width;
+        let mean = 0;
+        let square = 0;
+        for (let i = at; i < at + width; i++) mean += x[i] / width;
+        for (let i = at; i < at + width; i++) square += (x[i] - mean) ** 2 / width;
+        const deviation = Math.sqrt(square + settings.model.epsilon);
+        for (let i = at; i < at + width; i++) y[i] = (x[i] - mean) / deviation;
+      }
+      return y;
+    }
+
+    /**
+     * What attention gathers: each token's mixture of the values at and before it, head by head.
+     * @param {Float64Array} qkv [rows, 3 d_heads]
+     * @param {number} from
+     * @param {number} to
+     */
+    function mixed(qkv, from, to) {
+      const { n_heads, score_scale } = settings.model;
+      const stride = qkv.length / settings.seq_len;
+      const width = stride / 3;
+      const size = width / n_heads;
+      const gathered = new Float64Array(to * width);
+      const scores = new Float64Array(to);
+      for (let head = 0; head < n_heads; head++) {
+        for (let row = from; row < to; row++) {
+          let most = -Infinity;
+          for (let other = 0; other <= row; other++) {
+            scores[other] = dot(qkv, row * stride + head * size, qkv, other * stride + width + head * size, size) / score_scale;
+            most = Math.max(most, scores[other]);
+          }
+          let total = 0;
+          for (let other = 0; other <= row; other++) total += scores[other] = Math.exp(scores[other] - most);
+          const at = row * width + head * size;
+          for (let other = 0; other <= row; other++) {
+            const share = scores[other] / total;
+            const value = other * stride + 2 * width + head * size;
+            for (let i = 0; i < size; i++) gathered[at + i] += share * qkv[value + i];
+          }
+        }
+      }
+      return gathered;
+    }
+
+    /**
+     * The error function, to 1.5e-7: Abramowitz and Stegun, 7.1.26.
+     * @param {number} x
+     */
+    function erf(x) {
+      const t = 1 / (1 + 0.3275911 * Math.abs(x));
+      const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+      return Math.sign(x) * (1 - series * Math.exp(-x * x));
+    }
+
+    /** @type {Record<string, (x: number) => number>} */
+    const activations = {
+      gelu: (x) => (x * (1 + erf(x * Math.SQRT1_2))) / 2,
+      gelu_new: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
+      relu: (x) => Math.max(x, 0),
+      silu: (x) => x / (1 + Math.exp(-x)),
+    };
+
+    /**
+     * Runs the model over a text; what it computes of the tokens that the former text began with stands already.
+     * @param {number[]} text
+     */
+    function read(text) {
+      let from = 0;
+      while (from < ids.length && ids[from] === text[from]) from++;
+      from = Math.min(from, text.length);
+      const to = text.length;
+      const { n_layers, hook } = settings.model;
+      const { d_model } = settings;
+      ids = []; // until all is done
+      /** @type {Float64Array} */
+      const residual = new Float64Array(to * d_model);
+      for (let row = from; row < to; row++) {
+        const rows = embedding.get(Math.floor(text[row] / settings.tokens_per_file));
+        if (!rows) throw new Error(`the embedding of token ${text[row]} is not there`);
+        addRow(residual, row, rows, text[row] % settings.tokens_per_file);
+        addRow(residual, row, weights.positions, row);
+      }
+      for (let layer = 0; layer < n_layers; layer++) {
+        const found = through(layer, residual, from, to, layer === n_layers - 1 ? hook : "");
+        if (found) hooked.set(found.subarray(from * settings.d_hook, to * settings.d_hook), from * settings.d_hook);
+      }
+      ids = [...text];
+    }
+
+    /**
+     * Adds a row of a matrix to one of the residual stream.
+     * @param {Float64Array} residual
+     * @param {number} row
+     * @param {Matrix} matrix
+     * @param {number} from
+     */
+    function addRow(residual, row, { values, scale }, from) {
+      const { d_model } = settings;
+      const one = scale ? scale[from] : 1;
+      for (let i = 0; i < d_model; i++) residual[row * d_model + i] += one * values[from * d_model + i];
+    }
+
+    /**
+     * Adds what a layer writes to the residual stream, or gives what is read in it.
+     * @param {number} layer
+     * @param {Float64Array} residual
+     * @param {number} from
+     * @param {number} to
+     * @param {string} hook where the model ends; empty where that is in a later layer
+     */
+    function through(layer, residual, from, to, hook) {
+      if (hook === "resid_pre") return residual;
+      /** @param {string} name @param {Float64Array} x */
+      const linear = (name, x) => {
+        const bias = weights[`layers.${layer}.${name}.bias`];
+        const y = new Float64Array(to * bias.values.length);
+        product(x, weights[`layers.${layer}.${name}.weight`], bias, y, from, to);
+        return y;
+      };
+      const qkv = linear("qkv", normed(residual, from, to));
+      const width = qkv.length / to;
+      attended[layer] ??= new Float64Array(settings.seq_len * width);
+      attended[layer].set(qkv.subarray(from * width), from * width);
+      let written = linear("attention_out", mixed(attended[layer], from, to));
+      if (hook === "attn_out") return written;
+      add(residual, written);
+      if (hook === "resid_mid") return residual;
+      const hidden = linear("mlp_in", normed(residual, from, to));
+      const activation = activations[settings.model.activation];
+      for (let i = (hidden.length / to) * from; i < hidden.length; i++) hidden[i] = activation(hidden[i]);
+      if (hook === "mlp_post") return hidden;
+      written = linear("mlp_out", hidden);
+      if (hook === "mlp_out") return written;
+      add(residual, written);
+      return hook ? residual : null;
+    }
+
+    /**
+     * @param {Float64Array} sum
+     * @param {Float64Array} more
+     */
+    function add(sum, more) {
+      for (let i = 0; i < sum.length; i++) sum[i] += more[i];
+    }
+
+    /**
+     * Activations of a file of features on the text.
+     * @param {number} number
+     */
+    function encoded(number) {
+      const part = encoder.get(number);
+      if (!part) throw new Error(`the encoder's rows of file ${number} are not there`);
+      const n = part.bias.values.length;
+      const found = new Float64Array(ids.length * n);
+      product(hooked, part.weight, part.bias, found, 0, ids.length);
+      return { found, n };
+    }
+
+    /**
+     * Activations of one feature on each token of the text.
+     * @param {number} place
+     */
+    function feature(place) {
+      const { features_per_file, d_hook } = settings;
+      const part = encoder.get(Math.floor(place / features_per_file));
+      if (!part) throw new Error(`the encoder's rows of feature ${place} are not there`);
+      const at = place % features_per_file;
+      const { values, scale } = part.weight;
+      return ids.map((_, token) => {
+        const sum = dot(hooked, token * d_hook, values, at * d_hook, d_hook) * (scale ? scale[at] : 1);
+        return Math.max(sum + part.bias.values[at], 0);
+      });
+    }
+
+    /** @type {[number, number][][]} of each token [place, activation], the strongest first */
+    let strongest = [];
+    /** @type {[number, number, number][]} [place, largest activation, token] of all that fire on text */
+    let firing = [];
+
+    function clear() {
+      strongest = ids.map(() => []);
+      firing = [];
+    }
+
+    /**
+     * Takes the features of some files into account.
+     * @param {number[]} numbers
+     */
+    function scan(numbers) {
+      for (const number of numbers) {
+        const { found, n } = encoded(number);
+        for (let i = 0; i < n; i++) {
+          const place = number * settings.features_per_file + i;
+          let most = 0;
+          let where = 0;
+          for (let token = 0; token < ids.length; token++) {
+            const value = found[token * n + i];
+            if (value <= 0) continue;
+            keep(strongest[token], place, value);
+            if (token > 0 && value > most) [most, where] = [value, token]; // a maximum leaves BOS out, here as in the sweep
+          }
+          if (most > 0) firing.push([place, most, where]);
+        }
+      }
+    }
+
+    /**
+     * @param {[number, number][]} list
+     * @param {number} place
+     * @param {number} value
+     */
+    function keep(list, place, value) {
+      if (list.length === PER_TOKEN && value <= list[PER_TOKEN - 1][1]) return;
+      let at = list.length;
+      while (at > 0 && list[at - 1][1] < value) at--;
+      list.splice(at, 0, [place, value]);
+      if (list.length > PER_TOKEN) list.pop();
+    }
+
+    const results = () => ({ strongest, firing });
+
+    return { start, take, read, feature, clear, scan, results };
+  }
+
+  Object.assign(window.sitegen, { makeEngine });
+})();

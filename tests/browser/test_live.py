@@ -1,0 +1,396 @@
+"""The model in the page: ids and activations as the sweep has them, from disk and from a server; what readers see."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, expect
+
+from sitegen.cli import main
+from sitegen.records import HOOKS, LiveModel, LiveSettings
+from sitegen.render.live import live_scripts
+from sitegen.sources.plain import plain_transformer
+from sitegen.sources.tokenizer import load_tokenizer
+from sitegen.store import StoreWriter, read_live
+from tests.conftest import REPOSITORY
+from tests.tiny import TinySubject, documents
+from tests.unit.test_models import load
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+FEATURE = 5
+ENCODE = """async (texts) => {
+    const ids = [];
+    for (const text of texts) ids.push(await sitegen.live.encode(text));
+    return ids;
+}"""
+ACTIVATIONS = """async (wanted) => {
+    const found = [];
+    for (const [place, ids] of wanted) found.push(await sitegen.live.activations(place, ids, () => undefined));
+    return found;
+}"""
+HOLD_BACK = """(held) => {
+    const load = sitegen.load;
+    sitegen.load = (name, keep) =>
+        name === held ? new Promise((done) => (window.release = () => done(load(name, keep)))) : load(name, keep);
+}"""
+STRONGEST = "(ids) => sitegen.live.strongest(ids, () => undefined, () => false)"
+
+
+def all_kinds_of_texts() -> list[str]:
+    """500 texts: the corpus', hand-picked ones, and characters of every category and script, drawn from a seed."""
+    picked = [
+        "",
+        " ",
+        "\n\n\t \r\n",
+        "a\u0301e\u0301 n\u0303",
+        "👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 🇩🇪",
+        "<|BOS|><|EOS|> <|PAD|>x",
+        "שלום עולם مرحبا بالعالم",
+        "नमस्ते दुनिया",
+        "1234567890 3.14159 1,000,000",
+        "x = {'a': [1, 2]}  # \\n \\t",
+        "\u0000\u0001\u001f\u007f\u0085\u00a0\u2028\u2029\ufeff",
+        "I'll we've they'd he's I'M DON'T",
+        "\ufb01 \ufb02 \u212b \u212a ½ ² \u210c",
+        "\U0001d54f\U00020000\U0010ffff",
+        "a" * 300,
+        "   leading and trailing   ",
+    ]
+    drawn = random.Random(11)
+    assigned = [
+        chr(code)
+        for code in range(0x20, 0x30000)
+        if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")
+    ]
+    texts = picked + documents()
+    while len(texts) < 500:
+        kind = len(texts) % 3
+        length = drawn.randrange(1, 60)
+        if kind == 0:
+            texts.append("".join(drawn.choices(assigned, k=length)))
+        elif kind == 1:
+            texts.append("".join(chr(drawn.randrange(0x20, 0x250)) for _ in range(length)))
+        else:
+            parts = [
+                drawn.choice([drawn.choice(assigned), " ", "\n", "'s", "12", "word"])
+                for _ in range(length)
+            ]
+            texts.append("".join(parts))
+    return texts
+
+
+def test_ids_are_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinySubject) -> None:
+    texts = all_kinds_of_texts()
+    assert len(texts) == 500
+    page = open_page("fires.html")
+    assert page.evaluate(ENCODE, texts) == load_tokenizer(str(tiny.tokenizer)).encode(texts)
+
+
+def rows_of(output: Path) -> dict[int, list[int]]:
+    """The ids of every row in which something is shown."""
+    found: dict[int, list[int]] = {}
+    for path in (output / "data/rows").iterdir():
+        record = json.loads(path.read_bytes())
+        found |= dict(zip(record["row"], record["tokens"], strict=True))
+    return found
+
+
+def largest_difference(page: Page, output: Path) -> float:
+    """Of the page's activations on contexts' rows from the records', as a share of the feature's maximum."""
+    rows = rows_of(output)
+    records = [
+        json.loads(path.read_bytes()) for path in sorted((output / "data/features").iterdir())
+    ]
+    wanted = [
+        (place, context)
+        for place, record in enumerate(records)
+        for context in record["contexts"][::5]
+    ]
+    assert len(wanted) > 50
+    found = page.evaluate(ACTIVATIONS, [[place, rows[c["row"]]] for place, c in wanted])
+    worst = 0.0
+    for (place, context), values in zip(wanted, found, strict=True):
+        at = context["start"]
+        here = np.array(values[at : at + len(context["activations"])])
+        difference = np.abs(here - np.array(context["activations"]))
+        special = np.isin(context["tokens"], [0, 1, 2])  # counted in no maximum
+        worst = max(worst, difference[~special].max() / records[place]["max_activation"])
+    return float(worst)
+
+
+def test_activations_are_the_sweeps(open_page: OpenPage, tiny_output: Path) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    assert largest_difference(page, tiny_output) < 1e-2
+
+
+class TestWithExactWeights:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        out = tmp_path_factory.mktemp("fp32") / "tiny"
+        assert (
+            main(["run", str(tiny.preset), "--out", str(out), "--set", "live.precision=fp32"]) == 0
+        )
+        return out
+
+    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+        page = open_page(f"features/{FEATURE}.html")
+        assert largest_difference(page, tiny_output) < 1e-4
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_engine_of_deeper_models(
+    browser: Browser, tiny_output: Path, gpt2: Path, tmp_path: Path, hook: str, layer: int
+) -> None:
+    """The engine alone, on files as a site has them: an identity for an encoder shows what stands at the hook point."""
+    model = load(gpt2, f"blocks.{layer}.{hook}")
+    plain = plain_transformer(model, 20)
+    weights = {name: weight.float().numpy() for name, weight in plain.weights.items()}
+    weights["encoder.weight"] = np.eye(model.d_hook, dtype=np.float32)
+    weights["encoder.bias"] = np.full(model.d_hook, 50, np.float32)  # nothing is cut off at 0
+    settings = LiveSettings("fp32", plain.settings, 1, 20, 1, 0.0)
+    (tmp_path / "data").mkdir()
+    StoreWriter(tmp_path / "data").add_live(LiveModel(settings, weights, b"{}"))
+    files = {}
+    for name, content in live_scripts(tmp_path / "data", []):
+        if "/library" not in name:
+            value = content.decode().split(",", 1)[1].removesuffix(");\n")
+            files[name.removeprefix("load/live/").removesuffix(".js")] = json.loads(value)
+    ids = [5, 7, 300, 7, 12, 40, 41, 42, 8]
+    page = browser.new_page()
+    page.goto(f"file://{tiny_output}/site/index.html")
+    found = page.evaluate(
+        """([files, texts]) => {
+            const engine = sitegen.makeEngine();
+            engine.start(files.settings);
+            for (const [name, value] of Object.entries(files)) {
+                const [kind, number] = name.split("/");
+                if (kind === "settings" || kind === "tokenizer") continue;
+                engine.take(kind, Number(number ?? 0), value);
+            }
+            return texts.map((text) => {
+                engine.read(text);
+                return Array.from({ length: files.settings.n_features }, (_, place) => engine.feature(place));
+            });
+        }""",
+        [files, [[5, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9], [*ids, 3], ids]],
+    )
+    page.close()
+    expected = model.hook_activations(torch.tensor([ids]))[0].numpy() + 50
+    np.testing.assert_allclose(np.array(found[2]).T, expected, atol=2e-4)
+
+
+def test_the_strongest_of_all_features(open_page: OpenPage, tiny_output: Path) -> None:
+    ids = rows_of(tiny_output).popitem()[1]
+    found = open_page("fires.html").evaluate(STRONGEST, ids)
+    live = read_live(tiny_output / "data")
+    assert live is not None
+    wanted = [[place, ids] for place in range(93)]
+    each = np.array(open_page("fires.html").evaluate(ACTIVATIONS, wanted))  # [n_features, n_tokens]
+    firing = {place: (value, token) for place, value, token in found["firing"]}
+    on_text = each[:, 1:]  # BOS counts in no maximum
+    assert set(firing) == set(np.flatnonzero(on_text.max(1)).tolist())
+    for place, (value, token) in firing.items():
+        assert value == pytest.approx(on_text[place].max())
+        assert token == on_text[place].argmax() + 1
+    for token, list_ in enumerate(found["strongest"]):
+        n = min(12, int((each[:, token] > 0).sum()))
+        values = [value for _, value in list_]
+        assert values == pytest.approx(np.sort(each[:, token])[::-1][:n].tolist())
+        assert all(each[place, token] == pytest.approx(value) for place, value in list_)
+
+
+def test_typing_changes_the_activations(open_page: OpenPage, tiny_output: Path) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    field = page.get_by_role("textbox", name="Your own text")
+    expect(field).to_have_value(
+        "Hero and I will head to Samantha and Mark's, then he and she will. Then I or you"
+    )
+    assert page.locator(".try .own-text").count() == 0
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    page.keyboard.press("e")
+    expect(field).to_be_focused()
+    expect(page.locator(".try")).to_have_attribute("data-ran", field.input_value())
+    assert any("live/encoder/0.js" in url for url in loaded)
+    assert not any("live/encoder/1.js" in url for url in loaded)
+    field.fill("The whale rose")
+    expect(page.locator(".try")).to_have_attribute("data-ran", "The whale rose")
+    ids = [1, *load_ids(page, "The whale rose")]
+    values = page.evaluate(ACTIVATIONS, [[FEATURE, ids]])[0]
+    pieces = page.locator(".own-text button")
+    assert pieces.count() == len(ids)
+    for i, value in enumerate(values):
+        assert ("--a" in (pieces.nth(i).get_attribute("style") or "")) == (value > 0)
+    pieces.nth(2).hover()
+    expect(page.locator(".pointed")).to_contain_text(f"token {ids[2]} at position 2: activation")
+    pieces.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    expect(pieces.nth(1)).to_be_focused()
+    expect(page.locator(".pointed")).to_contain_text(f"token {ids[1]} at position 1")
+
+
+def load_ids(page: Page, text: str) -> list[int]:
+    ids: list[int] = page.evaluate(ENCODE, [text])[0]
+    return ids
+
+
+def test_a_fixed_maximum_changes_the_colours_alone(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html#text=The%20men%20cried%20out")
+    expect(page.locator(".try")).to_have_attribute("data-ran", "The men cried out")
+    heat = "[...document.querySelectorAll('.own-text button')].map((b) => Number(b.style.getPropertyValue('--a')))"
+    before = page.evaluate(heat)
+    assert max(before) > 0
+    maximum = float(page.locator(".try").get_attribute("data-maximum") or 0)
+    page.get_by_role("spinbutton", name="Maximum of the colours").fill(str(2 * maximum))
+    assert page.evaluate(heat) == pytest.approx([value / 2 for value in before], abs=2e-3)
+
+
+def test_a_link_carries_the_text(open_page: OpenPage) -> None:
+    text = 'Ünïcödé & "quotes" <b>\n100% 🐳\'s'
+    page = open_page(f"features/{FEATURE}.html")
+    page.get_by_role("textbox", name="Your own text").fill(text)
+    expect(page.locator(".try")).to_have_attribute("data-ran", text)
+    link = page.evaluate(
+        "sitegen.ownText.linkTo(location.href, document.querySelector('textarea').value)"
+    )
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.locator(".try")).to_have_attribute("data-ran", text)
+    page.get_by_role("link", name="What else fires here?").click()
+    expect(page.locator("#fires")).to_have_attribute("data-ran", text)
+    assert "#text=" in page.url
+    page.locator("#fires th a").first.click()
+    expect(page.locator(".try")).to_have_attribute("data-ran", text)
+
+
+def test_any_context_can_be_tried(open_page: OpenPage, tiny_output: Path) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    page.locator("button.place").first.click()
+    page.get_by_role("button", name="Try this").click()
+    field = page.get_by_role("textbox", name="Your own text")
+    expect(field).to_be_focused()
+    expect(page.locator(".try")).to_have_attribute("data-ran", field.input_value())
+    record = json.loads((tiny_output / f"data/features/{FEATURE:05d}.json").read_bytes())
+    context = record["contexts"][0]
+    row = rows_of(tiny_output)[context["row"]]
+    specials = [i for i in range(context["position"]) if row[i] in (0, 1, 2)]
+    if specials == [0]:  # nothing but BOS was left out: the peak is the same
+        peak = float(page.locator(".contexts data").first.get_attribute("value") or 0)
+        values = page.evaluate(ACTIVATIONS, [[FEATURE, [1, *load_ids(page, field.input_value())]]])[
+            0
+        ]
+        assert max(values) == pytest.approx(peak, rel=1e-2)
+
+
+def test_what_fires_here(open_page: OpenPage) -> None:
+    page = open_page("fires.html")
+    page.get_by_role("textbox", name="Your own text").fill("In 1899, 193714 votes were cast.")
+    page.get_by_role("button", name="Find what fires").click()
+    expect(page.locator("#fires")).to_have_attribute("data-ran", "In 1899, 193714 votes were cast.")
+    expect(page.get_by_role("heading", name="Anywhere in the text")).to_be_visible()
+    pieces = page.locator(".own-text button")
+    pieces.nth(3).hover()
+    expect(page.locator("#fires h2").first).to_contain_text("at position 3")
+    expect(pieces.nth(3)).to_have_attribute("aria-pressed", "true")
+    shares = (
+        page.locator("#fires section").nth(1).locator("tbody tr td:nth-child(3)").all_inner_texts()
+    )
+    as_numbers = [float(share.split()[0]) for share in shares]
+    assert as_numbers == sorted(as_numbers, reverse=True)
+    page.get_by_role("combobox", name="strongest by").select_option("value")
+    values = (
+        page.locator("#fires section").nth(1).locator("tbody tr td:nth-child(2)").all_inner_texts()
+    )
+    assert [float(value) for value in values] == sorted(map(float, values), reverse=True)
+    page.get_by_role("textbox", name="Your own text").fill("out")
+    expect(page.locator("#fires")).to_have_attribute("data-ran", "out")
+    page.locator("#fires tbody th a").first.click()
+    expect(page.locator(".try")).to_have_attribute("data-ran", "out")
+
+
+def test_a_search_of_all_features_can_be_left(open_page: OpenPage) -> None:
+    page = open_page("fires.html")
+    page.evaluate(HOLD_BACK, "live/encoder/1")
+    page.get_by_role("button", name="Find what fires").click()
+    page.wait_for_function("!!window.release")
+    page.get_by_role("button", name="Cancel").click()
+    page.evaluate("window.release()")
+    expect(page.locator("#fires [role=status]")).to_have_text("Cancelled.")
+    expect(page.get_by_role("button", name="Find what fires")).to_be_visible()
+    page.get_by_role("button", name="Find what fires").click()
+    expect(page.get_by_role("heading", name="Anywhere in the text")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("live/settings", "load/live/settings.js cannot be read"),
+        ("live/tokenizer", "load/live/tokenizer.js cannot be read"),
+        ("live/layers/0", "load/live/layers/0.js cannot be read"),
+        ("live/encoder/0", "load/live/encoder/0.js cannot be read"),
+    ],
+)
+def test_a_missing_file_is_named_and_found_again(
+    browser: Browser, tiny_output: Path, tmp_path: Path, missing: str, told: str
+) -> None:
+    shutil.copytree(tiny_output / "site", tmp_path / "site")
+    path = tmp_path / f"site/load/{missing}.js"
+    kept = path.read_bytes()
+    path.unlink()
+    page = browser.new_page()
+    page.goto(f"file://{tmp_path}/site/features/{FEATURE}.html")
+    field = page.get_by_role("textbox", name="Your own text")
+    field.focus()
+    expect(page.locator(".try")).to_contain_text(f"The model cannot run: {told}.")
+    path.write_bytes(kept)
+    field.fill("again")
+    expect(page.locator(".try")).to_have_attribute("data-ran", "again")
+    page.close()
+
+
+def test_a_text_longer_than_a_row_is_cut_and_said(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html")
+    page.get_by_role("textbox", name="Your own text").fill("whale " * 60)
+    expect(page.locator(".try [role=status]")).to_contain_text(
+        "beyond the length of a row and left out"
+    )
+    assert page.locator(".own-text button").count() == 24
+
+
+def test_without_scripts_there_is_no_box(open_page: OpenPage) -> None:
+    page = open_page(f"features/{FEATURE}.html", java_script_enabled=False)
+    expect(page.locator(".try")).to_be_hidden()
+    assert page.locator("textarea").count() == 0
+    page = open_page("fires.html", java_script_enabled=False)
+    expect(page.get_by_text("The model runs in a script.")).to_be_visible()
+
+
+@pytest.mark.slow
+class TestOnTheDemo:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def tiny_output(demo_output: Path) -> Path:
+        return demo_output
+
+    def test_ids_are_those_of_the_python_tokenizer(self, open_page: OpenPage) -> None:
+        texts = all_kinds_of_texts()
+        page = open_page("fires.html")
+        tokenizer = load_tokenizer(str(REPOSITORY / "demo/tokenizer"))
+        assert page.evaluate(ENCODE, texts) == tokenizer.encode(texts)
+
+    def test_what_fires_on_a_sentence(self, open_page: OpenPage) -> None:
+        page = open_page("fires.html#text=for%20i%20in%20range(10)%3A")
+        expect(page.locator("#fires")).to_have_attribute("data-ran", "for i in range(10):")
+        assert page.locator("#fires section").nth(1).locator("tbody tr").count() > 10

@@ -1,0 +1,1 @@
+sitegen.data("live/settings",{"precision":"int16","model":{"n_layers":1,"n_heads":2,"activation":"gelu","epsilon":0.00001,"score_scale":3.1622776601683795,"hook":"mlp_post"},"bos_id":1,"seq_len":24,"n_checked":192,"largest_error":0.00014,"special_ids":[0,1,2],"d_model":20,"d_hook":37,"n_features":4,"tokens_per_file":32,"features_per_file":64});
