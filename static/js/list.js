@@ -51,6 +51,7 @@
     );
     const rowHeight = () => parseFloat(getComputedStyle(table).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
     const controls = filters(state, update);
+    pages?.setAttribute("data-list", "");
     pages?.replaceChildren(controls, status, element("div", { class: "table-frame" }, table));
     const frame = /** @type {HTMLElement} */ (table.parentElement);
 
@@ -335,6 +336,7 @@
   }
 
   site.features().then(start).catch((error) => {
+    pages.setAttribute("data-list", "static");
     pages.prepend(element("p", { class: "note", role: "status" }, `The list cannot be sorted here: ${error.message}.`));
   });
 })();

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from sitegen.records import kind_of
 from sitegen.render.vocabulary import Vocabulary
@@ -193,3 +194,24 @@ def test_a_number_that_is_no_feature_is_looked_for(open_page: OpenPage) -> None:
     expect(page.get_by_role("option")).to_have_text("Nothing found.")
     page.keyboard.press("Enter")
     page.wait_for_url("**/index.html?q=99999")
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("load/features.js", "The list cannot be sorted here: load/features.js cannot be read."),
+        ("static/site.js", ""),
+    ],
+)
+def test_static_lines_stand_where_scripts_cannot_be_read(
+    browser: Browser, tiny_output: Path, tmp_path: Path, missing: str, told: str
+) -> None:
+    shutil.copytree(tiny_output / "site", tmp_path / "site")
+    (tmp_path / "site" / missing).unlink()
+    page = browser.new_page()
+    page.goto((tmp_path / "site/index.html").as_uri())
+    expect(page.get_by_role("rowheader").first).to_be_visible()
+    expect(page.get_by_role("rowheader")).to_have_count(93)
+    if told:
+        expect(page.locator("#feature-list [role=status]")).to_have_text(told)
+    page.close()
