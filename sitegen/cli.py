@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
     check.set_defaults(command=_check)
 
+    archive = commands.add_parser(
+        "archive", help="check DIR, and put DIR/site into one file, DIR/site.zip, with its checksum"
+    )
+    archive.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
+    archive.set_defaults(command=_archive)
+
     serve = commands.add_parser("serve", help="show DIR/site on this machine's loopback address")
     serve.add_argument("out", type=Path, metavar="DIR", help="folder with a site")
     serve.add_argument(
@@ -192,14 +198,29 @@ def _check(options: argparse.Namespace) -> int:
     return _check_output(finished_output(options.out))
 
 
-def _check_output(output: OutputFolder) -> int:
+def _check_output(output: OutputFolder, of_archive: bool = True) -> int:
     from sitegen.check import check_output
 
-    report = check_output(output)
+    report = check_output(output, of_archive)
     for finding in report.findings:
         print(finding)
     _say(report.summary)
     return FOUND_WANTING if report.findings else DONE
+
+
+def _archive(options: argparse.Namespace) -> int:
+    from sitegen.publish.archive import write_archive
+
+    output = finished_output(options.out)
+    if _check_output(output, of_archive=False) == FOUND_WANTING:
+        _say("no archive was written: mend what was found first")
+        return FOUND_WANTING
+    archive = write_archive(output)
+    _say(
+        f"wrote {output.archive}: {archive.n_files:,} files, {archive.n_bytes / 1e6:,.1f} MB, "
+        f"SHA-256 {archive.sha256}"
+    )
+    return DONE
 
 
 def _serve(options: argparse.Namespace) -> int:

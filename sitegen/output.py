@@ -12,7 +12,9 @@ from sitegen.errors import OutputError
 from sitegen.files import restore_former
 
 LABELS_FILE = "labels.json"
+ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
 OWN_NAMES = {"sweep", "data", "site"}
+OWN_FILES = {LABELS_FILE, ARCHIVE, ARCHIVE_CHECKSUM}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
@@ -51,6 +53,16 @@ class OutputFolder:
     def labels(self) -> Path:
         """The labels that pages show, as they were last given."""
         return self.root / LABELS_FILE
+
+    @property
+    def archive(self) -> Path:
+        """The site in one file."""
+        return self.root / ARCHIVE
+
+    @property
+    def archive_checksum(self) -> Path:
+        """The checksum of that file."""
+        return self.root / ARCHIVE_CHECKSUM
 
     def require_site(self) -> None:
         """That pages have been rendered.
@@ -103,7 +115,7 @@ def finished_output(root: Path) -> OutputFolder:
 
 def _is_own(path: Path) -> bool:
     name = path.name
-    if path.is_file() and re.fullmatch(rf"{re.escape(LABELS_FILE)}(\.partial-\d+)?", name):
+    if path.is_file() and re.sub(r"\.partial-\d+$", "", name) in OWN_FILES:
         return True
     for suffix in UNFINISHED:
         name = name.removesuffix(suffix)

@@ -19,6 +19,7 @@ from sitegen.check.pages import (
 from sitegen.errors import SitegenError, StoreError
 from sitegen.output import LABELS_FILE, OutputFolder
 from sitegen.progress import Progress
+from sitegen.publish.archive import archive_findings
 from sitegen.render.scripts import evidence_script, evidence_script_name
 from sitegen.render.site import PageRenderer, RenderedFeatures, feature_page_name, feature_tasks
 
@@ -74,8 +75,8 @@ class _Links:
         return findings
 
 
-def check_output(output: OutputFolder) -> Report:
-    """Examines `data/` and `site/`.
+def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
+    """Examines `data/` and `site/`, and the archive if there is one and it is not about to be replaced.
 
     raises  OutputError if there is no site
     """
@@ -92,6 +93,8 @@ def check_output(output: OutputFolder) -> Report:
         renderer.manifest, [summary.kind for summary in seen.features.summaries]
     )
     findings += seen.links.findings(output.site)
+    if of_archive:
+        findings += archive_findings(output)
     sizes = _Sizes.of(output.site, renderer.paths)
     findings += sizes.findings()
     told = f"{len(findings)} findings" if len(findings) != 1 else "1 finding"

@@ -1,0 +1,87 @@
+"""A site as one zip, the same bytes for the same site, with its checksum beside it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
+
+from sitegen.files import CHUNK_BYTES, sha256, whole_file
+from sitegen.output import OutputFolder
+
+NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say: no clock is in it
+READABLE = 0o100644 << 16
+UNIX = 3
+TOP_FOLDER = "site/"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What was written."""
+
+    n_files: int
+    n_bytes: int
+    sha256: str
+
+
+def write_archive(output: OutputFolder) -> Archive:
+    """Writes `DIR/site.zip` and, in the form that `sha256sum -c` reads, `DIR/site.zip.sha256`.
+
+    raises  OutputError if there is no site
+    """
+    output.require_site()
+    names = [*site_files(output.site)]
+    with whole_file(output.archive) as path, ZipFile(path, "w") as archive:
+        for name in names:
+            entry = ZipInfo(TOP_FOLDER + name, NO_DATE)
+            entry.compress_type, entry.create_system, entry.external_attr = (
+                ZIP_DEFLATED,
+                UNIX,
+                READABLE,
+            )
+            archive.writestr(entry, (output.site / name).read_bytes())
+    digest = sha256(output.archive)
+    with whole_file(output.archive_checksum) as path:
+        path.write_text(f"{digest}  {output.archive.name}\n", "ascii")
+    return Archive(len(names), output.archive.stat().st_size, digest)
+
+
+def site_files(site: Path) -> Iterator[str]:
+    """The name of every file of a site, in order."""
+    for path in sorted(site.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(site).as_posix()
+
+
+def archive_findings(output: OutputFolder) -> list[str]:
+    """Where an archive, if one was written, is damaged or not of the site beside it."""
+    path, listed = output.archive, output.archive_checksum
+    if not path.exists():
+        return []
+    if not listed.is_file() or listed.read_text("ascii", errors="replace").split() != [
+        sha256(path),
+        path.name,
+    ]:
+        return [f"{path.name} has another SHA-256 than {listed.name} says"]
+    try:
+        with ZipFile(path) as archive:
+            held = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
+    except BadZipFile as error:
+        return [f"{path.name} is damaged: {error}"]
+    there = {
+        TOP_FOLDER + name: ((output.site / name).stat().st_size, _crc(output.site / name))
+        for name in site_files(output.site)
+    }
+    if held != there:
+        return [f"{path.name} is not of the site beside it: run build.py archive again"]
+    return []
+
+
+def _crc(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            found = zlib.crc32(chunk, found)
+    return found
