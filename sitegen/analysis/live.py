@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +21,14 @@ from sitegen.errors import SitegenError, SourceError
 from sitegen.records import LiveModel, LiveSettings
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import Subject
+from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.sweep.driver import make_encoder
 
 IN_BASE64 = 4 / 3  # bytes of text for a byte of numbers
 LARGEST_ERROR = 0.01  # of a feature's maximum
 LARGEST_INT16 = 32767
+# What the ByteLevel pre-tokenizer cuts by; source: the tokenizers library, and GPT-2's encoder before it
+BYTE_LEVEL_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class LiveRefusalError(SitegenError):
@@ -76,7 +81,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     arrays = {
         name: part for stem, array in published.items() for name, part in array.named(stem).items()
     }
-    return LiveModel(settings, arrays, _tokenizer(subject))
+    return LiveModel(settings, arrays, published_tokenizer(subject.tokenizer))
 
 
 @dataclass(frozen=True)
@@ -138,11 +143,44 @@ def _largest_error(
     return float(share.max(initial=0.0))
 
 
-def _tokenizer(subject: Subject) -> bytes:
+def published_tokenizer(tokenizer: TextTokenizer) -> bytes:
     """The tokenizer's definition, but that the names of special tokens are plain text, as they are in the rows."""
-    definition = json.loads(subject.tokenizer.definition)
+    definition = json.loads(tokenizer.definition)
     definition["added_tokens"] = [
         token for token in definition.get("added_tokens", []) if not token["special"]
     ]
     definition["post_processor"] = None  # what it adds is added by whoever encodes
+    definition["pre_tokenizer"] = _spelt_out(definition.get("pre_tokenizer"))
     return json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _spelt_out(part: Any) -> Any:
+    """A pre-tokenizer with its classes of characters written out, so that JavaScript takes them as Rust does.
+
+    The library that pages run takes a digit for 0 to 9 alone, and white space is not quite the same in the two.
+    """
+    if not isinstance(part, dict):
+        return part
+    if "pretokenizers" in part:
+        return {**part, "pretokenizers": [_spelt_out(one) for one in part["pretokenizers"]]}
+    kind = part.get("type")
+    if kind == "Digits":
+        return _split(r"\p{N}" if part.get("individual_digits") else r"\p{N}+")
+    if kind == "Split" and "Regex" in part["pattern"]:
+        return {**part, "pattern": {"Regex": _with_white_space(part["pattern"]["Regex"])}}
+    if kind == "ByteLevel" and part.get("use_regex", True) and not part["add_prefix_space"]:
+        steps = [_split(_with_white_space(BYTE_LEVEL_WORDS)), {**part, "use_regex": False}]
+        return {"type": "Sequence", "pretokenizers": steps}
+    return part
+
+
+def _split(pattern: str) -> dict[str, Any]:
+    regex = {"Regex": pattern}
+    return {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
+
+
+def _with_white_space(pattern: str) -> str:
+    def named(match: re.Match[str]) -> str:
+        return match[1] + (r"\p{White_Space}" if match[2] == "s" else r"\P{White_Space}")
+
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\([sS])", named, pattern)

@@ -144,7 +144,11 @@
       run();
     }
   });
-  area.addEventListener("input", () => shown && run()); // the encoder is there by now
+  area.addEventListener("input", () => {
+    if (!shown) return;
+    stop = true; // a search of the former text
+    run(); // quick: the encoder is there by now
+  });
   order.addEventListener("change", draw);
   frame.dataset.ready = "";
   if (ownText.textOf(location.hash) !== undefined) run();

@@ -38,6 +38,8 @@ ACTIVATIONS = """async (wanted) => {
     for (const [place, ids] of wanted) found.push(await sitegen.live.activations(place, ids, () => undefined));
     return found;
 }"""
+# Digits, and white space of one of the two languages alone: where libraries differ
+UNLIKE_SPACES = "\u0085\ufeff\u180e\u200b\u3000\u2028\u001c\u0663\u07c5\u2167\u00bd"
 HOLD_BACK = """(held) => {
     const load = sitegen.load;
     sitegen.load = (name, keep) =>
@@ -65,6 +67,7 @@ def all_kinds_of_texts() -> list[str]:
         "\U0001d54f\U00020000\U0010ffff",
         "a" * 300,
         "   leading and trailing   ",
+        *(f"a  {space} b{space}{space} 1 {space}d\n{space}" for space in UNLIKE_SPACES),
     ]
     drawn = random.Random(11)
     assigned = [

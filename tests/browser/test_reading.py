@@ -191,7 +191,7 @@ def test_help_names_every_key(open_page: OpenPage) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")
     expect(dialog).to_be_visible()
-    assert {"/", "j", "k", "r", "g", "?", "t", "s", "l", "a"} == set(
+    assert {"/", "j", "k", "r", "g", "?", "t", "s", "l", "a", "e"} == set(
         dialog.locator("kbd").all_inner_texts()
     )
     page.keyboard.press("Escape")

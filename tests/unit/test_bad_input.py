@@ -281,4 +281,4 @@ def test_data_of_another_schema_is_refused(
     path = out / "data/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
     assert main(["render", str(out)]) == 2
-    assert "has schema 99, this build reads 4: run the sweep again" in capsys.readouterr().err
+    assert "has schema 99, this build reads 5: run the sweep again" in capsys.readouterr().err

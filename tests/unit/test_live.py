@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
-from sitegen.analysis.live import LiveRefusalError, live_model
+from sitegen.analysis.live import LiveRefusalError, live_model, published_tokenizer
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.errors import SourceError
@@ -20,6 +21,7 @@ from sitegen.records import HOOKS
 from sitegen.render.live import LIBRARY, live_scripts
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import Subject, load_subject
+from sitegen.sources.tokenizer import load_tokenizer
 from sitegen.store import read_live, read_manifest
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject
@@ -109,6 +111,14 @@ def test_numbers_in_files_are_those_of_the_encoder(tiny_output: Path, subject: S
     expected = (x - autoencoder.b_dec) @ autoencoder.W_enc + autoencoder.b_enc
     bias = torch.from_numpy(model.weights["encoder.bias"])
     torch.testing.assert_close(x @ autoencoder.W_enc + bias, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_definition_spelt_out_gives_the_same_ids() -> None:
+    tokenizer = load_tokenizer(str(REPOSITORY / "demo/tokenizer"))
+    spelt_out = Tokenizer.from_str(published_tokenizer(tokenizer).decode())
+    texts = ["a  \u0085 1\u0663 \u2167\ufeff\n \u07c5", "word\n\n  12's", "\u3000 \u180e x"]
+    found = [spelt_out.encode(text, add_special_tokens=False).ids for text in texts]
+    assert found == tokenizer.encode(texts)
 
 
 def test_special_names_are_plain_text(tiny_output: Path) -> None:
