@@ -64,10 +64,12 @@
   });
 
   async function goAnywhere() {
+    const here = Number(document.querySelector("h1 data")?.getAttribute("value") ?? -1); // the feature that is left
     try {
       const features = await window.sitegen.features();
-      const at = Math.floor(Math.random() * features.feature_id.length);
-      location.href = window.sitegen.featureUrl(features.feature_id[at]);
+      const others = features.feature_id.filter((id) => id !== here);
+      const to = others[Math.floor(Math.random() * others.length)] ?? here;
+      location.href = window.sitegen.featureUrl(to);
     } catch (error) {
       random.textContent = error instanceof Error ? error.message : "Random";
     }

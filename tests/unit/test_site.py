@@ -17,10 +17,12 @@ from sitegen.cli import main
 from sitegen.records import FeatureRecord, OtherRecord, RowsRecord
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.store import (
+    SCHEMA_VERSION,
     StoreWriter,
     examined,
     feature_files,
     other_path,
+    read_live,
     read_manifest,
     read_overview,
     read_vocab,
@@ -108,7 +110,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "vocabulary of something else": (_data("vocab.json", '[{"byte": 3}]'), "vocab.json: data[0]"),
     "no vocabulary": (lambda out: (out / "data/vocab.json").unlink(), "vocab.json is missing"),
     "manifest of nothing": (
-        _data("manifest.json", '{"schema_version": 4}'),
+        _data("manifest.json", f'{{"schema_version": {SCHEMA_VERSION}}}'),
         "manifest.json: data must contain",
     ),
     "no features": (lambda out: shutil.rmtree(out / "data/features"), "holds no feature"),
@@ -237,6 +239,9 @@ def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> N
         store.add_other(examined(OtherRecord, path.read_bytes(), path))
     for path in rows_files(data):
         store.add_rows(examined(RowsRecord, path.read_bytes(), path))
+    live = read_live(data)
+    assert live is not None
+    store.add_live(live)
     manifest = read_manifest(data)
     store.finish(
         {name: manifest[name] for name in manifest if name != "schema_version"},
