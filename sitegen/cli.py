@@ -73,6 +73,22 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
     archive.set_defaults(command=_archive)
 
+    publish = commands.add_parser(
+        "publish", help="check DIR, say what is to be sent where, and send DIR/site there"
+    )
+    publish.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
+    publish.add_argument(
+        "--to", choices=["gh-pages"], required=True, help="a branch for GitHub Pages"
+    )
+    publish.add_argument(
+        "--remote", default="origin", metavar="URL", help="git repository or remote's name (origin)"
+    )
+    publish.add_argument(
+        "--branch", default="gh-pages", metavar="NAME", help="branch to send it to (gh-pages)"
+    )
+    publish.add_argument("--yes", action="store_true", help="send without asking")
+    publish.set_defaults(command=_publish)
+
     serve = commands.add_parser("serve", help="show DIR/site on this machine's loopback address")
     serve.add_argument("out", type=Path, metavar="DIR", help="folder with a site")
     serve.add_argument(
@@ -221,6 +237,34 @@ def _archive(options: argparse.Namespace) -> int:
         f"SHA-256 {archive.sha256}"
     )
     return DONE
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from sitegen.publish.branch import publication
+
+    output = finished_output(options.out)
+    if _check_output(output) == FOUND_WANTING:
+        _say("nothing was sent: mend what was found first")
+        return FOUND_WANTING
+    with publication(output, options.remote, options.branch) as prepared:
+        _say(f"to be sent: {prepared}")
+        if not options.yes and not _agreed():
+            _say("nothing was sent")
+            return DONE
+        prepared.push()
+    _say(f"sent to branch {options.branch}")
+    return DONE
+
+
+def _agreed() -> bool:
+    """Whether the user says yes.
+
+    raises  UsageError where there is nobody to ask
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("there is nobody to ask whether to send it: give --yes")
+    print("Send it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _serve(options: argparse.Namespace) -> int:
