@@ -24,6 +24,7 @@ from sitegen.sources.subject import Subject
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.sweep.driver import make_encoder
 
+BYTES = {"int16": 2, "fp32": 4}  # of a number
 IN_BASE64 = 4 / 3  # bytes of text for a byte of numbers
 LARGEST_ERROR = 0.01  # of a feature's maximum
 LARGEST_INT16 = 32767
@@ -46,21 +47,17 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
     tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
+    W_enc, bias = _encoder(subject)
+    _require_room([subject.model.bridge.W_E, W_enc], config)  # before a large model is copied
     try:
         plain = plain_transformer(subject.model, tokens.shape[1])
     except SourceError as error:
         raise LiveRefusalError(
             f"pages cannot run {subject.model.provenance.name}: {error}"
         ) from None
-    W_enc, bias = _encoder(subject)
     weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias}
+    _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
-    megabytes = sum(array.n_bytes for array in published.values()) * IN_BASE64 / 1e6
-    if megabytes > config.live.max_megabytes:
-        raise LiveRefusalError(
-            f"its {precision} weights take {megabytes:,.0f} MB of a site, live.max_megabytes is "
-            f"{config.live.max_megabytes}"
-        )
     given = {name: array.as_read().to(subject.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
     found = x @ given["encoder.weight"].T + given["encoder.bias"]
@@ -84,17 +81,23 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     return LiveModel(settings, arrays, published_tokenizer(subject.tokenizer))
 
 
+def _require_room(weights: list[Tensor], config: Config) -> None:
+    """That some weights take no more of a site than the model may."""
+    precision, at_most = config.live.precision, config.live.max_megabytes
+    n_values = sum(weight.numel() for weight in weights)
+    megabytes = n_values * BYTES[precision] * IN_BASE64 / 1e6
+    if megabytes > at_most:
+        raise LiveRefusalError(
+            f"its {precision} weights take {megabytes:,.0f} MB of a site or more, live.max_megabytes is {at_most}"
+        )
+
+
 @dataclass(frozen=True)
 class PublishedArray:
     """Weights as they are kept: float32, or whole numbers of 16 bits and for each row [n_rows] what 1 stands for."""
 
     values: np.ndarray
     scale: np.ndarray | None
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes it takes."""
-        return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
     def as_read(self) -> Tensor:
         """The float32 numbers that it stands for."""

@@ -64,3 +64,64 @@ def test_every_line_of_some_features_splits_into_its_tokens(
             assert at[0] == 0
             assert at == sorted(at)
             assert at[-1] < len(record["contexts"][i]["tokens"])
+
+
+def test_keys_lead_through_the_features(open_page: OpenPage) -> None:
+    page = open_page("features/1000.html")
+    for key, url in (("j", "1001"), ("k", "1000"), ("k", "999")):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**/features/{url}.html")
+    page.keyboard.press("r")
+    page.wait_for_url(lambda url: not url.endswith("/999.html"))
+    page.keyboard.press("g")
+    page.keyboard.type("4095")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/features/4095.html")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("2000")
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/features/2000.html")
+
+
+def test_labels_are_given_filtered_exported_and_imported(open_page: OpenPage) -> None:
+    page = open_page("features/7.html")
+    page.keyboard.press("s")
+    page.keyboard.press("l")
+    page.keyboard.type("a label of mine")
+    page.keyboard.press("Enter")
+    page.goto(page.url.replace("features/7.html", "index.html?q=label of mine"))
+    expect(page.locator(".status")).to_have_text("1 of 4,096 features")
+    expect(page.locator(".live tbody")).to_contain_text("a label of mine")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export labels").click()
+    elsewhere = open_page("index.html?starred=1")  # another reader's browser
+    expect(elsewhere.locator(".status")).to_have_text("0 of 4,096 features")
+    elsewhere.get_by_label("Labels file").set_input_files(download.value.path())
+    expect(elsewhere.locator(".status")).to_have_text("1 of 4,096 features")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_text_is_tried_in_both_schemes(open_page: OpenPage, scheme: str) -> None:
+    page = open_page("features/1000.html", color_scheme=scheme)
+    page.locator("button.place").first.click()
+    page.get_by_role("button", name="Try this").click()
+    expect(page.locator(".try .own-text button[style]").first).to_be_visible()
+    page.get_by_role("link", name="What else fires here?").click()
+    page.wait_for_selector("#fires[data-ran]")
+    found = page.locator("#fires section").nth(1).get_by_role("link", name="1000", exact=True)
+    expect(found).to_be_visible()
+
+
+def test_without_scripts_it_is_all_there_to_read(open_page: OpenPage) -> None:
+    page = open_page("index.html", java_script_enabled=False)
+    expect(page.get_by_role("rowheader")).to_have_count(256)
+    page.get_by_role("link", name="16", exact=True).first.click()
+    page.get_by_role("link", name="4095", exact=True).click()
+    page.wait_for_url("**/features/4095.html")
+    expect(page.locator(".contexts mark").first).to_be_visible()
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_role("heading", name="A map of all features")).to_be_visible()
