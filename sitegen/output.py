@@ -54,6 +54,10 @@ class OutputFolder:
         """The labels that pages show, as they were last given."""
         return self.root / LABELS_FILE
 
+    def site_files(self) -> list[Path]:
+        """Every file of what gets published, in order."""
+        return sorted(path for path in self.site.rglob("*") if path.is_file())
+
     @property
     def archive(self) -> Path:
         """The site in one file."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sitegen.config import Config
 from sitegen.errors import SitegenError, SourceError
+from sitegen.maths.encoder import Encoder
 from sitegen.records import LiveModel, LiveSettings
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import Subject
@@ -47,7 +48,8 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
     tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
-    W_enc, bias = _encoder(subject)
+    encoder = make_encoder(subject)
+    W_enc = encoder.columns
     _require_room([subject.model.bridge.W_E, W_enc], config)  # before a large model is copied
     try:
         plain = plain_transformer(subject.model, tokens.shape[1])
@@ -55,13 +57,15 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         raise LiveRefusalError(
             f"pages cannot run {subject.model.provenance.name}: {error}"
         ) from None
-    weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias}
+    # b_dec joins the bias: pages subtract nothing
+    bias = encoder.bias.double() - W_enc.double() @ subject.autoencoder.b_dec.double()
+    weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias.float()}
     _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
     given = {name: array.as_read().to(subject.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
     found = x @ given["encoder.weight"].T + given["encoder.bias"]
-    difference = _largest_error(found.relu(), tokens, subject, max_activation)
+    difference = _largest_error(found.relu(), tokens, subject, encoder, max_activation)
     if not difference <= LARGEST_ERROR:  # which NaN is not
         raise LiveRefusalError(
             f"computed from its {precision} weights in plain steps, activations differ from the sweep's by "
@@ -119,23 +123,13 @@ def published_as(weight: Tensor, precision: str) -> PublishedArray:
     return PublishedArray(np.rint(values / scale[:, None]).astype(np.int16), scale)
 
 
-def _encoder(subject: Subject) -> tuple[Tensor, Tensor]:
-    """([n_features, d_hook], [n_features]) of the features swept; b_dec has joined the bias: pages subtract nothing."""
-    autoencoder = subject.autoencoder
-    chosen = torch.tensor(subject.feature_ids, device=subject.device)
-    W_enc = autoencoder.W_enc.T[chosen]
-    bias = autoencoder.b_enc[chosen].double() - W_enc.double() @ autoencoder.b_dec.double()
-    return W_enc, bias.float()
-
-
 def _largest_error(
-    found: Tensor, tokens: Tensor, subject: Subject, max_activation: np.ndarray
+    found: Tensor, tokens: Tensor, subject: Subject, encoder: Encoder, max_activation: np.ndarray
 ) -> float:
     """Of activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
 
     Special tokens are left out, as they are of the maximum.
     """
-    encoder = make_encoder(subject)
     x = subject.model.hook_activations(tokens).flatten(0, 1)
     right = (encoder.centred(x) @ encoder.columns.T + encoder.bias).relu()
     special = torch.tensor(subject.tokenizer.special_ids, device=tokens.device)

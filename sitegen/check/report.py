@@ -95,7 +95,7 @@ def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
     findings += seen.links.findings(output.site)
     if of_archive:
         findings += archive_findings(output)
-    sizes = _Sizes.of(output.site, renderer.paths)
+    sizes = _Sizes.of(output, renderer.paths)
     findings += sizes.findings()
     told = f"{len(findings)} findings" if len(findings) != 1 else "1 finding"
     examined = f"{len(renderer.paths):,} features and {len(seen.links.wanted):,} links"
@@ -237,11 +237,11 @@ class _Sizes:
     site_bytes: int
 
     @classmethod
-    def of(cls, site: Path, paths: list[Path]) -> _Sizes:
+    def of(cls, output: OutputFolder, paths: list[Path]) -> _Sizes:
         return cls(
-            _mean_bytes((site / "features").glob("*.html")),
+            _mean_bytes((output.site / "features").glob("*.html")),
             _mean_bytes(paths),
-            sum(path.stat().st_size for path in site.rglob("*") if path.is_file()),
+            sum(path.stat().st_size for path in output.site_files()),
         )
 
     def findings(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
@@ -32,27 +31,20 @@ def write_archive(output: OutputFolder) -> Archive:
     raises  OutputError if there is no site
     """
     output.require_site()
-    names = [*site_files(output.site)]
+    paths = output.site_files()
     with whole_file(output.archive) as path, ZipFile(path, "w") as archive:
-        for name in names:
-            entry = ZipInfo(TOP_FOLDER + name, NO_DATE)
+        for file in paths:
+            entry = ZipInfo(_name(output, file), NO_DATE)
             entry.compress_type, entry.create_system, entry.external_attr = (
                 ZIP_DEFLATED,
                 UNIX,
                 READABLE,
             )
-            archive.writestr(entry, (output.site / name).read_bytes())
+            archive.writestr(entry, file.read_bytes())
     digest = sha256(output.archive)
     with whole_file(output.archive_checksum) as path:
         path.write_text(f"{digest}  {output.archive.name}\n", "ascii")
-    return Archive(len(names), output.archive.stat().st_size, digest)
-
-
-def site_files(site: Path) -> Iterator[str]:
-    """The name of every file of a site, in order."""
-    for path in sorted(site.rglob("*")):
-        if path.is_file():
-            yield path.relative_to(site).as_posix()
+    return Archive(len(paths), output.archive.stat().st_size, digest)
 
 
 def archive_findings(output: OutputFolder) -> list[str]:
@@ -70,13 +62,14 @@ def archive_findings(output: OutputFolder) -> list[str]:
             held = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
     except BadZipFile as error:
         return [f"{path.name} is damaged: {error}"]
-    there = {
-        TOP_FOLDER + name: ((output.site / name).stat().st_size, _crc(output.site / name))
-        for name in site_files(output.site)
-    }
+    there = {_name(output, file): (file.stat().st_size, _crc(file)) for file in output.site_files()}
     if held != there:
         return [f"{path.name} is not of the site beside it: run build.py archive again"]
     return []
+
+
+def _name(output: OutputFolder, file: Path) -> str:
+    return TOP_FOLDER + file.relative_to(output.site).as_posix()
 
 
 def _crc(path: Path) -> int:

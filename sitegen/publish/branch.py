@@ -63,7 +63,7 @@ def publication(output: OutputFolder, remote: str, branch: str) -> Iterator[Publ
                 raise UsageError(
                     f"branch {branch} of {remote} holds something else than a site: give another with --branch"
                 )
-        sizes = [path.stat().st_size for path in output.site.rglob("*") if path.is_file()]
+        sizes = [path.stat().st_size for path in output.site_files()]
         yield Publication(git, url, branch, len(sizes), sum(sizes), replaces)
 
 

@@ -54,7 +54,7 @@
       );
       const line = `${part(position - LINE_BEFORE, peak.first)}|${peak.text}|${part(after, after + LINE_AFTER)}`;
       const link = new URL(`#${row}/${position}`, location.href).href;
-      const actions = [copier("Copy line", line), copier("Copy link", link), ...trying(tokens, position, (from) => part(from, last))];
+      const actions = [site.copier("Copy line", () => line, { title: line }), site.copier("Copy link", () => link, { title: link }), ...trying(tokens, position, (from) => part(from, last))];
       panel.replaceChildren(whole, element("p", { class: "actions" }, ...actions, element("small", {}, `row ${row}, ${tokens.length} tokens; the part above is underlined`)));
     } catch (error) {
       panel.replaceChildren(element("p", { class: "note", role: "status" }, `The row cannot be shown: ${site.reason(error)}.`));
@@ -77,24 +77,6 @@
       site.tryText?.(textFrom(from));
     });
     return [button];
-  }
-
-  /**
-   * @param {string} name
-   * @param {string} value
-   */
-  function copier(name, value) {
-    const button = element("button", { type: "button", title: value }, name);
-    button.addEventListener("click", async () => {
-      try {
-        await site.copy(value);
-        button.textContent = "Copied";
-      } catch (error) {
-        button.textContent = error instanceof Error ? error.message : "Not copied";
-      }
-      setTimeout(() => (button.textContent = name), 1500);
-    });
-    return button;
   }
 
   /** @param {HTMLElement} item */

@@ -88,6 +88,26 @@
   }
 
   /**
+   * A button that puts a text into the clipboard, and says whether it could.
+   * @param {string} name
+   * @param {() => string} text
+   * @param {Record<string, string>} [attributes]
+   */
+  function copier(name, text, attributes) {
+    const button = element("button", { type: "button", ...attributes }, name);
+    button.addEventListener("click", async () => {
+      try {
+        await copy(text());
+        button.textContent = "Copied";
+      } catch (error) {
+        button.textContent = reason(error);
+      }
+      setTimeout(() => (button.textContent = name), 1500);
+    });
+    return button;
+  }
+
+  /**
    * @param {HTMLElement} card
    * @param {Element} beside
    */
@@ -109,5 +129,5 @@
     return [row, position];
   }
 
-  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, reason, pause, element, copy, place, placeOf });
+  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, reason, pause, element, copier, place, placeOf });
 })();

@@ -120,8 +120,7 @@
       output.replaceChildren(ownText.tokenLine(ids, features.vocabulary, most, 1, choose));
       draw();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const over = left ? ` ${site.grouped(left)} more tokens are beyond the length of a row and left out.` : "";
-      status.textContent = `${site.grouped(found.firing.length)} of ${site.grouped(features.feature_id.length)} features fire on these ${ids.length - 1} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${over}`;
+      status.textContent = `${site.grouped(found.firing.length)} of ${site.grouped(features.feature_id.length)} features fire on these ${ids.length - 1} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${ownText.leftOut(left)}`;
       history.replaceState(null, "", ownText.linkTo(location.href, text));
       frame.dataset.ran = text;
     } catch (error) {

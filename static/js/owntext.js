@@ -86,6 +86,9 @@
    */
   const named = (ids, at, vocabulary) => [element("code", {}, site.shown(ids[at], vocabulary)), ` token ${ids[at]} at position ${at}`];
 
+  /** @param {number} n tokens */
+  const leftOut = (n) => (n ? ` ${site.grouped(n)} more ${n === 1 ? "token is" : "tokens are"} beyond the length of a row and left out.` : "");
+
   /**
    * Runs work for the newest of many calls: one at a time, those between are left out.
    * @param {() => Promise<void>} work
@@ -105,5 +108,5 @@
     };
   }
 
-  site.ownText = { field, textOf, linkTo, tokenLine, named, newest };
+  site.ownText = { field, textOf, linkTo, tokenLine, named, leftOut, newest };
 })();

@@ -123,7 +123,8 @@ interface Sitegen {
   /** Called by those files. */
   data(name: string, value: unknown): void;
   element(tag: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
-  copy(text: string): Promise<void>;
+  /** A button that copies a text. */
+  copier(name: string, text: () => string, attributes?: Record<string, string>): HTMLElement;
   /** Puts a card beside an element, within the window. */
   place(card: HTMLElement, beside: Element): void;
   /** The row of a line of context, and the position of its peak. */
@@ -163,6 +164,8 @@ interface Sitegen {
     linkTo(page: string, text: string): string;
     tokenLine(ids: number[], vocabulary: Vocabulary, values: number[], maximum: number, tell: (token: number) => void): HTMLElement;
     named(ids: number[], at: number, vocabulary: Vocabulary): (Node | string)[];
+    /** The sentence on tokens beyond the length of a row; empty without any. */
+    leftOut(n: number): string;
     newest(work: () => Promise<void>): () => Promise<void>;
   };
   /** Puts a text into the field of a feature's page; there where there is one. */

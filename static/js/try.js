@@ -14,7 +14,7 @@
   const output = element("div", { class: "own-output" });
   const pointed = element("p", { class: "note pointed" });
   const limit = /** @type {HTMLInputElement} */ (element("input", { type: "number", min: "0", step: "any", placeholder: site.significant(usual), "aria-label": "Maximum of the colours" }));
-  const copy = element("button", { type: "button" }, "Copy link");
+  const copy = site.copier("Copy link", () => ownText.linkTo(location.href, area.value));
   const elsewhere = /** @type {HTMLAnchorElement} */ (element("a", {}, "What else fires here?"));
   section.append(area, output, pointed, status, element("p", { class: "actions" }, element("label", {}, "Colours up to ", limit), copy, elsewhere));
   status.textContent = "Choose the text to change it. The model then runs here, in your browser; what you type stays here.";
@@ -51,9 +51,8 @@
       const onText = values.slice(1); // BOS counts in no maximum
       const most = Math.max(0, ...onText);
       const on = onText.indexOf(most) + 1;
-      const over = left ? ` ${site.grouped(left)} more ${left === 1 ? "token is" : "tokens are"} beyond the length of a row and left out.` : "";
       const strongest = most > 0 ? [`: 0 to ${site.significant(most)}, most on `, ...ownText.named(ids, on, vocabulary), "."] : [": the feature is silent."];
-      status.replaceChildren(`${ids.length - 1} tokens behind BOS`, ...strongest, over);
+      status.replaceChildren(`${ids.length - 1} tokens behind BOS`, ...strongest, ownText.leftOut(left));
       section.dataset.ran = text;
     } catch (error) {
       shown = undefined;
@@ -78,15 +77,6 @@
   });
   area.addEventListener("keydown", (event) => event.key === "Escape" && area.blur());
   limit.addEventListener("input", draw);
-  copy.addEventListener("click", async () => {
-    try {
-      await site.copy(ownText.linkTo(location.href, area.value));
-      copy.textContent = "Copied";
-    } catch (error) {
-      copy.textContent = site.reason(error);
-    }
-    setTimeout(() => (copy.textContent = "Copy link"), 1500);
-  });
   function follow() {
     const text = ownText.textOf(location.hash);
     if (text !== undefined) put(text);

@@ -41,6 +41,15 @@ def site(request: pytest.FixtureRequest, tiny_output: Path, tmp_path: Path) -> I
         server.shutdown()
 
 
+@pytest.fixture
+def broken_site(tiny_output: Path, tmp_path: Path, missing: str) -> Path:
+    """A copy of the tiny site that lacks the file which the test is given as `missing`."""
+    copy = tmp_path / "site"
+    shutil.copytree(tiny_output / "site", copy)
+    (copy / missing).unlink()
+    return copy
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
