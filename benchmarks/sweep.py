@@ -17,7 +17,7 @@ from sitegen.analysis.contexts import choose_contexts, read_contexts
 from sitegen.config import load_config
 from sitegen.maths.encoder import FiringSearch
 from sitegen.sources.subject import Subject, load_subject
-from sitegen.sweep.driver import ShardSweeper, make_encoder, row_ranges
+from sitegen.sweep.shards import ShardSweeper, make_encoder, row_ranges
 from sitegen.sweep.state import SweepState
 
 TURN_ROWS = 32
@@ -93,7 +93,6 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
             dataclasses.replace(
                 config, sweep=dataclasses.replace(config.sweep, precision=precision)
             ),
-            folder,
         )
         for precision in PRECISIONS
     }

@@ -18,7 +18,7 @@ from sitegen.output import OutputFolder
 from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
-from sitegen.sweep.driver import sweep
+from sitegen.sweep.driver import Engine, Share, sweep, sweep_share
 from sitegen.sweep.state import SweepState
 from sitegen.verify.numbers import verify
 from sitegen.verify.source import published_presets, read_published
@@ -45,13 +45,14 @@ class Computed:
     remarks: list[str]  # on what was asked for and left out
 
 
-def compute_data(config: Config, output: OutputFolder) -> Computed:
+def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -> Computed:
     """Sweeps and analyses a subject and writes `data/`, whole or not at all.
 
+    engine  what gives the statistics of all rows
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
     subject = load_subject(config)
-    state = sweep(subject, config, output.sweep)
+    state = engine(subject, config, output.sweep)
     vocab = token_texts(subject)
     analysis = Analysis(state, subject, config, vocab)
     published = read_published(config.preset)
@@ -77,6 +78,14 @@ def compute_data(config: Config, output: OutputFolder) -> Computed:
     wanted = config.live.precision != "none"
     remarks = [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
     return Computed(len(subject.feature_ids), remarks)
+
+
+def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
+    """Sweeps a share of a subject's shards, to be merged later; returns how many.
+
+    raises  as `compute_data` does
+    """
+    return sweep_share(load_subject(config), config, output.sweep, share)
 
 
 def _live_model(
@@ -134,6 +143,13 @@ def _manifest(
                 if subject.other is not None
                 else {}
             ),
+        },
+        "autoencoder": {
+            "activation_function": subject.autoencoder.activation_function,
+            "k": subject.autoencoder.make.k,
+            "subtracts_b_dec": subject.autoencoder.make.subtracts_b_dec,
+            "normalisation": subject.autoencoder.make.normalisation,
+            "logit_effects": subject.model.way_out,
         },
         "rows": "documents joined with EOS behind each, cut to rows that begin with BOS, the rest dropped, rows "
         "shuffled with numpy's default_rng(seed).permutation",

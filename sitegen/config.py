@@ -45,7 +45,7 @@ class AutoencoderConfig:
     """The sparse autoencoder's weights."""
 
     source: str = (
-        ""  # run1, run2 or a version number of `repository`; or a .pt or .safetensors file
+        ""  # run1, run2, a version number or a folder of `repository`; or a file or folder here
     )
     repository: str = "NeelNanda/sparse_autoencoder"
     l1_coeff: float = 0.0  # of the loss it was trained with; 0: not known, and no l1 is shown
@@ -54,7 +54,7 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         _require(
             bool(self.source),
-            "autoencoder.source is empty: give run1, run2, a version number or a file",
+            "autoencoder.source is empty: give run1, run2, a version number, a file or a folder",
         )
         _require(
             self.l1_coeff >= 0 and self.l1_positions >= 1,

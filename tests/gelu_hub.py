@@ -48,18 +48,22 @@ def make_gelu_hub(tiny: TinySubject) -> LoopbackHub:
         versions[f"{version}.pt"] = saved(autoencoder_weights(seed))
         versions[f"{version}_cfg.json"] = json.dumps(RUN1_CONFIG).encode()
     hub.add("models", "NeelNanda/sparse_autoencoder", versions)
-    table = pa.table({"text": documents()})
-    file = io.BytesIO()
-    pq.write_table(table, file)
     hub.add(
         "datasets",
         "NeelNanda/c4-code-20k",
         {
-            "data/train-00000-of-00001-0123456789abcdef.parquet": file.getvalue(),
+            "data/train-00000-of-00001-0123456789abcdef.parquet": as_parquet(documents()),
             "README.md": b"A dataset.\n",
         },
     )
     return hub
+
+
+def as_parquet(texts: list[str]) -> bytes:
+    """A dataset's file with one column of text."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), file)
+    return file.getvalue()
 
 
 def saved(weights: dict[str, Tensor]) -> bytes:

@@ -124,14 +124,14 @@ def write_tokenizer(folder: Path) -> None:
     )
 
 
-def write_gpt2(folder: Path, tokenizer: Path) -> Path:
-    """A model of another architecture, with two layers of width 24."""
+def write_gpt2(folder: Path, tokenizer: Path, n_layers: int = 2, n_ctx: int = 48) -> Path:
+    """A model of another architecture, with layers of width 24."""
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=333,
-        n_positions=48,
+        n_positions=n_ctx,
         n_embd=24,
-        n_layer=2,
+        n_layer=n_layers,
         n_head=3,
         bos_token_id=1,
         eos_token_id=0,

@@ -9,12 +9,12 @@ import torch
 
 from sitegen.analysis.ablation import AblationTable, Ablator
 from sitegen.config import Config
-from sitegen.maths.encoder import Encoder
+from sitegen.maths.encoder import PairReader
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
 from sitegen.sweep.accumulators import ENTRY_FIELDS, N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
-from sitegen.sweep.driver import make_encoder
+from sitegen.sweep.shards import make_encoder
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import window_keys
 
@@ -128,7 +128,7 @@ def read_contexts(table: ContextTable, subject: Subject, config: Config) -> Cont
     """Runs the model once more over the rows that are shown."""
     width = config.contexts.n_before + 1 + config.contexts.n_after
     found = np.zeros((len(table.row), width), np.float32)
-    encoder = make_encoder(subject)
+    reader = PairReader(make_encoder(subject), config.sweep.precision)
     ablator = Ablator.of(subject, config)
     by_row = np.argsort(table.row, kind="stable")
     batch_of = table.row[by_row] // config.sweep.batch_rows
@@ -139,18 +139,25 @@ def read_contexts(table: ContextTable, subject: Subject, config: Config) -> Cont
         ids = subject.ids(range(first, first + config.sweep.batch_rows))
         x, residual = subject.model.activations_and_residual(ids)
         indices.sort()  # by feature, as the table is
-        activations = _window_activations(encoder, x, table, indices, first, width)
+        activations = _window_activations(reader, x, table, indices, first, width)
         _put_peaks(activations, table, indices)
         found[indices] = activations
         if ablator is not None:
             nth, column = np.nonzero(activations)
             context = indices[nth]
             token = (table.row[context] - first) * ids.shape[1] + table.start[context] + column
-            firings = (table.feature[context], token, activations[nth, column])
+            strength = activations[nth, column] * _scale(subject, x)[token]
+            firings = (table.feature[context], token, strength)
             ablator.add(residual, ids, firings, context, column)
         progress.advance(len(indices))
     progress.finish()
     return ContextReadings(found, ablator.table() if ablator else None)
+
+
+def _scale(subject: Subject, x: torch.Tensor) -> np.ndarray:
+    """[n_tokens] float32 what one unit of the autoencoder's output stands for at each token of `x`."""
+    scale: np.ndarray = subject.autoencoder.normalised(x.flatten(0, 1)).scale[:, 0].cpu().numpy()
+    return scale
 
 
 def _put_peaks(activations: np.ndarray, table: ContextTable, indices: np.ndarray) -> None:
@@ -162,7 +169,7 @@ def _put_peaks(activations: np.ndarray, table: ContextTable, indices: np.ndarray
 
 
 def _window_activations(
-    encoder: Encoder,
+    reader: PairReader,
     x: torch.Tensor,
     table: ContextTable,
     indices: np.ndarray,
@@ -177,12 +184,12 @@ def _window_activations(
     position = np.minimum(table.start[indices][:, None] + np.arange(width), seq_len - 1)
     token = (table.row[indices] - first_row)[:, None] * seq_len + position
     feature = np.repeat(table.feature[indices], width)
-    found = encoder.pre_activations(
-        encoder.centred(x.reshape(n_rows * seq_len, d_hook)),
+    found = reader.activations(
+        x.reshape(n_rows * seq_len, d_hook),
         torch.from_numpy(feature).to(x.device),
         torch.from_numpy(token.reshape(-1)).to(x.device),
     )
-    return torch.relu(found).cpu().numpy().reshape(-1, width)
+    return found.cpu().numpy().reshape(-1, width)
 
 
 def count_copies(table: ContextTable, rows: np.ndarray, config: Config) -> np.ndarray:

@@ -20,10 +20,11 @@ from sitegen.config import Config
 from sitegen.errors import SitegenError, SourceError
 from sitegen.maths.encoder import Encoder
 from sitegen.records import LiveModel, LiveSettings
+from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import Subject
 from sitegen.sources.tokenizer import TextTokenizer
-from sitegen.sweep.driver import make_encoder
+from sitegen.sweep.shards import make_encoder
 
 BYTES = {"int16": 2, "fp32": 4}  # of a number
 IN_BASE64 = 4 / 3  # bytes of text for a byte of numbers
@@ -47,6 +48,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     precision = config.live.precision
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
+    _require_plain(subject.autoencoder)
     tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
     encoder = make_encoder(subject)
     W_enc = encoder.columns
@@ -57,8 +59,9 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         raise LiveRefusalError(
             f"pages cannot run {subject.model.provenance.name}: {error}"
         ) from None
-    # b_dec joins the bias: pages subtract nothing
-    bias = encoder.bias.double() - W_enc.double() @ subject.autoencoder.b_dec.double()
+    zero = W_enc.new_zeros(1, W_enc.shape[1])
+    # What is taken from the input joins the bias: pages subtract nothing
+    bias = encoder.bias.double() + W_enc.double() @ encoder.centred(zero).double()[0]
     weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias.float()}
     _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
@@ -83,6 +86,14 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         name: part for stem, array in published.items() for name, part in array.named(stem).items()
     }
     return LiveModel(settings, arrays, published_tokenizer(subject.tokenizer))
+
+
+def _require_plain(autoencoder: Autoencoder) -> None:
+    """That pages know the autoencoder's steps."""
+    function, normalisation = autoencoder.activation_function, autoencoder.make.normalisation
+    if function != "ReLU" or normalisation != "none":
+        what = function if function != "ReLU" else f"{normalisation} of the input"
+        raise LiveRefusalError(f"pages know ReLU on the input as it is, the autoencoder has {what}")
 
 
 def _require_room(weights: list[Tensor], config: Config) -> None:

@@ -16,7 +16,7 @@ from sitegen.maths.logits import written_by
 from sitegen.progress import Progress
 from sitegen.records import Measure, Quality
 from sitegen.sources.subject import Subject
-from sitegen.sweep.driver import row_ranges
+from sitegen.sweep.shards import row_ranges
 
 
 def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality:
@@ -87,7 +87,7 @@ class _Meter:
         x, losses_with = self._start(tokens)
         seq_len = tokens.shape[1]
         firings = self._by_token[rows.start * seq_len : rows.stop * seq_len]
-        reconstruction = self._reconstruct(firings).view_as(x)
+        reconstruction = self._reconstruct(firings, x)
         replacements = {
             "loss": x,
             "reconstructed": reconstruction,
@@ -124,11 +124,12 @@ class _Meter:
 
         return x, losses_with
 
-    def _reconstruct(self, firings: csr_array) -> torch.Tensor:
-        """[n_tokens, d_hook] `f W_dec + b_dec` from the activations above 0 [n_tokens, n_features]."""
+    def _reconstruct(self, firings: csr_array, x: torch.Tensor) -> torch.Tensor:
+        """`f W_dec + b_dec` of `x` [n_rows, seq_len, d_hook] from its activations above 0 [n_tokens, n_features]."""
         autoencoder = self._subject.autoencoder
         products = torch.from_numpy(np.asarray(firings @ self._W_dec)).to(autoencoder.b_dec)
-        return products + autoencoder.b_dec
+        output = products + autoencoder.b_dec
+        return autoencoder.normalised(x.flatten(0, 1)).undone(output).view_as(x)
 
 
 def _measure(values: list[float]) -> Measure:

@@ -18,7 +18,7 @@ from sitegen.maths.sparse import csr_pattern
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.subject import Subject
-from sitegen.sweep.driver import BATCHES_AT_ONCE, row_ranges, whole_encoder
+from sitegen.sweep.shards import BATCHES_AT_ONCE, row_ranges
 
 
 class SampleFirings:
@@ -126,7 +126,7 @@ class _Collector:
     """Firings of one autoencoder, batch by batch."""
 
     def __init__(self, weights: Autoencoder, precision: str) -> None:
-        self._search = FiringSearch(whole_encoder(weights), precision)
+        self._search = FiringSearch(weights.encoder(), precision)
         self._n_features = weights.d_hidden
         self._parts: list[csr_array] = []
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sitegen.errors import PrecisionError
+from sitegen.maths.normalisation import normalised
 from sitegen.maths.sparse import csr_pattern
 
 N_TERMS = 5  # of the product beside the hook point's: the bias in two parts, and three bounds
@@ -42,6 +43,27 @@ class Firings:
         feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
         return Firings(feature, token, self.activation.cpu(), self.n_examined, self.largest_error)
 
+    def at(self, feature: Tensor, token: Tensor) -> Tensor:
+        """[n] float32 activation of pairs [n] of feature and token; 0 where the feature is silent."""
+        if not len(self.feature):
+            return torch.zeros(len(feature), device=feature.device)
+        stride = int(torch.maximum(self.token.max(), token.max())) + 1
+        key, wanted = self.feature * stride + self.token, feature * stride + token
+        place = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
+        return torch.where(key[place] == wanted, self.activation[place], 0)
+
+    def among(self, chosen: Tensor) -> Firings:
+        """Those of chosen features, [n_chosen] int64 and rising, which are numbered anew by their place in it."""
+        place = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
+        is_chosen = chosen[place] == self.feature
+        return Firings(
+            place[is_chosen],
+            self.token[is_chosen],
+            self.activation[is_chosen],
+            self.n_examined,
+            self.largest_error,
+        )
+
     @staticmethod
     def joined(parts: list[Firings]) -> Firings:
         """The firings of tokens that follow each other, in order."""
@@ -55,6 +77,18 @@ class Firings:
         )
 
 
+@dataclass(frozen=True)
+class ActivationFunction:
+    """Which pre-activations are activations: those above a threshold, and of these the largest of each token.
+
+    ReLU has thresholds of 0 and no k, JumpReLU (Rajamanoharan et al. 2024) thresholds of its own, TopK (Gao et al.
+    2024) a k.
+    """
+
+    threshold: Tensor  # [d_hidden] float32, none below 0
+    k: int = 0  # features that fire on a token, at most; 0: any number
+
+
 class Encoder:
     """Activations of the features swept.
 
@@ -62,15 +96,33 @@ class Encoder:
     has a part in its order of summation; on CUDA that is cuSPARSE's affair.
     """
 
-    def __init__(self, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> None:
-        """Takes [d_hook, d_hidden], [d_hidden], [d_hook] float32 on one device."""
+    def __init__(
+        self,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        b_in: Tensor,
+        function: ActivationFunction | None = None,
+        normalisation: str = "none",
+        chosen: Tensor | None = None,
+    ) -> None:
+        """Takes what stands on one device, in float32.
+
+        W_enc          [d_hook, d_hidden]
+        b_enc          [d_hidden]
+        b_in           [d_hook] what is taken from the input first
+        function       ReLU unless given
+        normalisation  of the input, before that: a kind that `normalised` knows
+        chosen         [n_chosen] int64, rising: of these features firings are told, the others only compete with them
+        """
         self.columns = W_enc.T.contiguous()  # [d_hidden, d_hook]
         self.bias = b_enc
-        self._b_dec = b_dec
+        self.function = function or ActivationFunction(torch.zeros_like(b_enc))
+        self.chosen = chosen
+        self._b_in, self._normalisation = b_in, normalisation
 
     def centred(self, x: Tensor) -> Tensor:
         """[n_tokens, d_hook] what the encoder is multiplied with, from hook-point activations."""
-        return x - self._b_dec
+        return normalised(x, self._normalisation).x - self._b_in
 
     @torch.no_grad()
     def pre_activations(self, centred: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -78,7 +130,7 @@ class Encoder:
 
         centred         [n_tokens, d_hook] float32
         feature, token  [n] int64, sorted by feature
-        formula         (x - b_dec) W_enc + b_enc
+        formula         (x - b_in) W_enc + b_enc
         source          definitions.md, "activation"
         """
         starts = torch.searchsorted(
@@ -92,13 +144,35 @@ class Encoder:
         return dots + self.bias[feature]
 
 
+class PairReader:
+    """Activations of chosen pairs of feature and token, by any activation function."""
+
+    def __init__(self, encoder: Encoder, precision: str) -> None:
+        self._encoder = encoder
+        # With a k it takes all features of a token to know whether one of them fires
+        self._search = FiringSearch(encoder, precision) if encoder.function.k else None
+
+    @torch.no_grad()
+    def activations(self, x: Tensor, feature: Tensor, token: Tensor) -> Tensor:
+        """[n] float32, 0 where the feature is silent.
+
+        x               [n_tokens, d_hook] float32 hook-point activations
+        feature, token  [n] int64, sorted by feature
+        """
+        if self._search is not None:
+            return self._search.firings(x).at(feature, token)
+        found = self._encoder.pre_activations(self._encoder.centred(x), feature, token)
+        return torch.where(found > self._encoder.function.threshold[feature], found, 0)
+
+
 class FiringSearch:
     """Finds every activation above 0 by a product in a precision of choice, in one buffer used again and again.
 
-    To each entry of the product the bound on its error is added, as further terms of the same sum. So an entry that
-    is not above 0 is no activation above 0, and those that are above are computed singly: the firings found are the
-    same in every precision. The product is made feature by token, so that its positive entries, read in memory order,
-    are sorted by feature.
+    From each entry of the product the feature's threshold is taken, and the bound on the error added, as further terms
+    of the same sum. So an entry that is not above 0 is no activation, and those that are above are computed singly: the
+    firings found are the same in every precision. Where a token has a k, its k largest entries less their bounds say
+    what the others must reach at least. The product is made feature by token, so that its positive entries, read in
+    memory order, are sorted by feature.
 
     source  Cauchy-Schwarz on the rounding of the factors; Higham, Accuracy and Stability of Numerical Algorithms
             (2002), section 3.1, on that of the sum
@@ -113,8 +187,10 @@ class FiringSearch:
         # round to the nearest, some cut off
         roundings = encoder.columns.shape[1] + N_TERMS
         sum_error = 2 * roundings * torch.finfo(torch.float32).eps
-        bias = _rounded(encoder.bias, precision)
-        rest = encoder.bias - bias  # what rounding leaves of it, as a term of its own
+        threshold = encoder.function.threshold
+        offset = encoder.bias - threshold
+        bias = _rounded(offset, precision)
+        rest = offset - bias  # what rounding leaves of it, as a term of its own
         lost = _length(encoder.columns - _rounded(encoder.columns, precision))
         self._bounds = (
             ROUNDED_UP
@@ -122,21 +198,24 @@ class FiringSearch:
                 [
                     norm,
                     lost + sum_error * norm,
-                    2.0**-8 * rest.abs() + sum_error * encoder.bias.abs() + UNDERFLOW,
+                    2.0**-8 * rest.abs() + sum_error * (encoder.bias.abs() + threshold) + UNDERFLOW,
                 ],
                 1,
             )
         )
         terms = [encoder.columns, bias[:, None], rest[:, None], self._bounds]
         self._weights = self._factors(terms)  # [d_hidden, d_hook + 5]
-        self._longest, self._largest_bias = float(norm.max()), float(encoder.bias.abs().max())
+        self._longest, self._largest_bias = (
+            float(norm.max()),
+            float((encoder.bias.abs() + threshold).max()),
+        )
         self._product: Tensor | None = None
 
     @torch.no_grad()
     def firings(self, x: Tensor) -> Firings:
         """The activations above 0 for hook-point activations `x` [n_tokens, d_hook] float32.
 
-        formula  ReLU((x - b_dec) W_enc + b_enc)
+        formula  ReLU((x - b_in) W_enc + b_enc), or another activation function in ReLU's place
         raises   PrecisionError if the product overflows or was further off than it may be
         source   definitions.md, "activation"
         """
@@ -152,14 +231,29 @@ class FiringSearch:
             1,
         )  # [n_tokens, 3]
         found = self._multiply(centred, bounds)
-        flat = _positive(found)
+        k, threshold = self._encoder.function.k, self._encoder.function.threshold
+        flat = _positive(found) if not k else self._may_be_largest(found, bounds, k)
         feature = flat // len(x)
         token = flat - feature * len(x)
         exact = self._encoder.pre_activations(centred, feature, token)
         margin = (self._bounds[feature] * bounds[token]).sum(1)
-        error = self._largest_error(found.view(-1)[flat].float(), exact, margin)
-        fires = exact > 0
-        return Firings(feature[fires], token[fires], exact[fires], len(flat), error)
+        above = exact - threshold[feature]
+        error = self._largest_error(found.view(-1)[flat].float(), above, margin)
+        fires = exact > threshold[feature]
+        if k:
+            fires &= _is_among_largest(token, exact, k)
+        firings = Firings(feature[fires], token[fires], exact[fires], len(flat), error)
+        return firings if self._encoder.chosen is None else firings.among(self._encoder.chosen)
+
+    def _may_be_largest(self, found: Tensor, bounds: Tensor, k: int) -> Tensor:
+        """[n] places, rising, of the entries that may be above 0 and among the k largest of their token."""
+        largest = torch.topk(found, k, dim=0)  # [k, n_tokens]
+        margin = (self._bounds[largest.indices] * bounds).sum(2)
+        values = largest.values.float()
+        # k pre-activations reach this at least, so what cannot reach it is none of the k largest
+        reached = values - 2 * margin - torch.finfo(self._dtype).eps * values.abs()
+        cut = (reached.amin(0) / ROUNDED_UP).clamp(min=torch.finfo(torch.float32).tiny)
+        return torch.nonzero((found >= cut.to(self._dtype)).view(-1)).flatten()
 
     def _multiply(self, centred: Tensor, bounds: Tensor) -> Tensor:
         """[d_hidden, n_tokens] upper bounds of the pre-activations."""
@@ -215,6 +309,16 @@ def _length(rows: Tensor) -> Tensor:
     """[n] float32 Euclidean lengths, summed in float64 so that small squares do not vanish."""
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return lengths.float()
+
+
+def _is_among_largest(token: Tensor, value: Tensor, k: int) -> Tensor:
+    """[n] bool: whether a value is one of the k largest of its token; of equal ones the first are."""
+    by_value = torch.sort(value, descending=True, stable=True).indices
+    order = by_value[torch.sort(token[by_value], stable=True).indices]
+    starts = torch.searchsorted(token[order], token[order])
+    rank = torch.empty_like(token)
+    rank[order] = torch.arange(len(token), device=token.device) - starts
+    return rank < k
 
 
 def _positive(product: Tensor) -> Tensor:

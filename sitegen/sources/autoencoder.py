@@ -1,31 +1,47 @@
-"""The sparse autoencoder: its four weights, checked, and where they came from."""
+"""The sparse autoencoder: its weights, checked, what is done with them, and where they came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sitegen.errors import SourceError
+from sitegen.maths.encoder import ActivationFunction, Encoder
+from sitegen.maths.normalisation import Normalised, normalised
 from sitegen.sources import hub
+from sitegen.sources.autoencoder_files import (
+    FOLDER_LAYOUTS,
+    WEIGHT_NAMES,
+    AutoencoderMake,
+    read_folder,
+    read_state_dict,
+)
 from sitegen.sources.provenance import Provenance, local_provenance
-from sitegen.sources.tensors import read_tensors
 
+DEFAULT_REPOSITORY = "NeelNanda/sparse_autoencoder"
 RUN_VERSIONS = {"run1": "25", "run2": "47"}
-WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
+FILE_SUFFIXES = (".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """`f = ReLU((x - b_dec) W_enc + b_enc)`, `x' = f W_dec + b_dec`; decoder rows keep the norms they came with."""
+    """`f = ReLU((x - b_in) W_enc + b_enc)`, `x' = f W_dec + b_dec`; decoder rows keep the norms they came with.
+
+    b_in is b_dec where the make says so, else nothing; with thresholds or a k another activation function stands in
+    ReLU's place; x may be normalised before and x' brought back after.
+    """
 
     W_enc: Tensor  # [d_hook, d_hidden] float32
     W_dec: Tensor  # [d_hidden, d_hook] float32
     b_enc: Tensor  # [d_hidden] float32
     b_dec: Tensor  # [d_hook] float32
     provenance: Provenance
+    threshold: Tensor | None = None  # [d_hidden] float32, of a JumpReLU
+    make: AutoencoderMake = field(default_factory=AutoencoderMake)
 
     @property
     def d_hidden(self) -> int:
@@ -37,46 +53,103 @@ class Autoencoder:
         """Width of the activations it reads."""
         return int(self.b_dec.shape[0])
 
+    @property
+    def activation_function(self) -> str:
+        """ReLU, JumpReLU or TopK."""
+        if self.make.k:
+            return "TopK"
+        return "ReLU" if self.threshold is None else "JumpReLU"
+
+    def encoder(self, chosen: Tensor | None = None) -> Encoder:
+        """The encoder of all features, or of chosen ones, [n_chosen] int64 and rising."""
+        k, columns = self.make.k, slice(None) if chosen is None else chosen
+        if k:
+            columns = slice(None)  # the others compete with those chosen
+        b_enc = self.b_enc[columns]
+        threshold = torch.zeros_like(b_enc) if self.threshold is None else self.threshold[columns]
+        return Encoder(
+            self.W_enc[:, columns],
+            b_enc,
+            self.b_dec if self.make.subtracts_b_dec else torch.zeros_like(self.b_dec),
+            ActivationFunction(threshold, k),
+            self.make.normalisation,
+            chosen if k else None,
+        )
+
+    def normalised(self, x: Tensor) -> Normalised:
+        """Hook-point activations [n, d_hook] as it takes them."""
+        return normalised(x, self.make.normalisation)
+
 
 def load_autoencoder(source: str, repository: str, device: torch.device) -> Autoencoder:
-    """The autoencoder of a local file (.pt, .safetensors) or of a version in a Hub repository.
+    """The autoencoder of a local file or folder, or of a version or folder of a Hub repository.
 
-    source  run1, run2, a version number, or a file
-    raises  SourceError if it cannot be read, or a weight is missing, extra, misshapen, not float or not finite
+    source  run1, run2, a version number, a .pt or .safetensors file, or a folder as SAELens or dictionary_learning
+            write it
+    raises  SourceError if it cannot be read, is of a make that is not known, or a weight is missing, extra,
+            misshapen, not float or not finite
     """
-    path = Path(source)
-    if path.suffix in (".pt", ".safetensors"):
+    path, version = Path(source), RUN_VERSIONS.get(source, source)
+    name = path.name
+    if path.is_dir():
+        files = {name: path / name for layout in FOLDER_LAYOUTS for name in layout.names}
+        there = {name: file for name, file in files.items() if file.is_file()}
+        weights, make = read_folder(there, name)
+        provenance = local_provenance(name, list(there.values()))
+    elif path.suffix in FILE_SUFFIXES:
         if not path.is_file():
             raise SourceError(f"{source}: no such autoencoder file")
-        provenance = local_provenance(path.name, [path])
+        weights, make = read_state_dict(path)
+        provenance = local_provenance(name, [path])
+    elif version.isdigit():
+        name = f"{version}.pt"
+        paths, provenance = hub.download(repository, [name, f"{version}_cfg.json"])
+        weights, make = read_state_dict(paths[name])
+    elif repository == DEFAULT_REPOSITORY:
+        raise SourceError(
+            f"autoencoder {source!r}: give run1, run2, a version number of {repository}, a .pt or .safetensors file, "
+            "a folder, or with autoencoder.repository a folder of that"
+        )
     else:
-        version = RUN_VERSIONS.get(source, source)
-        if not version.isdigit():
-            raise SourceError(
-                f"autoencoder {source!r}: give run1, run2, a version number of {repository}, "
-                "or a .pt or .safetensors file"
-            )
-        files, provenance = hub.download(repository, [f"{version}.pt", f"{version}_cfg.json"])
-        path = files[f"{version}.pt"]
-    weights = check_weights(read_tensors(path), provenance.files[0].name)
-    return Autoencoder(
-        **{name: weights[name].to(device) for name in WEIGHT_NAMES}, provenance=provenance
-    )
+        weights, make, provenance = _download_folder(repository, source)
+    checked = check_weights(weights, make, name)
+    placed = {name: weight.to(device) for name, weight in checked.items()}
+    return Autoencoder(**placed, provenance=provenance, make=make)
 
 
-def check_weights(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The four weights as float32, their names, types, shapes and finiteness known to be right.
+def _download_folder(
+    repository: str, folder: str
+) -> tuple[dict[str, Tensor], AutoencoderMake, Provenance]:
+    """A folder of a repository: its settings first, which say what weights stand beside them."""
+    settings = tuple(f"{folder}/{layout.settings}" for layout in FOLDER_LAYOUTS)
+    found, _ = hub.download(repository, [], optional=settings)
+    layout = next((one for one in FOLDER_LAYOUTS if f"{folder}/{one.settings}" in found), None)
+    if layout is None:
+        raise SourceError(
+            f"{repository}/{folder}: there is neither such a folder here nor, in the repository, one with "
+            f"{' or '.join(one.settings for one in FOLDER_LAYOUTS)}"
+        )
+    names = [f"{folder}/{name}" for name in layout.names]
+    paths, provenance = hub.download(repository, names)
+    weights, make = read_folder({Path(name).name: path for name, path in paths.items()}, folder)
+    return weights, make, provenance
+
+
+def check_weights(
+    weights: dict[str, Tensor], make: AutoencoderMake, name: str
+) -> dict[str, Tensor]:
+    """The weights as float32, their names, types, shapes and finiteness known to be right; thresholds of 0 or more.
 
     raises  SourceError naming the first thing that is wrong
     """
     missing = [key for key in WEIGHT_NAMES if key not in weights]
-    extra = [key for key in weights if key not in WEIGHT_NAMES]
+    extra = [key for key in weights if key not in (*WEIGHT_NAMES, "threshold")]
     if missing or extra:
         told = [f"lacks {', '.join(missing)}"] * bool(missing) + [
             f"has also {', '.join(extra)}"
         ] * bool(extra)
         raise SourceError(
-            f"{name} {' and '.join(told)}: an autoencoder file has {', '.join(WEIGHT_NAMES)}, no more"
+            f"{name} {' and '.join(told)}: an autoencoder file has {', '.join(WEIGHT_NAMES)}, and threshold at most"
         )
     for key, weight in weights.items():
         n_axes = 2 if key.startswith("W") else 1
@@ -86,9 +159,13 @@ def check_weights(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
                 f"{name}: {key} is {weight.dtype} {shape}; a float tensor of {n_axes} axes is expected"
             )
     d_hidden, d_hook = len(weights["b_enc"]), len(weights["b_dec"])
-    expected = {"W_enc": [d_hook, d_hidden], "W_dec": [d_hidden, d_hook]}
+    expected = {
+        "W_enc": [d_hook, d_hidden],
+        "W_dec": [d_hidden, d_hook],
+        "threshold": [d_hidden],
+    }
     for key, shape in expected.items():
-        if list(weights[key].shape) != shape:
+        if key in weights and list(weights[key].shape) != shape:
             raise SourceError(
                 f"{name}: {key} has shape {list(weights[key].shape)}; b_enc [{d_hidden}] and b_dec [{d_hook}] "
                 f"want {shape}"
@@ -97,6 +174,8 @@ def check_weights(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         raise SourceError(
             f"{name}: an autoencoder of {d_hidden} features on width {d_hook} has nothing to show"
         )
+    if make.k > d_hidden:
+        raise SourceError(f"{name}: k is {make.k}, but there are {d_hidden} features")
     single = {key: weight.float() for key, weight in weights.items()}
     for key, weight in single.items():
         n_wrong = int((~torch.isfinite(weight)).sum())
@@ -104,16 +183,29 @@ def check_weights(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
             raise SourceError(
                 f"{name}: {key} holds {n_wrong} values that are NaN or infinite as float32"
             )
+    if "threshold" in single:  # a ReLU comes before it, so below 0 it asks for nothing more
+        single["threshold"] = single["threshold"].clamp(min=0)
     return single
 
 
-def check_width(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
-    """That the autoencoder reads activations as wide as the hook point's.
+def check_fit(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
+    """That the autoencoder reads activations as wide as the hook point's, and of that point if it says of which.
 
     raises  SourceError if not
     """
+    name, trained_on = autoencoder.provenance.name, autoencoder.make.hook_point
     if autoencoder.d_hook != d_hook:
         raise SourceError(
-            f"{autoencoder.provenance.name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
+            f"{name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
             f"is {d_hook} wide: give the hook point or the model that it was trained on"
         )
+    if trained_on.startswith("blocks.") and _same_point(trained_on) != _same_point(hook_point):
+        raise SourceError(
+            f"{name} was trained on {trained_on}, not on {hook_point}: give model.hook_point = {trained_on!r}"
+        )
+
+
+def _same_point(hook_point: str) -> str:
+    """One name for what is before a layer and what is after the one before it."""
+    match = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook_point)
+    return f"blocks.{int(match[1]) + 1}.hook_resid_pre" if match else hook_point

@@ -28,6 +28,7 @@ RESIDUAL_HOOK = re.compile(
     r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post|hook_mlp_out|hook_attn_out)"
 )
 
+HEADS_HOOK = re.compile(r"blocks\.(\d+)\.attn\.hook_z")  # [..., n_heads, d_head]
 LAST_HOOK = re.compile(r"blocks\.\d+\.(mlp\.hook_post|hook_mlp_out|hook_resid_post)")
 FINAL_RESIDUAL = "ln_final.hook_in"
 
@@ -43,7 +44,8 @@ class HookedModel:
     bridge: Any  # transformer_lens.TransformerBridge
     hook_point: str
     d_hook: int  # width of the activations at the hook point
-    # [d_hook, d_model] from the hook point to the residual stream; None where it is that stream
+    # [d_hook, d_model] from the hook point to the residual stream: an MLP's W_out, the heads' W_O one above the other;
+    # None where the hook point is in that stream
     W_out: Tensor | None
     W_U: Tensor  # [d_model, d_vocab], folded and centred as TransformerLens does by default
     provenance: Provenance
@@ -66,8 +68,15 @@ class HookedModel:
 
     @property
     def reads_neurons(self) -> bool:
-        """Whether the hook point's activations are an MLP's neurons, not the residual stream."""
-        return self.W_out is not None
+        """Whether the hook point's activations are an MLP's neurons."""
+        return MLP_HOOK.fullmatch(self.hook_point) is not None
+
+    @property
+    def way_out(self) -> str:
+        """What a decoder row is multiplied with to give its logit effects."""
+        if self.W_out is None:
+            return "W_dec W_U"
+        return "W_dec W_out W_U" if self.reads_neurons else "W_dec W_O W_U"
 
     @torch.no_grad()
     def hook_activations(self, tokens: Tensor) -> Tensor:
@@ -91,7 +100,7 @@ class HookedModel:
         """
         hooks = []
         if activations is not None:
-            hooks = [(self.hook_point, lambda _, hook: activations)]
+            hooks = [(self.hook_point, lambda found, hook: activations.view_as(found))]
         logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         follows = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
         losses: Tensor = (torch.logsumexp(logits, 2) - follows)[:, :-1]
@@ -118,7 +127,7 @@ class HookedModel:
         found: list[Tensor] = []
 
         def keep(activations: Tensor, hook: Any) -> None:
-            found.append(activations)
+            found.append(activations.flatten(2))  # heads, where there are any, side by side
             if len(found) == len(points):
                 raise _ReachedHook
 
@@ -178,15 +187,19 @@ def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device)
 
 
 def _way_out(bridge: Any, hook_point: str) -> Tensor | None:
-    """What takes the hook point's activations to the residual stream: W_out for an MLP, nothing for the stream."""
+    """What takes the hook point's activations to the residual stream: nothing where they are in it."""
+    W_out: Tensor
     if match := MLP_HOOK.fullmatch(hook_point):
-        W_out: Tensor = bridge.blocks[int(match[1])].mlp.W_out.detach()
+        W_out = bridge.blocks[int(match[1])].mlp.W_out.detach()
+        return W_out
+    if match := HEADS_HOOK.fullmatch(hook_point):
+        W_out = bridge.blocks[int(match[1])].attn.W_O.detach().flatten(0, 1)
         return W_out
     if RESIDUAL_HOOK.fullmatch(hook_point):
         return None
     raise SourceError(
         f"hook point {hook_point}: the way from there to the logits is not linear; "
-        "give blocks.N.mlp.hook_post or a residual-stream hook such as blocks.N.hook_resid_pre"
+        "give blocks.N.mlp.hook_post, blocks.N.attn.hook_z, or a residual-stream hook such as blocks.N.hook_resid_pre"
     )
 
 

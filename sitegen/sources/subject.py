@@ -11,7 +11,7 @@ import torch
 from sitegen.config import Config, parse_features
 from sitegen.errors import SourceError, UsageError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources.autoencoder import Autoencoder, check_width, load_autoencoder
+from sitegen.sources.autoencoder import Autoencoder, check_fit, load_autoencoder
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model, named_tokenizer
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
@@ -59,7 +59,7 @@ def load_subject(config: Config) -> Subject:
     model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
     for weights in (autoencoder, other):
         if weights is not None:
-            check_width(weights, model.d_hook, config.model.hook_point)
+            check_fit(weights, model.d_hook, config.model.hook_point)
     if config.corpus.seq_len > model.n_ctx:
         raise UsageError(
             f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -67,13 +68,17 @@ class SweepState:
 
     def save(self, path: Path, key: str) -> None:
         """Writes the state, whole or not at all, marked with the key of what it was computed from."""
+        with whole_file(path) as partial, partial.open("wb") as file:
+            self.write(file, key)
+
+    def write(self, file: BinaryIO, key: str) -> None:
+        """Likewise, to an open file."""
         arrays = {
             f"{name}.{field}": array
             for name, accumulator in self.accumulators.items()
             for field, array in accumulator.arrays().items()
         }
-        with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
+        np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
 
     def load(self, path: Path, key: str) -> bool:
         """Restores a saved state; False where there is none that was computed from the same things."""

@@ -12,13 +12,13 @@ import torch
 from sitegen.analysis.quality import measure_quality
 from sitegen.analysis.sample import read_sample
 from sitegen.config import Config
-from sitegen.maths.encoder import FiringSearch
+from sitegen.maths.encoder import FiringSearch, PairReader
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import logit_effects, logit_extremes
 from sitegen.progress import Progress
 from sitegen.records import RARE_DENSITY, PublishedNumber
 from sitegen.sources.subject import Subject
-from sitegen.sweep.driver import row_ranges, whole_encoder
+from sitegen.sweep.shards import row_ranges
 
 ALONG_DIRECTION = 0.5  # cosine from which a feature is said to point along the rare direction
 
@@ -86,9 +86,9 @@ def _activation(subject: Subject, published: dict[str, Any]) -> PublishedNumber:
         return _absent(name, feature, subject)
     ids = [subject.tokenizer.bos_id, *subject.tokenizer.encode([text])[0]]
     x = subject.model.hook_activations(torch.tensor([ids], device=subject.device))[0, -1:]
-    encoder = whole_encoder(subject.autoencoder)
+    reader = PairReader(subject.autoencoder.encoder(), "fp32")
     one, token = torch.tensor([feature], device=x.device), torch.tensor([0], device=x.device)
-    computed = float(torch.relu(encoder.pre_activations(encoder.centred(x), one, token)))
+    computed = float(reader.activations(x, one, token))
     return _number(name, published["value"], computed, published["tolerance"], 6)
 
 
@@ -138,7 +138,7 @@ def _frequencies(
 def _densities(subject: Subject, config: Config, n_rows: int) -> np.ndarray:
     """[d_hidden] float64 densities of all features over the first rows."""
     weights, seq_len = subject.autoencoder, subject.rows.tokens.shape[1]
-    search = FiringSearch(whole_encoder(weights), config.sweep.precision)
+    search = FiringSearch(weights.encoder(), config.sweep.precision)
     n_active = np.zeros(weights.d_hidden, np.int64)
     progress = Progress("densities", n_rows * seq_len, "tokens")
     for rows in row_ranges(0, n_rows, config.sweep.batch_rows):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sitegen.cli import main
+from sitegen.store import SCHEMA_VERSION
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject
 
@@ -129,7 +130,15 @@ def _without_bias(weights: dict[str, Tensor]) -> None:
 
 
 def _with_extra(weights: dict[str, Tensor]) -> None:
-    weights["threshold"] = torch.zeros(93)
+    weights["scaling_factor"] = torch.zeros(93)
+
+
+def _with_short_threshold(weights: dict[str, Tensor]) -> None:
+    weights["threshold"] = torch.zeros(92)
+
+
+def _with_k(weights: dict[str, Tensor]) -> None:
+    weights["k"] = torch.tensor(4)
 
 
 def _with_nan(weights: dict[str, Tensor]) -> None:
@@ -160,7 +169,9 @@ def _of_another_width(weights: dict[str, Tensor]) -> None:
     ("spoil", "complaint"),
     [
         (_without_bias, "lacks b_enc"),
-        (_with_extra, "has also threshold"),
+        (_with_extra, "has also scaling_factor"),
+        (_with_short_threshold, "threshold has shape [92]"),
+        (_with_k, "has a k but does not say what it is used for"),
         (_with_nan, "W_enc holds 1 values that are NaN or infinite"),
         (_with_infinity, "b_dec holds 1 values that are NaN or infinite"),
         (_of_integers, "b_enc is torch.int64 [93]"),
@@ -281,4 +292,7 @@ def test_data_of_another_schema_is_refused(
     path = out / "data/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
     assert main(["render", str(out)]) == 2
-    assert "has schema 99, this build reads 5: run the sweep again" in capsys.readouterr().err
+    assert (
+        f"has schema 99, this build reads {SCHEMA_VERSION}: run the sweep again"
+        in capsys.readouterr().err
+    )

@@ -16,7 +16,7 @@ import pytest
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.sources.subject import load_subject
-from sitegen.sweep.driver import ShardSweeper
+from sitegen.sweep.shards import SavedStates, ShardSweeper
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject
 
@@ -35,10 +35,14 @@ def test_seven_shards_computed_apart_and_merged(
     tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     config = load_config(str(tiny.preset), {"sweep.shard_rows": 104})
-    sweeper = ShardSweeper(load_subject(config), config, tmp_path / "sweep")
-    assert len(sweeper.shards) == 7
-    for shard in reversed(sweeper.shards):
-        sweeper.state_of(shard)
+    subject = load_subject(config)
+    sweeper, saved = (
+        ShardSweeper(subject, config),
+        SavedStates(subject, config, [tmp_path / "sweep"]),
+    )
+    assert len(saved.shards) == 7
+    for shard in reversed(saved.shards):
+        saved.save(shard, sweeper.sweep(shard))
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").iterdir()}
     assert len(written) == 7
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0

@@ -1,0 +1,168 @@
+"""Shards of rows: batches to firings to a state, and the folder where states wait to be merged."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sitegen.config import Config
+from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.progress import Progress
+from sitegen.sources.subject import Subject
+from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.state import SweepState
+from sitegen.sweep.windows import window_keys
+
+STATE_VERSION = 3  # raised when a state's arrays or what they hold change
+BATCHES_AT_ONCE = (
+    4  # are counted together: a product is to stay within a processor's caches, counting is not
+)
+
+
+def row_ranges(first: int, last: int, size: int) -> list[range]:
+    """The rows from `first` up to `last` in ranges of `size`, the last one shorter if need be."""
+    return [range(start, min(start + size, last)) for start in range(first, last, size)]
+
+
+class ShardSweeper:
+    """Sweeps shards of rows in any order; which rows make a shard is the configuration's matter alone."""
+
+    def __init__(self, subject: Subject, config: Config) -> None:
+        self._subject, self._config = subject, config
+        self._search = FiringSearch(make_encoder(subject), config.sweep.precision)
+        self._special_ids = np.array(subject.tokenizer.special_ids)
+
+    def empty_state(self) -> SweepState:
+        """The state before any row."""
+        return empty_state(self._subject, self._config)
+
+    def sweep(
+        self,
+        shard: range,
+        total: SweepState | None = None,
+        advance: Callable[[int], None] = lambda n_tokens: None,
+    ) -> SweepState:
+        """The state of a shard's rows.
+
+        total    the merged states of all earlier shards, where it is known: what it beats is not kept, so that the
+                 state is small and quick to merge
+        advance  is told of tokens as they are done
+        """
+        state = self.empty_state()
+        if total is not None:
+            state.expect(total)
+        rows_at_once = self._config.sweep.batch_rows * BATCHES_AT_ONCE
+        for rows in row_ranges(shard.start, shard.stop, rows_at_once):
+            firings = self.firings(rows)
+            state.update(firings)
+            advance(firings.n_positions)
+        return state
+
+    def firings(self, rows: range) -> FiringBatch:
+        """The firings of some rows, each with its place, text and whether it may be shown."""
+        tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
+        found = self._found(rows)
+        token = found.token.numpy()
+        contexts = self._config.contexts
+        keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
+        may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
+        return FiringBatch(
+            feature=found.feature.numpy(),
+            activation=found.activation.numpy(),
+            place=token + rows.start * tokens.shape[1],
+            text_key=keys[token],
+            may_peak=may_peak[token],
+            n_positions=tokens.size,
+            n_examined=found.n_examined,
+            largest_error=found.largest_error,
+        )
+
+    def _found(self, rows: range) -> Firings:
+        """The firings in some rows, token by token of all of them; in the processor's memory."""
+        parts = []
+        for batch in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
+            ids = self._subject.ids(batch)
+            x = self._subject.model.hook_activations(ids)
+            found = self._search.firings(x.flatten(0, 1))
+            parts.append(found.moved((batch.start - rows.start) * ids.shape[1]))
+        return Firings.joined(parts)
+
+
+def make_encoder(subject: Subject) -> Encoder:
+    """The encoder of the features that are swept."""
+    if len(subject.feature_ids) == subject.autoencoder.d_hidden:
+        return subject.autoencoder.encoder()
+    return subject.autoencoder.encoder(torch.tensor(subject.feature_ids, device=subject.device))
+
+
+def empty_state(subject: Subject, config: Config) -> SweepState:
+    """The state before any row."""
+    return SweepState(subject.feature_ids, config.contexts)
+
+
+class SavedStates:
+    """The shards of a subject's rows, and the files of their states: each known by the key of what it came from."""
+
+    def __init__(self, subject: Subject, config: Config, folders: list[Path]) -> None:
+        """Takes folders to look in; the first, which is made, is written to. None at all serve to give keys."""
+        self._subject, self._config, self._folders = subject, config, folders
+        self._key = _subject_key(subject, config)
+        n_rows, self._seq_len = subject.rows.tokens.shape
+        self.shards = row_ranges(0, n_rows, config.sweep.shard_rows)
+        for folder in folders[:1]:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def n_tokens(self, shard: range) -> int:
+        """Tokens of a shard."""
+        return len(shard) * int(self._seq_len)
+
+    def progress(self, shards: list[range]) -> Progress:
+        """Of sweeping some shards."""
+        return Progress("sweep", sum(map(self.n_tokens, shards)), "tokens")
+
+    def key(self, shard: range) -> str:
+        """What a shard's state is marked with."""
+        return f"{self._key}:{shard.start}-{shard.stop}"
+
+    def path(self, shard: range) -> Path:
+        """Where it is written."""
+        return self._folders[0] / _file_name(shard)
+
+    def load(self, shard: range) -> SweepState | None:
+        """The saved state, if there is one that came from the same things."""
+        state = empty_state(self._subject, self._config)
+        paths = (folder / _file_name(shard) for folder in self._folders)
+        return state if any(state.load(path, self.key(shard)) for path in paths) else None
+
+    def save(self, shard: range, state: SweepState) -> None:
+        """Writes a state, whole or not at all."""
+        state.save(self.path(shard), self.key(shard))
+
+
+def _file_name(shard: range) -> str:
+    return f"rows-{shard.start:09d}-{shard.stop:09d}.npz"
+
+
+def _subject_key(subject: Subject, config: Config) -> str:
+    """Hash of all that determines a shard's state but the rows' numbers."""
+    facts = [
+        STATE_VERSION,
+        torch.__version__,
+        str(subject.device.type),
+        dataclasses.asdict(subject.model.provenance),
+        dataclasses.asdict(subject.autoencoder.provenance),
+        subject.rows.key,
+        subject.tokenizer.special_ids,
+        config.model.hook_point,
+        subject.feature_ids,
+        config.sweep.batch_rows,
+        config.sweep.precision,
+        dataclasses.asdict(config.contexts),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

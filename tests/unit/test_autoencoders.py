@@ -1,0 +1,441 @@
+"""Autoencoders of other makers: folders that the libraries wrote, against what the libraries' own code computed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sitegen.cli import main
+from sitegen.config import load_config
+from sitegen.errors import SourceError
+from sitegen.maths.encoder import ActivationFunction, Encoder, Firings, FiringSearch, PairReader
+from sitegen.sources.autoencoder import Autoencoder, load_autoencoder
+from sitegen.sources.model import load_model
+from sitegen.sources.subject import Subject, load_subject
+from tests.conftest import REPOSITORY, folder_bytes
+from tests.gelu_hub import as_parquet
+from tests.loopback_hub import COMMIT, LoopbackHub
+from tests.tiny import TinySubject, documents, write_gpt2
+from tests.unit.test_hub import build
+
+FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests/autoencoders").glob("*/expected*"))
+CPU = torch.device("cpu")
+RESIDUAL = "blocks.1.hook_resid_pre"
+
+
+def load(source: Path | str) -> Autoencoder:
+    return load_autoencoder(str(source), "NeelNanda/sparse_autoencoder", CPU)
+
+
+def dense(firings: Firings, n_tokens: int, n_features: int) -> Tensor:
+    """[n_tokens, n_features] activations."""
+    found = torch.zeros(n_tokens, n_features)
+    found[firings.token, firings.feature] = firings.activation
+    return found
+
+
+def test_there_are_folders_of_every_make() -> None:
+    assert len(FOLDERS) == 12
+    makes = {(load(folder).activation_function, load(folder).make) for folder in FOLDERS}
+    assert {function for function, _ in makes} == {"ReLU", "JumpReLU", "TopK"}
+    assert {make.normalisation for _, make in makes} == {
+        "none",
+        "layer_norm",
+        "constant_norm_rescale",
+    }
+    assert {make.subtracts_b_dec for _, make in makes} == {True, False}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_activations_and_output_are_the_library_s(folder: Path, precision: str) -> None:
+    autoencoder, expected = load(folder), load_file(folder / "expected.safetensors")
+    x, activations = expected["x"], expected["activations"]
+    found = dense(FiringSearch(autoencoder.encoder(), precision).firings(x), *activations.shape)
+    assert torch.equal(found > 0, activations > 0)
+    torch.testing.assert_close(found, activations, atol=2e-5, rtol=1e-5)
+    output = autoencoder.normalised(x).undone(found @ autoencoder.W_dec + autoencoder.b_dec)
+    torch.testing.assert_close(output, expected["output"], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str) -> None:
+    autoencoder, x = load(folder), load_file(folder / "expected.safetensors")["x"]
+    n_tokens, d_hidden = len(x), autoencoder.d_hidden
+    whole = dense(FiringSearch(autoencoder.encoder(), precision).firings(x), n_tokens, d_hidden)
+    feature = torch.arange(d_hidden).repeat_interleave(n_tokens)
+    token = torch.arange(n_tokens).repeat(d_hidden)
+    pairs = PairReader(autoencoder.encoder(), precision).activations(x, feature, token)
+    assert torch.equal(pairs.view(d_hidden, n_tokens).T, whole)
+    chosen = torch.tensor([0, 3, 17, 40])
+    some = FiringSearch(autoencoder.encoder(chosen), precision).firings(x)
+    assert torch.equal(dense(some, n_tokens, len(chosen)), whole[:, chosen])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    k=st.integers(1, 12),
+    step=st.sampled_from([0.0, 0.25, 1.0]),
+    precision=st.sampled_from(["fp32", "bf16"]),
+)
+def test_the_k_largest_with_ties_in_every_precision(
+    seed: int, k: int, step: float, precision: str
+) -> None:
+    """Coarse numbers make ties, of which the first features win, and bfloat16 errors larger than the gaps."""
+    generator = torch.Generator().manual_seed(seed)
+    x, W_enc = (torch.randn(shape, generator=generator) for shape in ((50, 19), (19, 61)))
+    b_enc = torch.randn(61, generator=generator) - 3
+    if step:
+        x, W_enc, b_enc = ((values / step).round() * step for values in (x, W_enc, b_enc))
+    encoder = Encoder(W_enc, b_enc, torch.zeros(19), ActivationFunction(torch.zeros(61), k))
+    firings = FiringSearch(encoder, precision).firings(x)
+    found = dense(firings, 50, 61)
+    each = torch.arange(61).repeat_interleave(50), torch.arange(50).repeat(61)
+    pre = encoder.pre_activations(encoder.centred(x), *each).view(61, 50).T
+    torch.testing.assert_close(pre, x @ W_enc + b_enc, atol=1e-4, rtol=1e-4)
+    order = pre.sort(descending=True, stable=True, dim=1).indices[:, :k]
+    expected = torch.zeros(50, 61).scatter(1, order, pre.gather(1, order)).clamp(min=0)
+    assert torch.equal(found, expected)
+    # The first feature of each token comes first: what is stored is ordered by feature, then token
+    key = firings.feature * 50 + firings.token
+    assert (key.diff() > 0).all()
+
+
+def test_thresholds_decide_exactly_in_every_precision() -> None:
+    """A threshold that is a pre-activation itself lets all above it pass, and not it."""
+    generator = torch.Generator().manual_seed(2)
+    x, W_enc = (torch.randn(shape, generator=generator) for shape in ((70, 33), (33, 50)))
+    plain = Encoder(W_enc, torch.zeros(50), torch.zeros(33))
+    each = torch.arange(50).repeat_interleave(70), torch.arange(70).repeat(50)
+    pre = plain.pre_activations(plain.centred(x), *each).view(50, 70)
+    threshold = pre.sort(1).values[:, 60].clamp(min=0)  # the tenth largest of 70
+    function = ActivationFunction(threshold)
+    encoder = Encoder(W_enc, torch.zeros(50), torch.zeros(33), function)
+    for precision in ("fp32", "bf16"):
+        found = dense(FiringSearch(encoder, precision).firings(x), 70, 50).T
+        assert torch.equal(found, torch.where(pre > threshold[:, None], pre, 0))
+    assert (found > 0).sum() == 9 * 50
+
+
+def _settings(folder: Path, change: dict[str, Any]) -> None:
+    path = folder / ("cfg.json" if (folder / "cfg.json").is_file() else "config.json")
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, **change}))
+
+
+@pytest.mark.parametrize(
+    ("folder", "change", "complaint"),
+    [
+        ("saelens-standard", {"architecture": "gated"}, "architecture 'gated' is not known"),
+        ("saelens-standard", {"architecture": "transcoder"}, "architecture 'transcoder'"),
+        ("saelens-standard", {"activation_fn": "tanh-relu"}, "SAELens' 'tanh-relu' is not known"),
+        ("saelens-standard", {"architecture": "jumprelu"}, "lacks a threshold"),
+        ("saelens-jumprelu", {"architecture": "standard"}, "has a threshold"),
+        ("saelens-topk", {"k": "many"}, "k is 'many' in cfg.json"),
+        ("saelens-topk", {"k": 42}, "k is 42, but there are 41 features"),
+        (
+            "saelens-standard",
+            {"normalize_activations": "expected_average_only_in"},
+            "fold_activation_norm_scaling_factor",
+        ),
+        ("saelens-standard", {"normalize_activations": "batch"}, "'batch' is not known here"),
+        ("saelens-standard", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),
+        ("saelens-standard", {"metadata": {"hook_head_index": 3}}, "hook_head_index"),
+        (
+            "dictionary-learning-autoencoder",
+            {"trainer": {"dict_class": "GatedAutoEncoder"}},
+            "class 'GatedAutoEncoder' is not known here",
+        ),
+        ("dictionary-learning-autoencoder", {"trainer": None}, "class None is not known here"),
+        (
+            "dictionary-learning-jumprelu",
+            {"trainer": {"dict_class": "AutoEncoderTopK"}},
+            "its k or threshold is not there",
+        ),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(
+    folder: str, change: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / folder
+    shutil.copytree(REPOSITORY / "tests/autoencoders" / folder, copy)
+    load(copy)
+    _settings(copy, change)
+    with pytest.raises(SourceError) as refusal:
+        load(copy)
+    assert complaint in str(refusal.value)
+    assert str(refusal.value).startswith(folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cfg.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"that holds cfg\.json and sae_weights\.safetensors or"):
+        load(tmp_path)
+    for text, complaint in (("{", "is no JSON"), ("[]", "is no JSON object")):
+        copy = tmp_path / f"copy{len(text)}"
+        shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", copy)
+        (copy / "cfg.json").write_text(text)
+        with pytest.raises(SourceError, match=complaint):
+            load(copy)
+
+
+def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None:
+    source = REPOSITORY / "tests/autoencoders/saelens-topk"
+    shutil.copytree(source, tmp_path / "old")
+    old = {
+        "architecture": "standard",
+        "d_in": 24,
+        "d_sae": 41,
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 4},
+        "apply_b_dec_to_input": True,
+        "finetuning_scaling_factor": False,
+        "normalize_activations": "none",
+        "hook_name": RESIDUAL,
+        "hook_head_index": None,
+    }
+    (tmp_path / "old/cfg.json").write_text(json.dumps(old))
+    assert load(tmp_path / "old").make == load(source).make
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "autoencoder-new"])
+def test_state_dict_of_linear_layers_by_its_names(name: str) -> None:
+    folder = REPOSITORY / f"tests/autoencoders/dictionary-learning-{name}"
+    alone, whole = load(folder / "ae.pt"), load(folder)
+    assert alone.make == whole.make
+    for key in ("W_enc", "W_dec", "b_enc", "b_dec"):
+        assert torch.equal(getattr(alone, key), getattr(whole, key))
+
+
+def test_heads_write_through_W_O(gpt2: Path) -> None:
+    """What a direction at the heads' hook adds to the attention's output."""
+    model = load_model(str(gpt2), "blocks.1.attn.hook_z", None, CPU)
+    tokens = torch.arange(20).reshape(1, 20)
+    assert model.d_hook == 24
+    assert model.way_out == "W_dec W_O W_U"
+    x = model.hook_activations(tokens)
+    outputs = []
+    direction = torch.randn(24, generator=torch.Generator().manual_seed(3))
+    for z in (x, x + direction):
+        hooks = [
+            ("blocks.1.attn.hook_z", lambda found, hook, z=z: z.view_as(found)),
+            ("blocks.1.hook_attn_out", lambda found, hook: outputs.append(found)),
+        ]
+        model.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+    added = (outputs[1] - outputs[0])[0]
+    assert model.W_out is not None
+    expected = (direction @ model.W_out).expand_as(added)
+    expected = expected - expected.mean(-1, keepdim=True)
+    torch.testing.assert_close(added - added.mean(-1, keepdim=True), expected, atol=1e-5, rtol=1e-4)
+
+
+def _moved(name: str, folder: Path, hook_point: str) -> Path:
+    """A copy of a SAELens folder that says it was trained at another hook point."""
+    copy = folder / name
+    shutil.copytree(REPOSITORY / "tests/autoencoders" / name, copy)
+    _settings(copy, {"metadata": {"hook_name": hook_point}})
+    return copy
+
+
+@pytest.mark.parametrize("name", ["saelens-jumprelu", "saelens-topk", "saelens-layer-norm"])
+def test_a_folder_becomes_a_site(
+    name: str, gpt2: Path, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the end of the last layer of two, so that ablations are there too; each is the model without the feature."""
+    hook_point = "blocks.1.hook_resid_post"
+    folder = _moved(name, tmp_path, hook_point)
+    preset = tmp_path / "foreign.toml"
+    preset.write_text(
+        f'model.name = "{gpt2}"\nmodel.hook_point = "{hook_point}"\nautoencoder.source = "{folder}"\n'
+        f'corpus.files = ["{tiny.corpus}"]\ncorpus.seq_len = 32\n'
+        "analysis.n_quality_rows = 100\nanalysis.batch_rows = 100\ncorpus.n_rows = 150\ncontexts.n_top = 5\n"
+    )
+    out = tmp_path / "out"
+    assert main(["run", str(preset), "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert "check: 0 findings" in told
+    assert "no text can be tried on the pages: pages know ReLU on the input as it is" in told
+    subject = load_subject(load_config(str(preset)))
+    about = (out / "site/about.html").read_text()
+    assert f"{subject.autoencoder.activation_function}(" in about
+    assert "W_dec W_U" in about
+    plain = _Plain(subject)
+    quality = json.loads((out / "data/overview.json").read_text())["quality"]
+    for figure, value in plain.quality(100).items():
+        assert quality[figure]["mean"] == pytest.approx(value, rel=1e-4), figure
+    n_checked = 0
+    for feature in range(41):
+        record, beside = (
+            json.loads((out / f"data/{kind}/{feature:05d}.json").read_text())
+            for kind in ("features", "evidence")
+        )
+        ablation = beside["ablation"]
+        assert ablation is not None
+        listed = zip(ablation["context"], ablation["offset"], ablation["loss_change"], strict=True)
+        for index, offset, loss_change in [*listed][:3]:
+            context = record["contexts"][index]
+            row, position = context["row"], context["start"] + offset
+            assert context["activations"][offset] == pytest.approx(
+                plain.activations[row, position, feature].item(), rel=1e-4, abs=2e-5
+            )
+            if loss_change is not None:
+                expected = plain.loss_change(row, position, feature)
+                assert loss_change == pytest.approx(expected, abs=1e-4)
+                n_checked += 1
+    assert n_checked > 10
+
+
+class _Plain:
+    """Activations, quality and ablation by running the model with what the definitions say in the hook's place."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject, autoencoder = subject, subject.autoencoder
+        self._tokens = subject.ids(range(150))
+        self._x = subject.model.hook_activations(self._tokens)
+        self._input = autoencoder.normalised(self._x.flatten(0, 1))
+        b_in = autoencoder.b_dec if autoencoder.make.subtracts_b_dec else 0
+        found = (self._input.x - b_in) @ autoencoder.W_enc + autoencoder.b_enc
+        if autoencoder.make.k:
+            cut = found.topk(autoencoder.make.k, dim=1).values[:, -1:]
+            found = torch.where(found >= cut, found, 0)
+        if autoencoder.threshold is not None:
+            found = torch.where(found > autoencoder.threshold, found, 0)
+        self.activations = torch.relu(found).view(150, 32, -1)
+
+    def quality(self, n_rows: int) -> dict[str, float]:
+        autoencoder, x = self._subject.autoencoder, self._x
+        output = self.activations.flatten(0, 1) @ autoencoder.W_dec + autoencoder.b_dec
+        reconstruction = (output * self._input.scale + self._input.shift).view_as(x)
+        losses = self._subject.model.losses(self._tokens[:n_rows], reconstruction[:n_rows])
+        error = (x - reconstruction)[:n_rows].double().pow(2).sum(-1).mean().item()
+        return {
+            "loss_reconstructed": losses.double().mean().item(),
+            "l0": (self.activations[:n_rows] > 0).sum(-1).double().mean().item(),
+            "l2": error,
+        }
+
+    def loss_change(self, row: int, position: int, feature: int) -> float:
+        """Of the next token, when what the feature writes is taken from the hook's activations."""
+        token = row * 32 + position
+        written = self.activations[row, position, feature] * self._input.scale[token]
+        without = self._x[row : row + 1].clone()
+        without[0, position] -= written * self._subject.autoencoder.W_dec[feature]
+        tokens = self._tokens[row : row + 1]
+        losses = [self._subject.model.losses(tokens, x) for x in (without, self._x[row : row + 1])]
+        return (losses[0] - losses[1])[0, position].item()
+
+
+def test_hook_point_that_the_folder_names_otherwise_is_refused(
+    gpt2: Path, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = REPOSITORY / "tests/autoencoders/saelens-standard"
+    for hook_point, code in (("blocks.0.hook_resid_pre", 2), ("blocks.0.hook_resid_post", 0)):
+        preset = tmp_path / "foreign.toml"
+        preset.write_text(
+            f'model.name = "{gpt2}"\nmodel.hook_point = "{hook_point}"\n'
+            f'autoencoder.source = "{folder}"\ncorpus.files = ["{tiny.corpus}"]\n'
+            "corpus.seq_len = 32\ncorpus.n_rows = 20\n"
+        )
+        assert main(["sweep", str(preset), "--out", str(tmp_path / "out")]) == code
+    assert (
+        "saelens-standard was trained on blocks.1.hook_resid_pre, not on blocks.0.hook_resid_pre: "
+        "give model.hook_point = 'blocks.1.hook_resid_pre'" in capsys.readouterr().err
+    )
+
+
+def _examples() -> list[str]:
+    text = (REPOSITORY / "docs/your-own-sae.md").read_text()
+    return re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+
+
+def test_own_files_as_documented(
+    gpt2: Path, tiny: TinySubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second example of your-own-sae.md, word for word, on a folder that SAELens wrote."""
+    shutil.copytree(gpt2, tmp_path / "my-model")
+    shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", tmp_path / "my-sae")
+    shutil.copy(tiny.corpus, tmp_path / "my-text.jsonl")
+    example = _examples()[1]
+    assert len(example.splitlines()) <= 6
+    (tmp_path / "mine.toml").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "mine.toml", "--out", "out", "--rows", "100"]) == 0
+    assert (tmp_path / "out/site/features/40.html").is_file()
+    about = (tmp_path / "out/site/about.html").read_text()
+    assert "ReLU((x \N{MINUS SIGN} b_dec) W_enc + b_enc)" in about
+    assert "W_dec W_U" in about
+
+
+@pytest.mark.slow
+def test_hub_s_files_as_documented(tiny: TinySubject, tmp_path: Path) -> None:
+    """The first example, word for word, on a Hub that holds those repositories: nine layers, BOS and EOS one token."""
+    example = _examples()[0]
+    assert len(example.splitlines()) <= 6
+    write_gpt2(tmp_path / "gpt2", tiny.tokenizer, n_layers=9, n_ctx=128)
+    special = {"tokenizer_class": "PreTrainedTokenizerFast"} | dict.fromkeys(
+        ("bos_token", "eos_token"), "<|EOS|>"
+    )
+    (tmp_path / "gpt2/tokenizer_config.json").write_text(json.dumps(special))
+    hook_point = "blocks.8.hook_resid_pre"
+    source = REPOSITORY / "tests/autoencoders/saelens-standard"
+    before_6 = {
+        "architecture": "standard",
+        "d_in": 24,
+        "d_sae": 41,
+        "activation_fn_str": "relu",
+        "apply_b_dec_to_input": True,
+        "finetuning_scaling_factor": False,
+        "normalize_activations": "none",
+        "hook_name": hook_point,
+        "hook_head_index": None,
+        "prepend_bos": True,
+    }
+    files = {
+        "cfg.json": json.dumps(before_6).encode(),
+        "sae_weights.safetensors": (source / "sae_weights.safetensors").read_bytes(),
+        "sparsity.safetensors": b"",
+    }
+    hub = LoopbackHub()
+    hub.add("models", "openai-community/gpt2", folder_bytes(tmp_path / "gpt2"))
+    hub.add(
+        "models",
+        "jbloom/GPT2-Small-SAEs-Reformatted",
+        {f"{hook_point}/{name}": content for name, content in files.items()},
+    )
+    hub.add("datasets", "NeelNanda/pile-10k", {"data/train.parquet": as_parquet(documents())})
+    (tmp_path / "mine.toml").write_text(example)
+    out = tmp_path / "out"
+    with hub.serving():
+        done = build(hub.endpoint, tmp_path, "run", str(tmp_path / "mine.toml"), "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        assert "check: 0 findings" in done.stderr
+        refused = build(
+            hub.endpoint,
+            tmp_path,
+            *("sweep", str(tmp_path / "mine.toml"), "--out", str(out)),
+            *("--set", "autoencoder.source=blocks.9.hook_resid_pre"),
+        )
+    assert refused.returncode == 2
+    assert (
+        "jbloom/GPT2-Small-SAEs-Reformatted/blocks.9.hook_resid_pre: there is neither such a folder here"
+        in refused.stderr
+    )
+    sources = json.loads((out / "data/manifest.json").read_text())["sources"]
+    assert sources["autoencoder"]["revision"] == COMMIT
+    assert [file["name"] for file in sources["autoencoder"]["files"]] == [
+        f"{hook_point}/cfg.json",
+        f"{hook_point}/sae_weights.safetensors",
+    ]
