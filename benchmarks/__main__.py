@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.analysis import measure_ablation, measure_analysis
+from benchmarks.cluster import measure_cluster
 from benchmarks.live import measure_live
 from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
@@ -45,6 +46,7 @@ def main() -> None:
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
         "ablation": lambda: measure_ablation(files, options.rows // 32, FOLDER / "analysis"),
+        "cluster": lambda: measure_cluster(files, options.rows // 4, FOLDER / "cluster"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:
@@ -63,7 +65,7 @@ def main() -> None:
                 name,
             ]
             subprocess.run(again, check=False)
-    for name in ("sweep", "analysis"):
+    for name in ("sweep", "analysis", "cluster"):
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     missing = [name for name in measurements if not (results / f"{name}.json").exists()]
     if missing:
@@ -80,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render pages live startup analysis ablation peers",
+        help="measure these again: machine sweep growth render pages live startup analysis ablation cluster peers",
     )
     return parser.parse_args()
 

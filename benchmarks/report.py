@@ -101,6 +101,7 @@ def _figures(results: Results) -> list[Figure]:
         _at_most("feature pages rewritten when nothing changed", written[0], 0, "{}"),
         _at_most("feature pages rewritten when one record changed", written[1], 1, "{}"),
         _at_most("analysis on top of the demo's sweep, %", 100 * _added(results["analysis"]), 25, "{:.0f}"),
+        _at_most("a sweep by a cluster, more than by one process, %", 100 * _more(results["cluster"]), 15, "{:.0f}"),
         _at_most("`build.py --help`, seconds", startup["help_seconds"], 0.3),
     ]  # fmt: skip
 
@@ -109,6 +110,12 @@ def _added(analysis: Results) -> float:
     """What the analysis takes, as a share of the rest of the sweep's time."""
     added: float = sum(analysis["parts"].values()) / analysis["base_seconds"]
     return added
+
+
+def _more(cluster: Results) -> float:
+    """What a cluster takes beyond one process, as a share of that, over the larger number of rows."""
+    more: float = cluster["seconds"]["cluster"][-1] / cluster["seconds"]["process"][-1] - 1
+    return more
 
 
 def _at_least(what: str, measured: float, wanted: float, form: str = "{:.2f}") -> Figure:
@@ -149,6 +156,7 @@ def _parts(shares: Results) -> list[Results]:
     names = {
         "product": "the product as written, `torch.addmm(b_enc, x, W_enc)`, 4 096 tokens at once",
         "product_fastest": "the same feature by token and 1 024 tokens at a time, as the sweep makes it",
+        "product_bf16": "the same in bfloat16, from rounded activations to rounded sums, the bias left out",
         "model": "the model up to the hook",
         "search fp32": "all firings by way of an fp32 product",
         "search bf16": "all firings by way of a bf16 product",

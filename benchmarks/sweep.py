@@ -64,6 +64,8 @@ class _Products:
         self._columns = weights.W_enc.T.contiguous()
         self._by_token = torch.empty(0)
         self._by_feature = torch.empty(weights.d_hidden, FASTEST_TOKENS)
+        self._bf16_columns = self._columns.bfloat16()
+        self._bf16_by_feature = self._by_feature.bfloat16()
 
     def as_written(self, x: torch.Tensor) -> None:
         """`torch.addmm(b_enc, x, W_enc)`: the formula with the weights as they are stored, a turn's tokens at once."""
@@ -76,6 +78,11 @@ class _Products:
         for part in x.split(FASTEST_TOKENS):
             out = self._by_feature[:, : len(part)]
             torch.addmm(self._b_enc[:, None], self._columns, part.T, out=out)
+
+    def in_bf16(self, x: torch.Tensor) -> None:
+        """The same in bfloat16, from activations that are rounded already, the bias left out."""
+        for part in x.split(FASTEST_TOKENS):
+            torch.mm(self._bf16_columns, part.T, out=self._bf16_by_feature[:, : len(part)])
 
 
 def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def _activations(subject: Subject, rows: range) -> torch.Tensor:
 def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> float:
     """Seconds that a first shard's state takes when it is done; later ones keep less."""
     total = sweeper.empty_state()
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     state.save(folder / "measured.npz", "measured")
     total.merge(state)
@@ -170,6 +178,8 @@ def _parts(subject: Subject, rows: range) -> dict[str, float]:
         centred = _activations(subject, turn)
         clock.time("product", lambda x=centred: products.as_written(x))
         clock.time("product_fastest", lambda x=centred: products.fastest(x))
+        rounded = centred.bfloat16()
+        clock.time("product_bf16", lambda x=rounded: products.in_bf16(x))
         for batch in row_ranges(turn.start, turn.stop, BATCH_ROWS):
             clock.time("model", lambda batch=batch: _activations(subject, batch))
         for part in centred.split(BATCH_ROWS * subject.rows.tokens.shape[1]):

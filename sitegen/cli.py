@@ -7,13 +7,16 @@ import errno
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sitegen.config import Config, is_number, load_config, preset_names
 from sitegen.errors import SitegenError, UsageError
 from sitegen.labels import read_labels
 from sitegen.output import OutputFolder, finished_output, open_output
 from sitegen.records import PublishedNumber
+
+if TYPE_CHECKING:
+    from sitegen.sweep.driver import Engine
 
 DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
 FORGET = "none"  # in the place of a labels file
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "run", parents=[computing], help="sweep, render and check; takes up an interrupted run"
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: out/PRESET)")
+    _add_engine(run)
     _add_labels(run)
     run.set_defaults(command=_run)
 
@@ -54,7 +58,30 @@ def _parser() -> argparse.ArgumentParser:
         "sweep", parents=[computing], help="compute DIR/data from model, autoencoder and text"
     )
     sweep.add_argument("--out", type=Path, metavar="DIR", required=True, help="output folder")
+    sweep.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only every N-th shard, from the I-th on: for as many machines, and `merge` after them",
+    )
+    _add_engine(sweep)
     sweep.set_defaults(command=_sweep)
+
+    merge = commands.add_parser(
+        "merge",
+        parents=[computing],
+        help="compute DIR/data from the shards that `sweep --shard` left",
+    )
+    merge.add_argument("--out", type=Path, metavar="DIR", required=True, help="output folder")
+    merge.add_argument(
+        "--from",
+        dest="others",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="other output folders to take shards from",
+    )
+    merge.set_defaults(command=_merge)
 
     render = commands.add_parser("render", help="make DIR/site from DIR/data; needs no torch")
     render.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
@@ -106,6 +133,26 @@ def _parser() -> argparse.ArgumentParser:
     presets = commands.add_parser("presets", help="list the built-in presets")
     presets.set_defaults(command=_presets)
     return parser
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=["process", "ray"],
+        default="process",
+        help="what sweeps: this process, or the workers of a Ray cluster (default: process)",
+    )
+    command.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a running Ray cluster (default: one of this machine)",
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="of a Ray cluster of this machine (default: one a core)",
+    )
 
 
 def _add_labels(command: argparse.ArgumentParser) -> None:
@@ -167,22 +214,68 @@ def _run(options: argparse.Namespace) -> int:
     output = open_output(options.out or Path("out") / config.preset)
     if options.labels not in (None, FORGET):
         read_labels(Path(options.labels))  # refused now rather than after hours
-    _compute(config, output)
+    _compute(config, output, _engine(options))
     _render_site(output, options.labels)
     return _check_output(output)
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    config = _config(options)
-    _compute(config, open_output(options.out))
+    config, output = _config(options), open_output(options.out)
+    if options.shard is None:
+        _compute(config, output, _engine(options))
+    elif options.engine != "process":
+        raise UsageError("--shard is for machines without an engine: leave --engine out")
+    else:
+        _sweep_share(config, output, options.shard)
     return DONE
 
 
-def _compute(config: Config, output: OutputFolder) -> None:
+def _sweep_share(config: Config, output: OutputFolder, text: str) -> None:
+    from sitegen.compute import compute_share
+    from sitegen.sweep.driver import Share
+
+    share = Share.parse(text)
+    n_shards = compute_share(config, output, share)
+    _say(f"wrote {output.sweep}: {n_shards:,} shards of share {text}; build.py merge takes them")
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from sitegen.sweep.driver import merge_engine
+
+    config, output = _config(options), open_output(options.out)
+    others = [OutputFolder(folder).sweep for folder in options.others]
+    for folder in others:
+        if not folder.is_dir():
+            raise UsageError(f"--from {folder.parent}: there is no {folder}")
+    _compute(config, output, merge_engine(others))
+    return DONE
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    """What sweeps, as it was asked for; refused before anything is loaded.
+
+    raises  UsageError
+    """
+    if options.engine == "process":
+        if options.address is not None or options.workers is not None:
+            raise UsageError("--address and --workers are a Ray cluster's: give --engine ray")
+        from sitegen.sweep.driver import sweep
+
+        return sweep
+    if options.address is not None and options.workers is not None:
+        raise UsageError("--workers is for a cluster of this machine: leave it or --address out")
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: give 1 or more")
+    from sitegen.sweep.cluster import ray_engine
+
+    return ray_engine(options.address, options.workers)
+
+
+def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
     from sitegen.compute import compute_data  # torch and transformer_lens take seconds to import
 
     started = time.monotonic()
-    computed = compute_data(config, output)
+    computed = compute_data(config, output, engine)
     for remark in computed.remarks:
         _say(remark)
     _say(

@@ -74,6 +74,13 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
         "startup": {"help_seconds": 0.1},
         "ablation": {"n_features": 4, "n_firings": 9, "seconds": 2.0, "effects_seconds": 1.0},
         "analysis": {"base_seconds": 10.0, "parts": {"map": 1.0, "quality": 2.0}},
+        "cluster": {
+            "n_nodes": 2,
+            "shard_rows": 2,
+            "n_rows": [3, 12],
+            "n_tokens": [72, 288],
+            "seconds": {"process": [1.0, 4.0], "cluster": [2.0, 5.5]},
+        },
         "peers": {
             "saedashboard": {"tool": "sae-dashboard", "version": "1", **peer},
             "sae_vis": {"tool": "sae-vis", "version": "2", **peer},

@@ -1,0 +1,57 @@
+"""The sweep on a Ray cluster of two nodes beside one process, on the same cores."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+from benchmarks.subject import SEQ_LEN, BenchmarkSubject
+from sitegen.config import load_config
+from sitegen.sources.subject import load_subject
+from sitegen.sweep.cluster import ray_engine
+from sitegen.sweep.driver import Engine, sweep
+
+SHARD_ROWS = 256
+N_NODES = 2  # of one core each, as many as one process takes
+
+
+def measure_cluster(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
+    """Seconds of the sweep at a quarter of `n_rows` rows and at all of them, by one process and by the cluster.
+
+    The cluster stands already; starting its workers, which load model and autoencoder, is counted. What is left where
+    the smaller time is taken from the larger is what the shards alone cost.
+    """
+    node = {"num_cpus": 1, "object_store_memory": 512 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    for _ in range(N_NODES - 1):
+        cluster.add_node(**node)
+    sizes = [n_rows // 4, n_rows]
+    engines: dict[str, Engine] = {"process": sweep, "cluster": ray_engine(cluster.address, None)}
+    try:
+        seconds = {
+            name: [_seconds(engine, files, size, folder) for size in sizes]
+            for name, engine in engines.items()
+        }
+    finally:
+        cluster.shutdown()
+    return {
+        "n_nodes": N_NODES,
+        "shard_rows": SHARD_ROWS,
+        "n_rows": sizes,
+        "n_tokens": [size * SEQ_LEN for size in sizes],
+        "seconds": seconds,
+    }
+
+
+def _seconds(engine: Engine, files: BenchmarkSubject, n_rows: int, folder: Path) -> float:
+    overrides = {"corpus.n_rows": str(n_rows), "sweep.shard_rows": str(SHARD_ROWS)}
+    config = load_config(str(files.preset), overrides)
+    subject = load_subject(config)
+    shutil.rmtree(folder, ignore_errors=True)
+    started = time.perf_counter()
+    engine(subject, config, folder)
+    return time.perf_counter() - started

@@ -1,0 +1,143 @@
+"""The sweep on a Ray cluster: workers sweep shards, their states come here, to be saved and merged in order.
+
+A shard's state is the same wherever it is computed, and computing it twice does no harm: so Ray may give a lost
+worker's or node's shard to another.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from sitegen.config import Config, is_number
+from sitegen.errors import SitegenError, SourceError, UsageError
+from sitegen.files import whole_file
+from sitegen.sources.subject import Subject, load_subject
+from sitegen.sweep.driver import Engine
+from sitegen.sweep.shards import SavedStates, ShardSweeper, empty_state
+from sitegen.sweep.state import SweepState
+
+MAX_RETRIES = 8  # of a shard whose worker or node is lost
+IN_FLIGHT = 2  # shards for each worker that are being swept, wait for it or wait to be fetched
+
+
+def ray_engine(address: str | None, n_workers: int | None) -> Engine:
+    """An engine that sweeps on the cluster at `address`, or on one of this machine with so many workers.
+
+    raises  UsageError if Ray is not installed or nothing answers at the address
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--engine ray needs Ray: pip install 'sitegen[ray]'") from None
+
+    if address is not None:
+        _require_answer(address)
+
+    def sweep_on_cluster(subject: Subject, config: Config, folder: Path) -> SweepState:
+        saved = SavedStates(subject, config, [folder])
+        _connect(ray, address, n_workers)
+        try:
+            return _merged(ray, subject, config, saved)
+        finally:
+            ray.shutdown()
+
+    return sweep_on_cluster
+
+
+def _require_answer(address: str) -> None:
+    """That something listens there: Ray itself would ask for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and colon and is_number(port)):
+        raise UsageError(f"--address {address}: give HOST:PORT, as `ray start` prints it")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"no Ray cluster at {address}: {error}") from None
+
+
+def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {"num_cpus": n_workers or os.cpu_count(), "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UsageError(f"no Ray cluster at {address or 'this machine'}: {reason}") from None
+
+
+def _merged(ray: Any, subject: Subject, config: Config, saved: SavedStates) -> SweepState:
+    """All shards' states, merged in order while later ones are still being swept."""
+    on_gpu = subject.device.type == "cuda"
+    sweep_shard = ray.remote(_shard_state).options(
+        num_cpus=1, num_gpus=int(on_gpu), max_retries=MAX_RETRIES
+    )
+    held = ray.put(config)
+    at_once = IN_FLIGHT * max(int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)), 1)
+    total, progress = empty_state(subject, config), saved.progress(saved.shards)
+    missing: deque[range] = deque()
+    for shard in saved.shards:
+        if saved.load(shard) is None:
+            missing.append(shard)
+        else:
+            progress.advance(saved.n_tokens(shard), already_there=True)
+    running: dict[Any, range] = {}
+    for shard in saved.shards:
+        while shard in missing or shard in running.values():
+            while missing and len(running) < at_once:
+                following = missing.popleft()
+                running[sweep_shard.remote(held, following)] = following
+            done = ray.wait(list(running))[0][0]
+            _keep(_fetched(ray, done, running[done]), saved.path(running[done]))
+            progress.advance(saved.n_tokens(running.pop(done)))
+        state = saved.load(shard)
+        if state is None:
+            raise SourceError(
+                f"a worker's state of rows {shard.start} to {shard.stop - 1} came from other files or another torch "
+                "than are here: give all nodes the same"
+            )
+        total.merge(state)
+    progress.finish()
+    return total
+
+
+def _fetched(ray: Any, reference: Any, shard: range) -> bytes:
+    """The state of a shard, once it is swept."""
+    try:
+        found: bytes = ray.get(reference)
+        return found
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SitegenError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise SourceError(
+            f"rows {shard.start} to {shard.stop - 1} were given to {MAX_RETRIES + 1} workers, all were lost: {reason}"
+        ) from None
+
+
+def _keep(state: bytes, path: Path) -> None:
+    with whole_file(path) as partial:
+        partial.write_bytes(state)
+
+
+_sweeper: tuple[Config, ShardSweeper, SavedStates] | None = None  # a worker's own: it loads once
+
+
+def _shard_state(config: Config, shard: range) -> bytes:
+    """In a worker: the file of a shard's state."""
+    global _sweeper
+    if _sweeper is None or _sweeper[0] != config:
+        subject = load_subject(config)
+        _sweeper = config, ShardSweeper(subject, config), SavedStates(subject, config, [])
+    _, sweeper, saved = _sweeper
+    file = BytesIO()
+    sweeper.sweep(shard).write(file, saved.key(shard))
+    return file.getvalue()
