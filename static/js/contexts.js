@@ -71,9 +71,9 @@
     if (!site.tryText) return [];
     const button = element("button", { type: "button", title: "Puts the text up to here into a field where you can change it" }, "Try this");
     button.addEventListener("click", async () => {
-      const { special_ids } = await site.live.settings();
+      const settings = await site.live.settings().catch(() => null); // the field tells what is missing
       let from = position;
-      while (from > 0 && !special_ids.includes(tokens[from - 1])) from--; // what stands before has no text
+      while (from > 0 && !settings?.special_ids.includes(tokens[from - 1])) from--; // what stands before has no text
       site.tryText?.(textFrom(from));
     });
     return [button];

@@ -359,6 +359,21 @@ def test_a_missing_file_is_named_and_found_again(
     page.close()
 
 
+@pytest.mark.parametrize("missing", ["load/live/settings.js"])
+def test_a_context_to_try_tells_what_is_missing(
+    browser: Browser, broken_site: Path, missing: str
+) -> None:
+    page = browser.new_page()
+    errors: list[object] = []
+    page.on("pageerror", errors.append)
+    page.goto((broken_site / f"features/{FEATURE}.html").as_uri())
+    page.locator("button.place").first.click()
+    page.get_by_role("button", name="Try this").click()
+    expect(page.locator(".try")).to_contain_text(f"The model cannot run: {missing} cannot be read.")
+    assert not errors
+    page.close()
+
+
 def test_a_text_longer_than_a_row_is_cut_and_said(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.get_by_role("textbox", name="Your own text").fill("whale " * 60)
