@@ -16,6 +16,10 @@ from sitegen.output import OutputFolder, finished_output, open_output
 from sitegen.records import PublishedNumber
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sitegen.publish.branch import Publication
+    from sitegen.publish.space import SpacePublication
     from sitegen.sweep.driver import Engine
 
 DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
@@ -94,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
     check.set_defaults(command=_check)
 
+    export = commands.add_parser("export", help="DIR/data to DIR/export, as other tools read it")
+    export.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
+    export.add_argument(
+        "--to",
+        choices=["parquet", "neuronpedia", "circuit-tracer"],
+        required=True,
+        help="Parquet tables, Neuronpedia's bulk format, or circuit-tracer's feature files",
+    )
+    export.set_defaults(command=_export)
+
     archive = commands.add_parser(
         "archive", help="check DIR, and put DIR/site into one file, DIR/site.zip, with its checksum"
     )
@@ -105,8 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
     publish.add_argument(
-        "--to", choices=["gh-pages"], required=True, help="a branch for GitHub Pages"
+        "--to",
+        choices=["gh-pages", "space"],
+        required=True,
+        help="a branch for GitHub Pages, or a static Space of the Hugging Face Hub",
     )
+    publish.add_argument("--space", metavar="OWNER/NAME", help="the Space")
     publish.add_argument(
         "--remote", default="origin", metavar="URL", help="git repository or remote's name (origin)"
     )
@@ -332,20 +350,42 @@ def _archive(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _publish(options: argparse.Namespace) -> int:
-    from sitegen.publish.branch import publication
+def _export(options: argparse.Namespace) -> int:
+    from sitegen.export.formats import export
 
+    exported = export(open_output(finished_output(options.out).root), options.to)
+    _say(f"wrote {exported.folder}: {exported.n_files:,} files, {exported.n_bytes / 1e6:,.1f} MB")
+    return DONE
+
+
+def _publication(
+    options: argparse.Namespace, output: OutputFolder
+) -> AbstractContextManager[Publication | SpacePublication]:
+    if options.to == "gh-pages":
+        from sitegen.publish.branch import publication
+
+        return publication(output, options.remote, options.branch)
+    if not options.space:
+        raise UsageError("--to space: give --space OWNER/NAME")
+    from sitegen.publish.space import space_publication
+    from sitegen.store import read_manifest
+
+    title = read_manifest(output.data)["config"]["site"]["title"]
+    return space_publication(output, options.space, title)
+
+
+def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
     if _check_output(output) == FOUND_WANTING:
         _say("nothing was sent: mend what was found first")
         return FOUND_WANTING
-    with publication(output, options.remote, options.branch) as prepared:
+    with _publication(options, output) as prepared:
         _say(f"to be sent: {prepared}")
         if not options.yes and not _agreed():
             _say("nothing was sent")
             return DONE
         prepared.push()
-    _say(f"sent to branch {options.branch}")
+    _say("sent")
     return DONE
 
 

@@ -1,22 +1,32 @@
-"""What people or programs call features: a file of labels, read from JSON or CSV and kept beside the data."""
+"""What people or programs call features: labels, read from files of several kinds and kept beside the data."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import gzip
 import io
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from sitegen.delphi import delphi_entries
 from sitegen.errors import UsageError
 from sitegen.files import whole_file
 
 LONGEST = 500  # characters of a label; an author's name is shorter
 FIELDS = "feature, label, author (or method) and score"
+# What stands in a field, under our name for it or another tool's: Neuronpedia says index and description
+NAMES_OF = {
+    "feature": ("feature", "feature_id", "index"),
+    "label": ("label", "description"),
+    "author": ("author", "method", "explanationModelName", "typeName"),
+    "score": ("score",),
+}
 
 
 @dataclass(frozen=True)
@@ -30,22 +40,16 @@ class Label:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a file, in order of features; those of one feature as they stand in it.
+    """The labels of a file or folder, in order of features; those of one feature as they stand in it.
 
-    A JSON file holds a list of objects, or an object with such a list as "labels"; a CSV file has a head.
+    A JSON file holds a list of objects, or an object with such a list as "labels"; a CSV file has a head; a JSON-lines
+    file, which may be gzipped, has an object a line. A folder is Neuronpedia's export or delphi's results.
 
     raises  UsageError naming the entry that is none
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8: save it as such") from None
-    entries = (
-        _csv_entries(text, path) if path.suffix.lower() == ".csv" else _json_entries(text, path)
-    )
     labels = [
-        _label(entry, f"{path}, entry {i}")
-        for i, entry in enumerate(entries, 1)
+        _label(entry, where)
+        for where, entry in (_folder_entries if path.is_dir() else _file_entries)(path)
         if not _is_star_alone(entry)
     ]
     return sorted(labels, key=lambda label: label.feature)
@@ -89,6 +93,38 @@ def kept_labels(path: Path, subject: str, feature_ids: set[int]) -> list[Label]:
     return labels
 
 
+def _folder_entries(folder: Path) -> list[tuple[str, Any]]:
+    """(where it stands, the entry) of each label in another tool's folder."""
+    batches = sorted((folder / "explanations").glob("batch-*.jsonl*"))
+    if batches:
+        return [entry for path in batches for entry in _file_entries(path)]
+    return delphi_entries(folder)
+
+
+def _file_entries(path: Path) -> list[tuple[str, Any]]:
+    """Likewise of a file."""
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8: save it as such") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UsageError(f"{path} is no gzip file: {error}") from None
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    read = {".csv": _csv_entries, ".jsonl": _line_entries}.get(suffix, _json_entries)
+    return [(f"{path}, entry {i}", entry) for i, entry in enumerate(read(text, path), 1)]
+
+
+def _line_entries(text: str, path: Path) -> list[Any]:
+    entries = []
+    for i, line in enumerate(text.splitlines(), 1):
+        try:
+            entries.append(orjson.loads(line))
+        except orjson.JSONDecodeError as error:
+            raise UsageError(f"{path}, line {i}, is no JSON: {error}") from None
+    return entries
+
+
 def _json_entries(text: str, path: Path) -> list[Any]:
     try:
         value = orjson.loads(text)
@@ -118,9 +154,14 @@ def _is_star_alone(entry: Any) -> bool:
 
 def _label(entry: Any, where: str) -> Label:
     given = entry if isinstance(entry, dict) else {}
-    feature = given.get("feature", given.get("feature_id"))
-    text, author = given.get("label"), given.get("author") or given.get("method") or ""
-    score = given.get("score")
+    feature, text, author, score = (
+        next(
+            (given[name] for name in names if given.get(name) not in (None, "")),
+            given.get(names[0]),
+        )
+        for names in NAMES_OF.values()
+    )
+    author = "" if author is None else author
     try:
         number = int(str(feature))
     except ValueError:

@@ -13,7 +13,7 @@ from sitegen.files import restore_former
 
 LABELS_FILE = "labels.json"
 ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
-OWN_NAMES = {"sweep", "data", "site"}
+OWN_NAMES = {"sweep", "data", "site", "export"}
 OWN_FILES = {LABELS_FILE, ARCHIVE, ARCHIVE_CHECKSUM}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
@@ -26,11 +26,15 @@ SITE_FILES = re.compile(
     r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
+EXPORT_FILES = re.compile(
+    r"parquet/(features|contexts)\.parquet|neuronpedia/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
+    r"circuit-tracer/features/\d+\.json"
+)
 
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """The three folders of a run."""
+    """The folders of a run."""
 
     root: Path
 
@@ -48,6 +52,11 @@ class OutputFolder:
     def site(self) -> Path:
         """What gets published."""
         return self.root / "site"
+
+    @property
+    def export(self) -> Path:
+        """The data as other tools read it, a folder for each."""
+        return self.root / "export"
 
     @property
     def labels(self) -> Path:
@@ -96,6 +105,7 @@ def open_output(root: Path) -> OutputFolder:
         restore_former(path)
     _require_own_files(folder.sweep, SWEEP_FILES)
     _require_own_files(folder.data, DATA_FILES)
+    _require_own_files(folder.export, EXPORT_FILES)
     for path in (folder.site, folder.site.with_name(f"{folder.site.name}.partial")):
         _require_own_files(path, SITE_FILES)
     if folder.data.is_dir() and any(folder.data.iterdir()):

@@ -1,5 +1,7 @@
 """A small Hub on the loopback address: enough of the API for huggingface_hub, transformers and datasets.
 
+Spaces can be made and committed to with the token, file by file as the API of commits has it.
+
 Small files are served in place with git's SHA-1 as their ETag. Large ones (weights, parquet) are named by their
 SHA-256 and reached by a redirect to another host, as on the real Hub: `huggingface_hub` follows redirects within one
 host when it asks for a file's headers, and would then miss the commit.
@@ -7,6 +9,7 @@ host when it asks for a file's headers, and would then miss the commit.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -18,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_of_a_test"
+CARD = b"---\ntitle: A new Space\nsdk: static\n---\n"  # what the Hub puts into one
 LARGE_SUFFIXES = (".pt", ".pth", ".parquet", ".safetensors")
 
 
@@ -28,6 +33,7 @@ class LoopbackHub:
     repositories: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
     corrupted: set[str] = field(default_factory=set)  # file names sent with one byte changed
     requests: list[str] = field(default_factory=list)
+    n_commits: int = 0
     endpoint: str = ""
     storage: str = ""
 
@@ -79,12 +85,26 @@ class _HubHandler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        self._answer(body)
+        self._answer(self._body().decode())
+
+    def _body(self) -> bytes:
+        """What was sent, whole or in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _answer(self, body: str = "") -> None:
         path = unquote(urlsplit(self.path).path)
-        if path.startswith("/api/"):
+        if self.command == "POST" and re.search(r"/(create|preupload/main|commit/main)$", path):
+            self._change(path.removeprefix("/api/"), body)
+        elif path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif path.startswith("/api/"):
             self._answer_api(path.removeprefix("/api/"), body)
         elif path.startswith("/storage/"):
             self._send_storage(path.removeprefix("/storage/"))
@@ -93,7 +113,7 @@ class _HubHandler(BaseHTTPRequestHandler):
 
     def _answer_api(self, path: str, body: str) -> None:
         match = re.fullmatch(
-            r"(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?",
+            r"(models|datasets|spaces)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?",
             path,
         )
         files = self.hub.repositories.get((match[1], match[2])) if match else None
@@ -130,6 +150,44 @@ class _HubHandler(BaseHTTPRequestHandler):
                 "tags": [],
             }
             self._send_json({**identity, "downloads": 0, "likes": 0, "siblings": siblings})
+
+    def _change(self, path: str, body: str) -> None:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._send(401, b'{"error": "Invalid username or password."}', {})
+        elif path == "repos/create":
+            wanted = json.loads(body)
+            assert (wanted["type"], wanted["sdk"]) == ("space", "static")
+            name = f"{wanted['organization']}/{wanted['name']}"
+            self.hub.add("spaces", name, {".gitattributes": b"", "README.md": CARD})
+            self._send_json({"url": f"{self.hub.endpoint}/spaces/{name}", "name": name})
+        else:
+            kind, owner, name, what, _ = path.split("/")
+            files = self.hub.repositories[kind, f"{owner}/{name}"]
+            self._send_json(
+                self._preupload(files, body) if what == "preupload" else self._commit(files, body)
+            )
+
+    def _preupload(self, files: dict[str, bytes], body: str) -> dict[str, object]:
+        common = {"uploadMode": "regular", "shouldIgnore": False}
+        return {
+            "files": [
+                {
+                    **common,
+                    "path": one["path"],
+                    "oid": git_sha1(files[one["path"]]) if one["path"] in files else None,
+                }
+                for one in json.loads(body)["files"]
+            ]
+        }
+
+    def _commit(self, files: dict[str, bytes], body: str) -> dict[str, object]:
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "deletedFile":
+                del files[line["value"]["path"]]
+        self.hub.n_commits += 1
+        return {"commitUrl": f"{self.hub.endpoint}/spaces/a/b/commit/{COMMIT}", "commitOid": COMMIT}
 
     def _send_file(self, path: str) -> None:
         match = re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.*)", path)

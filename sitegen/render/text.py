@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sitegen.records import TokenText
@@ -18,7 +18,7 @@ class TokenGroup(NamedTuple):
     """Neighbouring tokens that make whole characters together: most often one token.
 
     first, last  indices, last included
-    text         what they say, with marks
+    text         what they say
     """
 
     first: int
@@ -26,25 +26,31 @@ class TokenGroup(NamedTuple):
     text: str
 
 
-def group_tokens(tokens: Sequence[TokenText]) -> list[TokenGroup]:
-    """The tokens in groups of whole characters; bytes that make none stand as ⟨E6⟩, each token by itself."""
+def group_tokens(
+    tokens: Sequence[TokenText], say: Callable[[TokenText], str] | None = None
+) -> list[TokenGroup]:
+    """The tokens in groups of whole characters; bytes that make none stand as ⟨E6⟩, each token by itself.
+
+    say  puts a token's text, or that of a group, into words: `visible` unless given
+    """
+    say = say or visible
     groups: list[TokenGroup] = []
     first, pending = 0, b""  # tokens from `first` on whose bytes are no whole character yet
     for i, token in enumerate(tokens):
         if isinstance(token, bytes) and _begins_character(pending + token):
             pending += token
         elif isinstance(token, bytes) and _is_text(pending + token):
-            groups.append(TokenGroup(first, i, visible((pending + token).decode())))
+            groups.append(TokenGroup(first, i, say((pending + token).decode())))
             first, pending = i + 1, b""
         else:  # what was pending comes to nothing; this token may be text, or begin a character itself
-            groups += [_single(tokens, j) for j in range(first, i)]
+            groups += [TokenGroup(j, j, say(tokens[j])) for j in range(first, i)]
             first, pending = i, b""
             if isinstance(token, bytes) and _begins_character(token):
                 pending = token
             else:
-                groups.append(_single(tokens, i))
+                groups.append(TokenGroup(i, i, say(token)))
                 first = i + 1
-    return groups + [_single(tokens, j) for j in range(first, len(tokens))]
+    return groups + [TokenGroup(j, j, say(tokens[j])) for j in range(first, len(tokens))]
 
 
 def _is_text(data: bytes) -> bool:
@@ -64,10 +70,6 @@ def _begins_character(data: bytes) -> bool:
     return False
 
 
-def _single(tokens: Sequence[TokenText], i: int) -> TokenGroup:
-    return TokenGroup(i, i, visible(tokens[i]))
-
-
 def visible(token: TokenText) -> str:
     """A token's text with line ends, tabs, bytes and invisible characters as marks; spaces stay spaces."""
     if token is None:
@@ -77,6 +79,11 @@ def visible(token: TokenText) -> str:
     if token.isprintable():
         return token
     return "".join(_visible_character(character) for character in token)
+
+
+def plain(token: TokenText) -> str:
+    """A token's text as it is; bytes and ids without a token as `visible` has them."""
+    return token if isinstance(token, str) else visible(token)
 
 
 def marked(token: TokenText) -> str:

@@ -206,11 +206,7 @@ def feature_page(
     first_of = {context.interval: i for i, context in reversed([*enumerate(record.contexts)])}
     effects = record.logits
     largest_size = max((abs(e.value) for e in [*effects.top, *effects.bottom]), default=0.0) or 1.0
-    boundaries = (
-        [maximum * i / n_intervals for i in range(n_intervals + 1)]
-        if n_intervals
-        else [0.0, maximum]
-    )
+    boundaries = interval_boundaries(maximum, n_intervals)
     shares = shares_between(record.histogram, boundaries)
     logit_edges = effects.histogram.edges
     weights, correlations = neuron_rows(record)
@@ -266,6 +262,11 @@ def feature_page(
         other_title=manifest["config"]["other"]["title"],
         others=[_other_feature(data, other, vocabulary) for other in data.others.values()],
     )
+
+
+def interval_boundaries(maximum: float, n_intervals: int) -> list[float]:
+    """Where a feature's intervals begin and end: one more than there are; 0 and the maximum where there are none."""
+    return [maximum * i / max(n_intervals, 1) for i in range(max(n_intervals, 1) + 1)]
 
 
 def peak_loss_changes(data: FeatureData) -> list[float]:

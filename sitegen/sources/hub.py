@@ -108,9 +108,9 @@ def hub_errors(what: str) -> Iterator[None]:
             f"{what}: neither a file or folder here nor a valid repository name"
         ) from None
     except HfHubHTTPError as error:
-        raise SourceError(
-            f"{what}: the Hub answered {error.response.status_code}; try again later"
-        ) from None
+        status = error.response.status_code
+        remedy = "log in (`hf auth login`)" if status in (401, 403) else "try again later"
+        raise SourceError(f"{what}: the Hub answered {status}; {remedy}") from None
 
 
 def _hash_by_request(repository: str, name: str, repo_type: str) -> str:

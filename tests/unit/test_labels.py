@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -136,3 +137,76 @@ def test_check_compares_the_labels(
     (rendered / "site/labels.json").write_text("{}")
     assert main(["check", str(rendered)]) == 1
     assert "site/labels.json is not what the data gives" in capsys.readouterr().out
+
+
+def _delphi(folder: Path, explanations: dict[str, str], scores: dict[str, list[dict]]) -> Path:
+    for name, content in {
+        **{f"explanations/{name}": json.dumps(text) for name, text in explanations.items()},
+        **{f"scores/{name}": json.dumps(examples) for name, examples in scores.items()},
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def _answers(n_right: int, n_wrong: int, activating: bool) -> list[dict]:
+    right = {"activating": activating, "prediction": activating, "str_tokens": ["a"]}
+    return [right] * n_right + [{**right, "prediction": not activating}] * n_wrong
+
+
+def test_delphi_s_explanations_with_their_balanced_accuracy(tmp_path: Path) -> None:
+    unanswered = {"activating": True, "prediction": None}
+    folder = _delphi(
+        tmp_path,
+        {"layers.0.mlp_latent12.txt": "whales", "layers.0.mlp_latent3.txt": "the sea"},
+        {
+            "fuzz/layers.0.mlp_latent12.txt": [
+                *_answers(3, 1, True),
+                *_answers(1, 1, False),
+                unanswered,
+            ],
+            "detection/layers.0.mlp_latent12.txt": [*_answers(1, 0, True), *_answers(0, 2, False)],
+            "fuzz/layers.0.mlp_latent3.txt": [unanswered],
+        },
+    )
+    assert read_labels(folder) == [
+        Label(3, "the sea", "delphi", None),
+        Label(12, "whales", "delphi, detection and fuzz", ((0.75 + 0.5) / 2 + 0.5) / 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("explanations", "told"),
+    [
+        ({}, "holds no labels: a folder is Neuronpedia's export"),
+        ({"a_latent1.txt": "x", "b_latent1.txt": "y"}, r"of several hook points \(a, b\)"),
+        ({"a_latent1.txt": ""}, r"a_latent1\.txt: label is ''"),
+        ({"a_latent1.txt": ["x"]}, r"a_latent1\.txt: label is \['x'\]"),
+    ],
+)
+def test_a_bad_folder_is_refused_by_its_file(
+    explanations: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        read_labels(_delphi(tmp_path, explanations, {}))
+
+
+def test_neuronpedia_s_lines_and_its_list(tmp_path: Path) -> None:
+    entry = {"modelId": "gpt2-small", "layer": "0-res-jb", "index": "14"}
+    entry |= {"description": "whales", "typeName": "oai_token-act-pair"}
+    expected = [Label(14, "whales", "gpt-4o", None)]
+    line = json.dumps({**entry, "explanationModelName": "gpt-4o"})
+    (tmp_path / "explanations").mkdir()
+    path = tmp_path / "explanations/batch-0.jsonl.gz"
+    path.write_bytes(gzip.compress(f"{line}\n".encode()))
+    (tmp_path / "one.jsonl").write_text(line)
+    (tmp_path / "list.json").write_text(f"[{line}]")
+    for source in (tmp_path, path, tmp_path / "one.jsonl", tmp_path / "list.json"):
+        assert read_labels(source) == expected
+    for content, told in (
+        (b"no gzip", "is no gzip file"),
+        (gzip.compress(b"{"), "line 1, is no JSON"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=told):
+            read_labels(tmp_path)

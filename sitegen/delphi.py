@@ -1,0 +1,86 @@
+"""Explanations and scores as EleutherAI's delphi leaves them: a file a feature, named after its hook point.
+
+source  eai-delphi 0.1, delphi/__main__.py and delphi/log/result_analysis.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sitegen.errors import UsageError
+
+RESULT_FILE = re.compile(r"(.*)_latent(\d+)\.txt")
+
+
+def delphi_entries(folder: Path) -> list[tuple[str, Any]]:
+    """(file, entry) of each explanation in a results folder; its score is the mean of its scorers' balanced accuracies.
+
+    raises  UsageError if there is none, they are of several hook points, or a file cannot be read
+    """
+    explanations = _results(folder / "explanations")
+    if not explanations:
+        raise UsageError(
+            f"{folder} holds no labels: a folder is Neuronpedia's export, with explanations/batch-0.jsonl.gz, or "
+            "delphi's results, with explanations/HOOKPOINT_latent0.txt"
+        )
+    hook_points = sorted({hook_point for hook_point, _ in explanations})
+    if len(hook_points) > 1:
+        raise UsageError(
+            f"{folder / 'explanations'} is of several hook points ({', '.join(hook_points)}): "
+            "give a folder with one's files alone"
+        )
+    scorers = sorted(path for path in (folder / "scores").glob("*") if path.is_dir())
+    scores = {scorer.name: _results(scorer) for scorer in scorers}
+    entries = []
+    for (hook_point, feature), path in explanations.items():
+        found = {
+            name: score
+            for name, paths in scores.items()
+            if (hook_point, feature) in paths
+            and (score := _balanced_accuracy(paths[hook_point, feature])) is not None
+        }
+        author = f"delphi, {' and '.join(found)}" if found else "delphi"
+        mean = sum(found.values()) / len(found) if found else None
+        entry = {"feature": feature, "label": _read(path), "author": author, "score": mean}
+        entries.append((str(path), entry))
+    return entries
+
+
+def _results(folder: Path) -> dict[tuple[str, int], Path]:
+    """The files of a folder by hook point and feature, in order; names have / as -- where it cannot stand."""
+    named = ((RESULT_FILE.fullmatch(path.name), path) for path in sorted(folder.glob("*.txt")))
+    return {(match[1].replace("--", "/"), int(match[2])): path for match, path in named if match}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from None
+
+
+def _balanced_accuracy(path: Path) -> float | None:
+    """The mean of the shares of right answers among texts that activate the feature and among others.
+
+    None where either was not asked about, or never answered.
+    """
+    examples = _read(path)
+    if not isinstance(examples, list):
+        raise UsageError(f"{path} is no list of scored examples")
+    shares = []
+    for activating in (True, False):
+        answers = [
+            bool(example["prediction"]) == activating
+            for example in examples
+            if isinstance(example, dict)
+            and example.get("prediction") is not None
+            and bool(example.get("activating")) == activating
+        ]
+        if not answers:
+            return None
+        shares.append(sum(answers) / len(answers))
+    return sum(shares) / 2

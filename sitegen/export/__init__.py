@@ -1,0 +1,1 @@
+"""The data as other tools read it: one module a tool, from records to its files. No torch."""

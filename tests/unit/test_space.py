@@ -1,0 +1,73 @@
+"""A site as a static Space, over a loopback Hub: what is sent, kept, taken away and refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import folder_bytes
+from tests.loopback_hub import CARD, TOKEN, LoopbackHub
+from tests.unit.test_hub import build
+
+SPACE = "someone/features"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with LoopbackHub().serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def out(tiny_output: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_output, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def publish(hub: LoopbackHub, out: Path, *more: str, code: int = 0) -> str:
+    command = ["publish", str(out), "--to", "space", "--space", SPACE, *more]
+    done = build(hub.endpoint, out.parent, *command)
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_the_space_holds_the_site_and_keeps_its_card(hub: LoopbackHub, out: Path) -> None:
+    site = folder_bytes(out / "site")
+    said = publish(hub, out, "--yes")
+    assert f"to be sent: {len(site):,} files" in said
+    assert f"to the static Space {SPACE} at {hub.endpoint}, which is new" in said
+    held = hub.repositories["spaces", SPACE]
+    assert held == {**site, ".gitattributes": b"", "README.md": CARD}
+    held["README.md"] = mine = b"---\ntitle: Mine\nsdk: static\n---\nMy words.\n"
+    held["features/999.html"] = b"of an earlier run"
+    (out / "site/about.html").unlink()
+    assert "nothing was sent" in publish(hub, out, "--yes", code=1)
+    (out.parent / "mine.csv").write_text("feature,label\n5,whales\n")
+    command = ["render", str(out), "--labels", str(out.parent / "mine.csv")]
+    assert build(hub.endpoint, out.parent, *command).returncode == 0
+    n_before = hub.n_commits
+    assert "in the place of what stands there" in publish(hub, out, "--yes")
+    assert held == {**folder_bytes(out / "site"), ".gitattributes": b"", "README.md": mine}
+    assert b"whales" in held["features/5.html"]
+    assert hub.n_commits - n_before == 2  # what is new, what is gone
+
+
+@pytest.mark.slow
+def test_what_is_no_site_or_no_one_may_write_is_left_alone(
+    hub: LoopbackHub, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "give --yes" in publish(hub, out, code=2)
+    assert hub.repositories == {}
+    hub.add("spaces", SPACE, {"README.md": CARD, "app.py": b"years of work"})
+    assert f"Space {SPACE} holds something else than a site" in publish(hub, out, "--yes", code=2)
+    hub.add("spaces", SPACE, {"README.md": CARD, "index.html": b"", "style.css": b""})
+    monkeypatch.setenv("HF_TOKEN", "hf_of_another")
+    assert f"{SPACE}: the Hub answered 401; log in" in publish(hub, out, "--yes", code=2)
+    assert set(hub.repositories["spaces", SPACE]) == {"README.md", "index.html", "style.css"}
+    said = build(hub.endpoint, out.parent, "publish", str(out), "--to", "space").stderr
+    assert "--to space: give --space OWNER/NAME" in said
