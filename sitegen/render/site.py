@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +207,7 @@ def render_site(output: OutputFolder) -> Rendered:
         site = SiteFolder(folder, output.site)
         features = _render_features(renderer, output, folder)
         names = features.names
-        parts = (renderer.others(features), renderer.live_scripts(), _files_beside(output))
-        for name, content in chain(*parts):
+        for name, content in renderer.others(features):
             site.write(name, content)
             names.append(name)
         site.remove_all_but(names)
@@ -286,17 +285,22 @@ def feature_tasks(n_features: int) -> list[range]:
 def _render_features(
     renderer: PageRenderer, output: OutputFolder, folder: Path
 ) -> RenderedFeatures:
-    """Makes every feature's page and data and every row stand, on all cores."""
+    """Makes every feature's page and data and every row stand, and what hangs on no feature, on all cores."""
     progress = Progress("render", len(renderer.paths), "pages")
     features = RenderedFeatures()
     with ProcessPoolExecutor(
         os.cpu_count(), initializer=_start_worker, initargs=(output, folder)
     ) as pool:
+        apart = [pool.submit(_write_apart, what) for what in ("live", "beside")]
         for part in pool.map(_render_part, feature_tasks(len(renderer.paths))):
             features.merge(part)
             progress.advance(len(part.summaries))
         for name, n_written in pool.map(_render_rows, renderer.rows_paths, chunksize=16):
             features.names.append(name)
+            features.n_written += n_written
+        for task in apart:
+            names, n_written = task.result()
+            features.names += names
             features.n_written += n_written
     progress.finish()
     return features
@@ -335,6 +339,18 @@ def _render_part(part: range) -> RenderedFeatures:
         features.search.add(i, data.record, renderer.site.vocabulary)
     features.n_written = site.n_written
     return features
+
+
+def _write_apart(what: str) -> tuple[list[str], int]:
+    """(names of the model's files or of those that are published as they stand, how many were written)."""
+    assert _worker is not None
+    renderer, output, folder = _worker
+    site = SiteFolder(folder, output.site)
+    names = []
+    for name, content in renderer.live_scripts() if what == "live" else _files_beside(output):
+        site.write(name, content)
+        names.append(name)
+    return names, site.n_written
 
 
 def _render_rows(path: Path) -> tuple[str, int]:
