@@ -238,9 +238,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    config, output = _config(options), open_output(options.out)
+    config, output, engine = _config(options), open_output(options.out), _engine(options)
     if options.shard is None:
-        _compute(config, output, _engine(options))
+        _compute(config, output, engine)
     elif options.engine != "process":
         raise UsageError("--shard is for machines without an engine: leave --engine out")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,6 +17,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from sitegen.cli import main
+from sitegen.config import load_config
+from sitegen.errors import SourceError
+from sitegen.sources.subject import load_subject
+from sitegen.sweep.cluster import ray_engine
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject, documents
 
@@ -83,6 +88,8 @@ def test_share_that_is_none_is_refused(
     ("options", "complaint"),
     [
         (["--workers", "2"], "give --engine ray"),
+        (["--shard", "1/2", "--address", "127.0.0.1:1"], "give --engine ray"),
+        (["--engine", "ray", "--address", "nowhere"], "give HOST:PORT"),
         (["--engine", "ray", "--workers", "0"], "--workers 0: give 1 or more"),
         (
             ["--engine", "ray", "--workers", "2", "--address", "127.0.0.1:1"],
@@ -178,3 +185,18 @@ def test_cluster_of_this_machine_goes_on_where_one_process_stopped(
     )
     assert done.returncode == 0, done.stderr
     assert folder_bytes(tmp_path / "data") == one_process
+
+
+@pytest.mark.slow
+def test_what_a_worker_cannot_read_is_told_as_one_process_tells_it(
+    tiny: TinySubject, tmp_path: Path
+) -> None:
+    config = load_config(str(tiny.preset), {})
+    subject = load_subject(config)
+    elsewhere = dataclasses.replace(config.autoencoder, source="/nowhere/at/all.safetensors")
+    engine = ray_engine(None, 1)
+    with pytest.raises(
+        SourceError, match=r"/nowhere/at/all\.safetensors: no such autoencoder file"
+    ):
+        engine(subject, dataclasses.replace(config, autoencoder=elsewhere), tmp_path)
+    assert not [*tmp_path.iterdir()]
