@@ -177,7 +177,8 @@ def _add_labels(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--labels",
         metavar="FILE",
-        help="JSON or CSV with feature, label, author, score; kept for later renders (none: forget them)",
+        help="JSON, JSON lines or CSV with feature, label, author, score, or a folder of delphi's or Neuronpedia's; "
+        "kept for later renders (none: forget them)",
     )
 
 

@@ -84,8 +84,8 @@ def kept_labels(path: Path, subject: str, feature_ids: set[int]) -> list[Label]:
     if not path.is_file():
         return []
     labels = read_labels(path)
-    kept_for = orjson.loads(path.read_bytes()).get("subject")
-    if kept_for != subject:
+    kept = _json(path.read_bytes().decode("utf-8-sig"), path)
+    if not isinstance(kept, dict) or kept.get("subject") != subject:
         raise UsageError(
             f"{path} holds the labels of another autoencoder: render with --labels FILE, or --labels none"
         )
@@ -98,7 +98,16 @@ def _folder_entries(folder: Path) -> list[tuple[str, Any]]:
     batches = sorted((folder / "explanations").glob("batch-*.jsonl*"))
     if batches:
         return [entry for path in batches for entry in _file_entries(path)]
-    return delphi_entries(folder)
+    return [
+        (where, {**entry, "label": _shortened(entry["label"])})
+        for where, entry in delphi_entries(folder)
+    ]
+
+
+def _shortened(text: Any) -> Any:
+    """A program's explanation, cut where a label ends."""
+    is_long = isinstance(text, str) and len(text.strip()) > LONGEST
+    return f"{text.strip()[: LONGEST - 1]}…" if is_long else text
 
 
 def _file_entries(path: Path) -> list[tuple[str, Any]]:
@@ -117,25 +126,30 @@ def _file_entries(path: Path) -> list[tuple[str, Any]]:
 
 def _line_entries(text: str, path: Path) -> list[Any]:
     entries = []
-    for i, line in enumerate(text.splitlines(), 1):
+    for i, line in enumerate(text.split("\n"), 1):
         try:
-            entries.append(orjson.loads(line))
+            if line.strip():
+                entries.append(orjson.loads(line))
         except orjson.JSONDecodeError as error:
             raise UsageError(f"{path}, line {i}, is no JSON: {error}") from None
     return entries
 
 
 def _json_entries(text: str, path: Path) -> list[Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise UsageError(
-            f"{path} is no JSON ({error}): give a JSON list or a .csv file with {FIELDS}"
-        ) from None
+    value = _json(text, path)
     entries = value.get("labels") if isinstance(value, dict) else value
     if not isinstance(entries, list):
         raise UsageError(f"{path} holds no list of labels: give objects with {FIELDS}")
     return entries
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(
+            f"{path} is no JSON ({error}): give a JSON list or a .csv file with {FIELDS}"
+        ) from None
 
 
 def _csv_entries(text: str, path: Path) -> list[Any]:

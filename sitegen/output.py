@@ -26,9 +26,11 @@ SITE_FILES = re.compile(
     r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
+_WHOLE_OR_NOT = r"(\.partial|\.former)?"  # of a folder that a killed run left unfinished
 EXPORT_FILES = re.compile(
-    r"parquet/(features|contexts)\.parquet|neuronpedia/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
-    r"circuit-tracer/features/\d+\.json"
+    rf"parquet{_WHOLE_OR_NOT}/(features|contexts)\.parquet|"
+    rf"neuronpedia{_WHOLE_OR_NOT}/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
+    rf"circuit-tracer{_WHOLE_OR_NOT}/features/\d+\.json"
 )
 
 
@@ -103,6 +105,8 @@ def open_output(root: Path) -> OutputFolder:
     folder = OutputFolder(root)
     for path in (folder.data, folder.site):
         restore_former(path)
+    for former in folder.export.glob("*.former"):
+        restore_former(former.with_suffix(""))
     _require_own_files(folder.sweep, SWEEP_FILES)
     _require_own_files(folder.data, DATA_FILES)
     _require_own_files(folder.export, EXPORT_FILES)

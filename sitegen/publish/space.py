@@ -39,7 +39,10 @@ class SpacePublication:
         return f"{what}, to the static Space {self.space} at {self.api.endpoint}, {there}"
 
     def push(self) -> None:
-        """Sends the site, pages that lead to others last, and takes away what the site no longer has.
+        """Sends the site and takes away what it no longer has.
+
+        The file that tells a site from anything else goes first, so that an upload that broke off can be made again;
+        pages that lead to others go last.
 
         raises  SourceError if the Hub refuses it
         """
@@ -49,7 +52,7 @@ class SpacePublication:
                 self.api.create_repo(self.space, repo_type="space", space_sdk="static")
             names = sorted(
                 (path.relative_to(site).as_posix() for path in self.output.site_files()),
-                key=lambda name: ("/" not in name, name),
+                key=lambda name: (name != OWN_FILE, "/" not in name, name),
             )
             held = self._files() or frozenset()
             additions = [CommitOperationAdd(name, site / name) for name in names]

@@ -90,6 +90,8 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
             misshapen, not float or not finite
     """
     path, version = Path(source), RUN_VERSIONS.get(source, source)
+    if any(path.name in layout.names and layout.is_in(path.parent) for layout in FOLDER_LAYOUTS):
+        path = path.parent  # the file alone does not say what is done with it
     name = path.name
     if path.is_dir():
         files = {name: path / name for layout in FOLDER_LAYOUTS for name in layout.names}
@@ -111,7 +113,7 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
             "a folder, or with autoencoder.repository a folder of that"
         )
     else:
-        weights, make, provenance = _download_folder(repository, source)
+        weights, make, provenance = _download_folder(repository, source.rstrip("/"))
     checked = check_weights(weights, make, name)
     placed = {name: weight.to(device) for name, weight in checked.items()}
     return Autoencoder(**placed, provenance=provenance, make=make)
@@ -125,10 +127,11 @@ def _download_folder(
     found, _ = hub.download(repository, [], optional=settings)
     layout = next((one for one in FOLDER_LAYOUTS if f"{folder}/{one.settings}" in found), None)
     if layout is None:
-        raise SourceError(
-            f"{repository}/{folder}: there is neither such a folder here nor, in the repository, one with "
-            f"{' or '.join(one.settings for one in FOLDER_LAYOUTS)}"
-        )
+        try:
+            hub.download(repository, list(settings))
+        except SourceError as error:
+            raise SourceError(f"autoencoder {folder!r} is no folder here, and {error}") from None
+        raise SourceError(f"{repository}/{folder}: try again later")  # it was not there, now it is
     names = [f"{folder}/{name}" for name in layout.names]
     paths, provenance = hub.download(repository, names)
     weights, make = read_folder({Path(name).name: path for name, path in paths.items()}, folder)

@@ -48,6 +48,10 @@ class FolderLayout:
         """Both."""
         return self.settings, self.weights
 
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder holds both."""
+        return all((folder / name).is_file() for name in self.names)
+
 
 SAELENS = FolderLayout("cfg.json", "sae_weights.safetensors")
 DICTIONARY_LEARNING = FolderLayout("config.json", "ae.pt")
@@ -73,6 +77,10 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], AutoencoderMake]:
     raises  SourceError if it is no file of tensors, or its names leave open what is done with them
     """
     weights = read_tensors(path)
+    if path.name == SAELENS.weights:
+        raise SourceError(
+            f"{path.name} does not say what is done with its weights: give the folder with its {SAELENS.settings}"
+        )
     if "k" in weights:
         raise SourceError(
             f"{path.name} has a k but does not say what it is used for: give the folder with its config.json"
@@ -86,7 +94,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], AutoencoderMake]:
 def _read_settings(path: Path, name: str) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{name}/{path.name} is no JSON: {error}") from None
     if not isinstance(settings, dict):
         raise SourceError(f"{name}/{path.name} is no JSON object")
@@ -104,21 +112,18 @@ def _saelens(
     about = metadata if isinstance(metadata, dict) else settings
     architecture = settings.get("architecture", "standard")
     function = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
-    k: Any = 0
+    k = 0
     if function == "topk":
         architecture, function = "topk", "relu"
-        settings = {**settings, **(settings.get("activation_fn_kwargs") or {})}
+        more = settings.get("activation_fn_kwargs")
+        settings = settings | more if isinstance(more, dict) else settings
     if architecture not in ("standard", "jumprelu", "topk") or function != "relu":
         what = f"architecture {architecture!r}" if function == "relu" else f"{function!r}"
         raise SourceError(
             f"{name}: SAELens' {what} is not known here; standard, jumprelu and topk are"
         )
     if architecture == "topk":
-        k = settings.get("k")
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise SourceError(
-                f"{name}: k is {k!r} in {SAELENS.settings}; a whole number is expected"
-            )
+        k = _checked_k(settings.get("k"), name)
         if settings.get("rescale_acts_by_decoder_norm"):
             weights = _rescaled(weights)
     if settings.get("finetuning_scaling_factor") or about.get("hook_head_index") is not None:
@@ -140,8 +145,15 @@ def _saelens(
     return weights, make
 
 
+def _checked_k(k: object, name: str) -> int:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise SourceError(f"{name}: k is {k!r}; a whole number of 1 or more is expected")
+    return k
+
+
 def _normalisation(kind: object, name: str) -> str:
-    kind = {None: "none", False: "none", True: "expected_average_only_in"}.get(kind, kind)  # type: ignore[call-overload]
+    if kind is None or isinstance(kind, bool):  # as earlier versions wrote it
+        kind = "expected_average_only_in" if kind else "none"
     if kind == "expected_average_only_in":
         raise SourceError(
             f"{name}: its input is to be scaled by an average that the folder does not hold: save it again after "
@@ -178,7 +190,7 @@ def _dictionary_learning(
     if kind in ("AutoEncoder", "AutoEncoderNew"):
         return named, AutoencoderMake(subtracts_b_dec=kind == "AutoEncoder")
     if kind == "AutoEncoderTopK" and k is not None:
-        return named, AutoencoderMake(k=int(k))
+        return named, AutoencoderMake(k=_checked_k(k.tolist(), name))
     if kind in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and threshold is not None:
         b_enc = named.get("b_enc", threshold)
         if threshold.ndim == 0 and b_enc.ndim == 1:

@@ -31,6 +31,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise SourceError(
                 f"{path.name}: {name!r} is no named tensor, and a state dict holds nothing else"
             )
+        if weight.layout != torch.strided or weight.is_nested or weight.device.type != "cpu":
+            raise SourceError(
+                f"{path.name}: {name} is no plain tensor: save it dense, with its numbers"
+            )
     return loaded
 
 

@@ -33,7 +33,7 @@ def ray_engine(address: str | None, n_workers: int | None) -> Engine:
     try:
         import ray
     except ImportError:
-        raise UsageError("--engine ray needs Ray: pip install 'sitegen[ray]'") from None
+        raise UsageError("--engine ray needs Ray: pip install -e '.[ray]'") from None
 
     if address is not None:
         _require_answer(address)
@@ -79,7 +79,13 @@ def _merged(ray: Any, subject: Subject, config: Config, saved: SavedStates) -> S
         num_cpus=1, num_gpus=int(on_gpu), max_retries=MAX_RETRIES
     )
     held = ray.put(config)
-    at_once = IN_FLIGHT * max(int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)), 1)
+    wanted = "GPU" if on_gpu else "CPU"
+    n_workers = int(ray.cluster_resources().get(wanted, 0))
+    if not n_workers:
+        raise UsageError(
+            f"the Ray cluster has no {wanted}: start its nodes with some, or give --device"
+        )
+    at_once = IN_FLIGHT * n_workers
     total, progress = empty_state(subject, config), saved.progress(saved.shards)
     missing: deque[range] = deque()
     for shard in saved.shards:
@@ -113,7 +119,7 @@ def _fetched(ray: Any, reference: Any, shard: range) -> bytes:
         found: bytes = ray.get(reference)
         return found
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SitegenError):
+        if isinstance(error.cause, (SitegenError, OSError)):
             raise error.cause from None
         raise
     except ray.exceptions.RayError as error:

@@ -71,19 +71,26 @@ def merge_engine(others: list[Path]) -> Engine:
         total = empty_state(subject, config)
         progress = saved.progress(saved.shards)
         for shard in saved.shards:
+            if not saved.holds(shard):
+                raise _not_swept(shard, saved)
+        for shard in saved.shards:
             state = saved.load(shard)
             if state is None:
-                share = f"{saved.shards.index(shard) + 1}/{len(saved.shards)}"
-                raise SourceError(
-                    f"rows {shard.start} to {shard.stop - 1} have no state that this preset and machine would give: "
-                    f"sweep them with --shard {share}, or name the folder that holds them with --from"
-                )
+                raise _not_swept(shard, saved)
             progress.advance(saved.n_tokens(shard), already_there=True)
             total.merge(state)
         progress.finish()
         return total
 
     return merge
+
+
+def _not_swept(shard: range, saved: SavedStates) -> SourceError:
+    share = f"{saved.shards.index(shard) + 1}/{len(saved.shards)}"
+    return SourceError(
+        f"rows {shard.start} to {shard.stop - 1} have no state that this preset and machine would give: "
+        f"sweep them with --shard {share}, or name the folder that holds them with --from"
+    )
 
 
 def _states(

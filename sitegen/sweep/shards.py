@@ -16,7 +16,7 @@ from sitegen.maths.encoder import Encoder, Firings, FiringSearch
 from sitegen.progress import Progress
 from sitegen.sources.subject import Subject
 from sitegen.sweep.batch import FiringBatch
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import window_keys
 
 STATE_VERSION = 3  # raised when a state's arrays or what they hold change
@@ -139,6 +139,11 @@ class SavedStates:
         state = empty_state(self._subject, self._config)
         paths = (folder / _file_name(shard) for folder in self._folders)
         return state if any(state.load(path, self.key(shard)) for path in paths) else None
+
+    def holds(self, shard: range) -> bool:
+        """Whether there is one; its key alone is read."""
+        paths = (folder / _file_name(shard) for folder in self._folders)
+        return any(saved_key(path) == self.key(shard) for path in paths)
 
     def save(self, shard: range, state: SweepState) -> None:
         """Writes a state, whole or not at all."""

@@ -25,6 +25,10 @@ CELL_SURPLUS = (
 )
 
 
+# A state that is absent, cut off or damaged: the shard is computed again
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
 class SweepState:
     """Every statistic of every feature, over some of the rows."""
 
@@ -82,16 +86,25 @@ class SweepState:
 
     def load(self, path: Path, key: str) -> bool:
         """Restores a saved state; False where there is none that was computed from the same things."""
+        if saved_key(path) != key:
+            return False
         try:
             with np.load(path, allow_pickle=False) as saved:
-                if str(saved["key"]) != key:
-                    return False
                 arrays = {field: saved[field] for field in saved.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return False  # absent, cut off or damaged: the shard is computed again
+        except UNREADABLE:
+            return False
         for name, accumulator in self.accumulators.items():
             prefix = f"{name}."
             accumulator.restore(
                 {f.removeprefix(prefix): a for f, a in arrays.items() if f.startswith(prefix)}
             )
         return True
+
+
+def saved_key(path: Path) -> str | None:
+    """What a saved state is marked with; None where there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return str(saved["key"])
+    except UNREADABLE:
+        return None

@@ -365,7 +365,7 @@ def test_a_context_to_try_tells_what_is_missing(
 ) -> None:
     page = browser.new_page()
     errors: list[object] = []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.goto((broken_site / f"features/{FEATURE}.html").as_uri())
     page.locator("button.place").first.click()
     page.get_by_role("button", name="Try this").click()

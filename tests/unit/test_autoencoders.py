@@ -20,6 +20,7 @@ from sitegen.config import load_config
 from sitegen.errors import SourceError
 from sitegen.maths.encoder import ActivationFunction, Encoder, Firings, FiringSearch, PairReader
 from sitegen.sources.autoencoder import Autoencoder, load_autoencoder
+from sitegen.sources.autoencoder_files import SAELENS
 from sitegen.sources.model import load_model
 from sitegen.sources.subject import Subject, load_subject
 from tests.conftest import REPOSITORY, folder_bytes
@@ -143,7 +144,14 @@ def _settings(folder: Path, change: dict[str, Any]) -> None:
         ("saelens-standard", {"activation_fn": "tanh-relu"}, "SAELens' 'tanh-relu' is not known"),
         ("saelens-standard", {"architecture": "jumprelu"}, "lacks a threshold"),
         ("saelens-jumprelu", {"architecture": "standard"}, "has a threshold"),
-        ("saelens-topk", {"k": "many"}, "k is 'many' in cfg.json"),
+        ("saelens-topk", {"k": "many"}, "k is 'many'; a whole number"),
+        ("saelens-topk", {"k": 0}, "k is 0; a whole number"),
+        ("saelens-standard", {"normalize_activations": ["none"]}, "['none'] is not known here"),
+        (
+            "saelens-standard",
+            {"activation_fn_str": "topk", "activation_fn_kwargs": [4]},
+            "k is None; a whole number",
+        ),
         ("saelens-topk", {"k": 42}, "k is 42, but there are 41 features"),
         (
             "saelens-standard",
@@ -192,6 +200,46 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
             load(copy)
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_weights_are_read_with_the_settings_beside_them(folder: Path, tmp_path: Path) -> None:
+    weights = next(path for path in folder.iterdir() if path.name in ("ae.pt", SAELENS.weights))
+    assert load(weights).make == load(folder).make
+    if weights.name == SAELENS.weights:
+        shutil.copy(weights, tmp_path)
+        with pytest.raises(SourceError, match=r"give the folder with its cfg\.json"):
+            load(tmp_path / weights.name)
+
+
+@pytest.mark.parametrize(
+    "k", [torch.tensor(0), torch.tensor(-2), torch.tensor(2.7), torch.tensor([1, 2])]
+)
+def test_k_of_another_maker_is_a_whole_number(k: Tensor, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(REPOSITORY / "tests/autoencoders/dictionary-learning-topk", folder)
+    weights = torch.load(folder / "ae.pt", weights_only=True)
+    torch.save({**weights, "k": k}, folder / "ae.pt")
+    with pytest.raises(
+        SourceError, match=r"^mine: k is .* a whole number of 1 or more is expected"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "weight", [torch.eye(3).to_sparse(), torch.empty(3, 3, device="meta")], ids=["sparse", "meta"]
+)
+def test_tensors_of_another_layout_are_refused(weight: Tensor, tmp_path: Path) -> None:
+    torch.save({"W_enc": weight}, tmp_path / "odd.pt")
+    with pytest.raises(SourceError, match=r"odd\.pt"):
+        load(tmp_path / "odd.pt")
+
+
+def test_settings_nested_beyond_reason_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", tmp_path / "deep")
+    (tmp_path / "deep/cfg.json").write_text("[" * 200_000)
+    with pytest.raises(SourceError, match=r"deep/cfg\.json is no JSON"):
+        load(tmp_path / "deep")
+
+
 def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None:
     source = REPOSITORY / "tests/autoencoders/saelens-topk"
     shutil.copytree(source, tmp_path / "old")
@@ -212,9 +260,10 @@ def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "autoencoder-new"])
-def test_state_dict_of_linear_layers_by_its_names(name: str) -> None:
+def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> None:
     folder = REPOSITORY / f"tests/autoencoders/dictionary-learning-{name}"
-    alone, whole = load(folder / "ae.pt"), load(folder)
+    shutil.copy(folder / "ae.pt", tmp_path / "mine.pt")
+    alone, whole = load(tmp_path / "mine.pt"), load(folder)
     assert alone.make == whole.make
     for key in ("W_enc", "W_dec", "b_enc", "b_dec"):
         assert torch.equal(getattr(alone, key), getattr(whole, key))
@@ -430,8 +479,8 @@ def test_hub_s_files_as_documented(tiny: TinySubject, tmp_path: Path) -> None:
         )
     assert refused.returncode == 2
     assert (
-        "jbloom/GPT2-Small-SAEs-Reformatted/blocks.9.hook_resid_pre: there is neither such a folder here"
-        in refused.stderr
+        "autoencoder 'blocks.9.hook_resid_pre' is no folder here, and jbloom/GPT2-Small-SAEs-Reformatted/"
+        "blocks.9.hook_resid_pre/cfg.json: the repository has no such file" in refused.stderr
     )
     sources = json.loads((out / "data/manifest.json").read_text())["sources"]
     assert sources["autoencoder"]["revision"] == COMMIT

@@ -219,6 +219,15 @@ def test_export_of_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "holds no data/manifest.json" in capsys.readouterr().err
 
 
+def test_what_a_killed_export_left_is_in_nobody_s_way(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    export = tmp_path / "out/export"
+    shutil.copytree(export / "parquet", export / "parquet.partial")
+    (export / "circuit-tracer").rename(export / "circuit-tracer.former")
+    assert main(["export", str(tmp_path / "out"), "--to", "parquet"]) == 0
+    assert folder_bytes(export) == folder_bytes(out / "export")
+
+
 def test_foreign_files_among_exports_are_left_alone(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

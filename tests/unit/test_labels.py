@@ -126,6 +126,9 @@ def test_labels_of_another_autoencoder_are_refused(
     path.write_text(json.dumps(manifest))
     assert main(["render", str(rendered)]) == 2
     assert "another autoencoder" in capsys.readouterr().err
+    (rendered / "labels.json").write_bytes(b'\xef\xbb\xbf[{"feature": 1, "label": "a"}]')
+    assert main(["render", str(rendered)]) == 2
+    assert "another autoencoder" in capsys.readouterr().err
     assert main(["render", str(rendered), "--labels", "none"]) == 0
 
 
@@ -175,6 +178,11 @@ def test_delphi_s_explanations_with_their_balanced_accuracy(tmp_path: Path) -> N
     ]
 
 
+def test_a_long_explanation_is_cut(tmp_path: Path) -> None:
+    folder = _delphi(tmp_path, {"a_latent1.txt": "x" * 900}, {})
+    assert [len(label.label) for label in read_labels(folder)] == [500]
+
+
 @pytest.mark.parametrize(
     ("explanations", "told"),
     [
@@ -203,6 +211,9 @@ def test_neuronpedia_s_lines_and_its_list(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text(f"[{line}]")
     for source in (tmp_path, path, tmp_path / "one.jsonl", tmp_path / "list.json"):
         assert read_labels(source) == expected
+    odd = json.dumps({**entry, "description": "a\u2028b"}, ensure_ascii=False)
+    path.write_bytes(gzip.compress(f"{odd}\n\n{line}\n\n".encode()))
+    assert [one.label for one in read_labels(path)] == ["a\u2028b", "whales"]
     for content, told in (
         (b"no gzip", "is no gzip file"),
         (gzip.compress(b"{"), "line 1, is no JSON"),

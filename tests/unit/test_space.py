@@ -43,6 +43,8 @@ def test_the_space_holds_the_site_and_keeps_its_card(hub: LoopbackHub, out: Path
     assert f"to the static Space {SPACE} at {hub.endpoint}, which is new" in said
     held = hub.repositories["spaces", SPACE]
     assert held == {**site, ".gitattributes": b"", "README.md": CARD}
+    # Had it broken off after the first file, what tells a site from anything else would have been there
+    assert [*held][2] == "data/manifest.json"
     held["README.md"] = mine = b"---\ntitle: Mine\nsdk: static\n---\nMy words.\n"
     held["features/999.html"] = b"of an earlier run"
     (out / "site/about.html").unlink()
