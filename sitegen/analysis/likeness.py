@@ -82,7 +82,9 @@ def share_contexts(
         held.data[:] = 1
         shared = (owners[block][:, low:high] @ held).toarray()  # [n_block, n_features]
         shared[np.arange(len(block)), block] = 0
-        index = np.argsort(-shared, axis=1, kind="stable")[:, :k]
+        # Of equal counts the first feature's is the largest number
+        numbers = torch.from_numpy(shared * n_features - np.arange(n_features))
+        index = torch.topk(numbers, k, dim=1).indices.numpy()
         count = np.take_along_axis(shared, index, 1).astype(np.int64)
         parts.append((np.where(count > 0, index, -1), count))
     index, count = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -15,9 +15,7 @@ CACHED_BYTES = 1 << 22  # of logits worked on at once, so that they stay within 
 MIN_PAIRS = 16
 TOKENS_AT_ONCE = 512  # whose logits are made at once
 LOGIT_ROWS = 32  # of them that pass through the softmax at once, within the caches
-GROUP = (
-    64  # columns of which a first pass takes the extremes: whole vectors of a processor's registers
-)
+GROUP = 64  # columns of which a first pass takes the extremes
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class Remover:
         rows = torch.stack([token + self._n_features, feature], 1)
         # [n, d_vocab] logits without the feature less those with it
         rise = embedding_bag(rows, self._rows, per_sample_weights=weights, mode="sum")
-        lowest, highest = _extremes(rise, k)
+        lowest, highest = _extremes(rise, k, False), _extremes(rise, k, True)
         follows = self._next_id[token]
         at_next = rise.gather(1, follows.clamp(min=0)[:, None])
         # log of the sum of p exp(rise): what normalising takes from every log-probability
@@ -156,32 +154,22 @@ def _row_dots(rows: Tensor, others: Tensor, other: Tensor) -> Tensor:
     return dots
 
 
-def _extremes(values: Tensor, k: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """(([n, k] columns of the smallest of each row, smallest first; their values), the same of the largest).
+def _extremes(values: Tensor, k: int, largest: bool) -> tuple[Tensor, Tensor]:
+    """([n, k] columns of one end of each row, its values), the outermost first.
 
-    The largest k stand in the k groups with the largest maxima: so one pass and a few short sorts find both ends, which
-    takes a fraction of `topk`'s time.
+    The largest k stand in the k groups with the largest maxima: so passes over whole rows and a few short sorts find
+    them, which takes a fraction of `topk`'s time.
     """
     n, width = values.shape
     n_groups = width // GROUP
-    if not k < n_groups:
-        return _sorted_ends(values, None, k, False), _sorted_ends(values, None, k, True)
-    grouped = values[:, : n_groups * GROUP].view(n, n_groups, GROUP)
-    minima, maxima = grouped.amin(2), grouped.amax(2)  # aminmax takes ten times as long as both
+    if n_groups <= k:
+        top = torch.topk(values, k, dim=1, largest=largest)
+        return top.indices, top.values
+    # Every n_groups-th column is of a group, so that a pass takes whole vectors of a processor's registers
+    grouped = values[:, : n_groups * GROUP].view(n, GROUP, n_groups)
+    group, _ = _extremes(grouped.amax(1) if largest else grouped.amin(1), k, largest)
+    within = n_groups * torch.arange(GROUP, device=values.device)
     rest = torch.arange(n_groups * GROUP, width, device=values.device).expand(n, -1)
-    within = torch.arange(GROUP, device=values.device)
-    ends = []
-    for bound, largest in ((minima, False), (maxima, True)):
-        group = torch.topk(bound, k, dim=1, largest=largest).indices  # [n, k]
-        column = torch.cat([(group[:, :, None] * GROUP + within).flatten(1), rest], 1)
-        ends.append(_sorted_ends(values, column, k, largest))
-    return ends[0], ends[1]
-
-
-def _sorted_ends(
-    values: Tensor, column: Tensor | None, k: int, largest: bool
-) -> tuple[Tensor, Tensor]:
-    """([n, k] columns, values) of one end of each row, among some columns."""
-    among = values if column is None else values.gather(1, column)
-    top = torch.topk(among, min(k, among.shape[1]), dim=1, largest=largest)
-    return top.indices if column is None else column.gather(1, top.indices), top.values
+    columns = torch.cat([(group[:, :, None] + within).flatten(1), rest], 1)
+    top = torch.topk(values.gather(1, columns), k, dim=1, largest=largest)
+    return columns.gather(1, top.indices), top.values
