@@ -402,7 +402,8 @@ class LiveModel:
     """The model as pages run it.
 
     weights    by name, [out, in] each, and for those of int16 the rows' scales [out] under `NAME.scale`; besides the
-               transformer's `encoder.weight` [n_features, d_hook] and `encoder.bias` [n_features]
+               transformer's `encoder.weight` [n_features, d_hook], `encoder.bias` [n_features] and, of a JumpReLU,
+               `encoder.threshold` [n_features]
     tokenizer  a tokenizer.json
     """
 

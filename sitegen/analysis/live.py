@@ -63,12 +63,14 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     # What is taken from the input joins the bias: pages subtract nothing
     bias = encoder.bias.double() + W_enc.double() @ encoder.centred(zero).double()[0]
     weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias.float()}
+    if bool(encoder.function.threshold.any()):
+        weights["encoder.threshold"] = encoder.function.threshold
     _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
     given = {name: array.as_read().to(subject.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
     found = x @ given["encoder.weight"].T + given["encoder.bias"]
-    difference = _largest_error(found.relu(), tokens, subject, encoder, max_activation)
+    difference = _largest_error(found, tokens, subject, encoder, max_activation)
     if not difference <= LARGEST_ERROR:  # which NaN is not
         raise LiveRefusalError(
             f"computed from its {precision} weights in plain steps, activations differ from the sweep's by "
@@ -91,9 +93,11 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
 def _require_plain(autoencoder: Autoencoder) -> None:
     """That pages know the autoencoder's steps."""
     function, normalisation = autoencoder.activation_function, autoencoder.make.normalisation
-    if function != "ReLU" or normalisation != "none":
-        what = function if function != "ReLU" else f"{normalisation} of the input"
-        raise LiveRefusalError(f"pages know ReLU on the input as it is, the autoencoder has {what}")
+    if autoencoder.make.k or normalisation != "none":
+        what = function if autoencoder.make.k else f"{normalisation} of the input"
+        raise LiveRefusalError(
+            f"pages know ReLU and JumpReLU on the input as it is, the autoencoder has {what}"
+        )
 
 
 def _require_room(weights: list[Tensor], config: Config) -> None:
@@ -137,15 +141,15 @@ def published_as(weight: Tensor, precision: str) -> PublishedArray:
 def _largest_error(
     found: Tensor, tokens: Tensor, subject: Subject, encoder: Encoder, max_activation: np.ndarray
 ) -> float:
-    """Of activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
+    """Of pre-activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
 
-    Special tokens are left out, as they are of the maximum.
+    Those below 0 count as 0. Special tokens are left out, as they are of the maximum.
     """
     x = subject.model.hook_activations(tokens).flatten(0, 1)
-    right = (encoder.centred(x) @ encoder.columns.T + encoder.bias).relu()
+    right = encoder.centred(x) @ encoder.columns.T + encoder.bias
     special = torch.tensor(subject.tokenizer.special_ids, device=tokens.device)
     on_text = ~torch.isin(tokens.flatten(), special)
-    difference = (found - right)[on_text].abs().amax(0).cpu().numpy()
+    difference = (found.relu() - right.relu())[on_text].abs().amax(0).cpu().numpy()
     fires = max_activation > 0
     share: np.ndarray = difference[fires] / max_activation[fires]
     return float(share.max(initial=0.0))

@@ -44,7 +44,7 @@ def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, byte
     for number, rows in _blocks(d_vocab, TOKENS_PER_FILE):
         yield call(f"live/embedding/{number}", _packed(model, "embedding", rows=rows))
     for number, rows in _blocks(n_features, FEATURES_PER_FILE):
-        names = ["encoder.weight", "encoder.bias"]
+        names = ["encoder.weight", "encoder.bias", "encoder.threshold"]
         yield call(f"live/encoder/{number}", _packed(model, *names, rows=rows))
 
 

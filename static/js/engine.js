@@ -21,7 +21,7 @@
     const weights = {};
     /** @type {Map<number, Matrix>} by file */
     const embedding = new Map();
-    /** @type {Map<number, { weight: Matrix, bias: Matrix }>} by file */
+    /** @type {Map<number, EncoderRows>} by file */
     const encoder = new Map();
 
     /** @type {number[]} */
@@ -51,6 +51,16 @@
       return scale ? { values: new Int16Array(bytes), scale: new Float32Array(bytesOf(scale)) } : { values: new Float32Array(bytes) };
     }
 
+    /**
+     * @param {Record<string, string>} file
+     * @returns {EncoderRows}
+     */
+    function encoderOf(file) {
+      const bias = matrixOf(file, "encoder.bias");
+      const threshold = file["encoder.threshold"] ? matrixOf(file, "encoder.threshold") : { values: bias.values.map(() => 0) };
+      return { weight: matrixOf(file, "encoder.weight"), bias, threshold };
+    }
+
     /** @param {LiveSettings} given */
     function start(given) {
       settings = given;
@@ -65,7 +75,7 @@
      */
     function take(kind, number, file) {
       if (kind === "embedding") embedding.set(number, matrixOf(file, "embedding"));
-      else if (kind === "encoder") encoder.set(number, { weight: matrixOf(file, "encoder.weight"), bias: matrixOf(file, "encoder.bias") });
+      else if (kind === "encoder") encoder.set(number, encoderOf(file));
       else for (const name of Object.keys(file)) if (!name.endsWith(".scale")) weights[name] = matrixOf(file, name);
     }
 
@@ -291,7 +301,7 @@
     }
 
     /**
-     * Activations of a file of features on the text.
+     * Pre-activations of a file of features on the text.
      * @param {number} number
      */
     function encoded(number) {
@@ -300,7 +310,7 @@
       const n = part.bias.values.length;
       const found = new Float64Array(ids.length * n);
       product(hooked, part.weight, part.bias, found, 0, ids.length);
-      return { found, n };
+      return { found, n, thresholds: part.threshold.values };
     }
 
     /**
@@ -315,7 +325,8 @@
       const { values, scale } = part.weight;
       return ids.map((_, token) => {
         const sum = dot(hooked, token * d_hook, values, at * d_hook, d_hook) * (scale ? scale[at] : 1);
-        return Math.max(sum + part.bias.values[at], 0);
+        const value = sum + part.bias.values[at];
+        return value > part.threshold.values[at] ? value : 0;
       });
     }
 
@@ -335,14 +346,14 @@
      */
     function scan(numbers) {
       for (const number of numbers) {
-        const { found, n } = encoded(number);
+        const { found, n, thresholds } = encoded(number);
         for (let i = 0; i < n; i++) {
           const place = number * settings.features_per_file + i;
           let most = 0;
           let where = 0;
           for (let token = 0; token < ids.length; token++) {
             const value = found[token * n + i];
-            if (value <= 0) continue;
+            if (value <= thresholds[i]) continue;
             keep(strongest[token], place, value);
             if (token > 0 && value > most) [most, where] = [value, token]; // a maximum leaves BOS out, here as in the sweep
           }

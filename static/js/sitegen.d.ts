@@ -100,6 +100,13 @@ interface Matrix {
   scale?: Float32Array;
 }
 
+/** Of some features; each fires above its threshold. */
+interface EncoderRows {
+  weight: Matrix;
+  bias: Matrix;
+  threshold: Matrix;
+}
+
 /** The model and the encoder, in a worker. */
 interface Engine {
   start(settings: LiveSettings): void;

@@ -8,16 +8,20 @@ import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
+from safetensors.torch import save_file
 
 from sitegen.cli import main
+from sitegen.config import load_config
 from sitegen.records import HOOKS, LiveModel, LiveSettings
 from sitegen.render.live import live_scripts
 from sitegen.sources.plain import plain_transformer
+from sitegen.sources.subject import load_subject
 from sitegen.sources.tokenizer import load_tokenizer
 from sitegen.store import StoreWriter, read_live
 from tests.conftest import REPOSITORY
@@ -108,12 +112,14 @@ def rows_of(output: Path) -> dict[int, list[int]]:
     return found
 
 
+def records_of(output: Path) -> list[dict[str, Any]]:
+    """The records of all features, in order."""
+    return [json.loads(path.read_bytes()) for path in sorted((output / "data/features").iterdir())]
+
+
 def largest_difference(page: Page, output: Path) -> float:
     """Of the page's activations on contexts' rows from the records', as a share of the feature's maximum."""
-    rows = rows_of(output)
-    records = [
-        json.loads(path.read_bytes()) for path in sorted((output / "data/features").iterdir())
-    ]
+    rows, records = rows_of(output), records_of(output)
     wanted = [
         (place, context)
         for place, record in enumerate(records)
@@ -149,6 +155,34 @@ class TestWithExactWeights:
     def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
         page = open_page(f"features/{FEATURE}.html")
         assert largest_difference(page, tiny_output) < 1e-4
+
+
+class TestWithThresholds:
+    """A JumpReLU's: every activation of a context below three tenths of its feature's largest is 0."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def tiny_output(
+        tiny: TinySubject, tiny_output: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("jumprelu")
+        autoencoder = load_subject(load_config(str(tiny.preset))).autoencoder
+        weights = {
+            name: getattr(autoencoder, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+        }
+        maxima = [record["max_activation"] for record in records_of(tiny_output)]
+        save_file({**weights, "threshold": 0.3 * torch.tensor(maxima)}, folder / "mine.safetensors")
+        settings = {"autoencoder.source": folder / "mine.safetensors", "live.precision": "fp32"}
+        more = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        assert main(["run", str(tiny.preset), "--out", str(folder / "tiny"), *more]) == 0
+        return folder / "tiny"
+
+    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+        page = open_page(f"features/{FEATURE}.html")
+        assert largest_difference(page, tiny_output) < 1e-4
+
+    def test_the_strongest_of_all_features(self, open_page: OpenPage, tiny_output: Path) -> None:
+        test_the_strongest_of_all_features(open_page, tiny_output)
 
 
 @pytest.mark.parametrize("layer", [0, 1])
