@@ -391,6 +391,9 @@ class LiveSettings:
 
     precision: str  # of the weights as they are kept: int16, with a scale for each row, or fp32
     model: ModelSettings
+    normalisation: (
+        str  # of what stands at the hook point, before the encoder: a kind that `normalised` knows
+    )
     bos_id: int  # stands before every text
     seq_len: int  # tokens a text may have, that one included
     n_checked: int  # tokens on which its activations were held against the sweep's

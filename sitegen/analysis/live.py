@@ -19,8 +19,8 @@ from torch import Tensor
 from sitegen.config import Config
 from sitegen.errors import SitegenError, SourceError
 from sitegen.maths.encoder import Encoder
+from sitegen.maths.normalisation import normalised
 from sitegen.records import LiveModel, LiveSettings
-from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import Subject
 from sitegen.sources.tokenizer import TextTokenizer
@@ -48,7 +48,9 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     precision = config.live.precision
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
-    _require_plain(subject.autoencoder)
+    if subject.autoencoder.make.k:
+        what = subject.autoencoder.activation_function
+        raise LiveRefusalError(f"pages know ReLU and JumpReLU, the autoencoder has {what}")
     tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
     encoder = make_encoder(subject)
     W_enc = encoder.columns
@@ -69,7 +71,8 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
     given = {name: array.as_read().to(subject.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
-    found = x @ given["encoder.weight"].T + given["encoder.bias"]
+    normalisation = subject.autoencoder.make.normalisation
+    found = normalised(x, normalisation).x @ given["encoder.weight"].T + given["encoder.bias"]
     difference = _largest_error(found, tokens, subject, encoder, max_activation)
     if not difference <= LARGEST_ERROR:  # which NaN is not
         raise LiveRefusalError(
@@ -79,6 +82,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     settings = LiveSettings(
         precision=precision,
         model=plain.settings,
+        normalisation=normalisation,
         bos_id=subject.tokenizer.bos_id,
         seq_len=tokens.shape[1],
         n_checked=tokens.numel(),
@@ -88,16 +92,6 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         name: part for stem, array in published.items() for name, part in array.named(stem).items()
     }
     return LiveModel(settings, arrays, published_tokenizer(subject.tokenizer))
-
-
-def _require_plain(autoencoder: Autoencoder) -> None:
-    """That pages know the autoencoder's steps."""
-    function, normalisation = autoencoder.activation_function, autoencoder.make.normalisation
-    if autoencoder.make.k or normalisation != "none":
-        what = function if autoencoder.make.k else f"{normalisation} of the input"
-        raise LiveRefusalError(
-            f"pages know ReLU and JumpReLU on the input as it is, the autoencoder has {what}"
-        )
 
 
 def _require_room(weights: list[Tensor], config: Config) -> None:

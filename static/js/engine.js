@@ -241,7 +241,21 @@
         const found = through(layer, residual, from, to, layer === n_layers - 1 ? hook : "");
         if (found) hooked.set(found.subarray(from * settings.d_hook, to * settings.d_hook), from * settings.d_hook);
       }
+      for (let row = from; row < to; row++) normalise(hooked.subarray(row * settings.d_hook, (row + 1) * settings.d_hook));
       ids = [...text];
+    }
+
+    /**
+     * What some autoencoders do to their input first: sitegen/maths/normalisation.py.
+     * @param {Float64Array} x of one token
+     */
+    function normalise(x) {
+      const { normalisation } = settings;
+      if (normalisation === "none") return;
+      const mean = normalisation === "layer_norm" ? x.reduce((sum, value) => sum + value, 0) / x.length : 0;
+      const squares = x.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+      const scale = normalisation === "layer_norm" ? Math.sqrt(squares / (x.length - 1)) + 1e-5 : Math.sqrt(squares / x.length) || 1;
+      for (let i = 0; i < x.length; i++) x[i] = (x[i] - mean) / scale;
     }
 
     /**

@@ -74,6 +74,7 @@ interface Mark {
 interface LiveSettings {
   precision: "int16" | "fp32";
   model: { n_layers: number; n_heads: number; activation: string; epsilon: number; score_scale: number; hook: string };
+  normalisation: "none" | "layer_norm" | "constant_norm_rescale";
   bos_id: number;
   special_ids: number[];
   seq_len: number;

@@ -317,7 +317,7 @@ def test_a_folder_becomes_a_site(
     told = capsys.readouterr().err
     assert "check: 0 findings" in told
     runs_live = "no text can be tried on the pages: pages know ReLU and JumpReLU" not in told
-    assert runs_live == (name == "saelens-jumprelu") == (out / "site/fires.html").exists()
+    assert runs_live == (name != "saelens-topk") == (out / "site/fires.html").exists()
     subject = load_subject(load_config(str(preset)))
     about = (out / "site/about.html").read_text()
     assert f"{subject.autoencoder.activation_function}(" in about
