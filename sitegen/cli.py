@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sitegen.config import Config, is_number, load_config, preset_names
+from sitegen.config import Config, is_number, load_config, parse_features, preset_names
 from sitegen.errors import SitegenError, UsageError
-from sitegen.labels import read_labels
+from sitegen.labels import given_labels, require_known
 from sitegen.output import OutputFolder, finished_output, open_output
 from sitegen.records import PublishedNumber
 
@@ -232,10 +232,18 @@ def _run(options: argparse.Namespace) -> int:
     config = _config(options)
     output = open_output(options.out or Path("out") / config.preset)
     if options.labels not in (None, FORGET):
-        read_labels(Path(options.labels))  # refused now rather than after hours
+        _require_labels(Path(options.labels), config)  # refused now rather than after hours
     _compute(config, output, _engine(options))
     _render_site(output, options.labels)
     return _check_output(output)
+
+
+def _require_labels(path: Path, config: Config) -> None:
+    """That a file's labels can be shown, as far as that is known before the sweep."""
+    labels, ranges = given_labels(path), parse_features(config.sweep.features)
+    if ranges is not None:
+        given = {label.feature for label in labels}
+        require_known(labels, {one for one in given if any(one in part for part in ranges)}, path)
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -377,10 +385,10 @@ def _publication(
 
 def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
-    if _check_output(output) == FOUND_WANTING:
-        _say("nothing was sent: mend what was found first")
-        return FOUND_WANTING
     with _publication(options, output) as prepared:
+        if _check_output(output) == FOUND_WANTING:
+            _say("nothing was sent: mend what was found first")
+            return FOUND_WANTING
         _say(f"to be sent: {prepared}")
         if not options.yes and not _agreed():
             _say("nothing was sent")

@@ -404,8 +404,10 @@ def _from_here(value: Any) -> Any:
     """A file that is named on the command line is looked for where the command is given."""
     if not isinstance(value, str):
         return value
-    parts = [Path(part) for part in value.split(",")]
-    return ",".join(str(path.resolve()) if path.exists() else str(path) for path in parts)
+    parts = value.split(",")
+    return ",".join(
+        str(Path(part).resolve()) if part and Path(part).exists() else part for part in parts
+    )
 
 
 def _published(name: str) -> str:

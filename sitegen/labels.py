@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import io
 import math
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 
 import orjson
 
+from sitegen.config import is_number
 from sitegen.delphi import delphi_entries
 from sitegen.errors import UsageError
 from sitegen.files import whole_file
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # which no page can hold
 LONGEST = 500  # characters of a label; an author's name is shorter
 FIELDS = "feature, label, author (or method) and score"
 # What stands in a field, under our name for it or another tool's: Neuronpedia says index and description
@@ -53,6 +56,17 @@ def read_labels(path: Path) -> list[Label]:
         if not _is_star_alone(entry)
     ]
     return sorted(labels, key=lambda label: label.feature)
+
+
+def given_labels(path: Path) -> list[Label]:
+    """The labels of a file or folder that a user names.
+
+    raises  UsageError likewise, and if it holds none
+    """
+    labels = read_labels(path)
+    if not labels:
+        raise UsageError(f"{path} holds no labels: --labels none forgets those that are shown")
+    return labels
 
 
 def write_labels(labels: list[Label], subject: str, path: Path) -> None:
@@ -154,11 +168,24 @@ def _json(text: str, path: Path) -> Any:
 
 def _csv_entries(text: str, path: Path) -> list[Any]:
     try:
-        return list(csv.DictReader(io.StringIO(text, newline="")))
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        entries = list(reader)
     except csv.Error as error:
         raise UsageError(
             f"{path} is no CSV ({error}): give a head and lines with {FIELDS}"
         ) from None
+    head = reader.fieldnames or []
+    for field in ("feature", "label"):
+        if entries and not {*NAMES_OF[field]} & {*head}:
+            raise UsageError(
+                f"{path} has no column {' or '.join(NAMES_OF[field])}: its head is {', '.join(head)}"
+            )
+    for i, entry in enumerate(entries, 1):
+        if None in entry:
+            raise UsageError(
+                f"{path}, entry {i}, has more cells than the head: put a label with a comma in quotes"
+            )
+    return entries
 
 
 def _is_star_alone(entry: Any) -> bool:
@@ -176,17 +203,15 @@ def _label(entry: Any, where: str) -> Label:
         for names in NAMES_OF.values()
     )
     author = "" if author is None else author
-    try:
-        number = int(str(feature))
-    except ValueError:
-        number = -1
-    if number < 0:
+    if not is_number(str(feature)):
         raise UsageError(f"{where}: feature is {feature!r}: give its number")
     if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST:
         raise UsageError(f"{where}: label is {text!r:.60}: give 1 to {LONGEST} characters")
+    if CONTROL.search(text):
+        raise UsageError(f"{where}: label is {text!r:.60}: take control characters out")
     if not isinstance(author, str) or len(author) > LONGEST:
         raise UsageError(f"{where}: author is {author!r:.60}: give a name")
-    return Label(number, text.strip(), author.strip(), _score(score, where))
+    return Label(int(str(feature)), text.strip(), author.strip(), _score(score, where))
 
 
 def _score(score: Any, where: str) -> float | None:

@@ -8,6 +8,7 @@ from sitegen.records import FeatureMap
 
 MIN_FEATURES = 32  # below which there is nothing to lay out
 N_COMPONENTS = 50
+PERPLEXITY = 30  # of fewer than thrice as many features a third
 # Fewer than customary: after these a map of thousands hardly changes to the eye
 EXAGGERATED_STEPS, STEPS = 50, 100
 # The grid on which forces are interpolated is coarser than customary: a third of the time, the same map to the eye
@@ -15,20 +16,21 @@ MIN_CELLS, CELL_WIDTH = 20, 2
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
-    """The map of some features; None for too few.
+    """The map of some features; None for too few, or too few directions.
 
     W_dec   [n_features, d_hook] float32 decoder rows
     source  definitions.md, "map"
     """
-    if len(W_dec) < MIN_FEATURES:
+    units = W_dec / np.maximum(np.linalg.norm(W_dec, axis=1, keepdims=True), 1e-12)
+    if len(np.unique(units, axis=0)) < MIN_FEATURES:
         return None
     from openTSNE import TSNE
     from sklearn.decomposition import PCA
 
-    units = W_dec / np.maximum(np.linalg.norm(W_dec, axis=1, keepdims=True), 1e-12)
     n_components = min(N_COMPONENTS, *units.shape)
     reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(units)
     layout = TSNE(
+        perplexity=min(PERPLEXITY, (len(units) - 1) / 3),
         early_exaggeration_iter=EXAGGERATED_STEPS,
         n_iter=STEPS,
         negative_gradient_method="fft",  # time grows with the features alone, not with their pairs

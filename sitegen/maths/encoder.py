@@ -129,7 +129,7 @@ class Encoder:
         """[n] float32 pre-activations of chosen pairs of feature and token.
 
         centred         [n_tokens, d_hook] float32
-        feature, token  [n] int64, sorted by feature
+        feature, token  [n] int64, sorted by feature, no pair twice
         formula         (x - b_in) W_enc + b_enc
         source          definitions.md, "activation"
         """
@@ -157,12 +157,14 @@ class PairReader:
         """[n] float32, 0 where the feature is silent.
 
         x               [n_tokens, d_hook] float32 hook-point activations
-        feature, token  [n] int64, sorted by feature
+        feature, token  [n] int64, in any order; the same pair may stand there again
         """
         if self._search is not None:
             return self._search.firings(x).at(feature, token)
-        found = self._encoder.pre_activations(self._encoder.centred(x), feature, token)
-        return torch.where(found > self._encoder.function.threshold[feature], found, 0)
+        key, again = torch.unique(feature * len(x) + token, return_inverse=True)
+        once = key // len(x)  # of each pair its feature, sorted
+        found = self._encoder.pre_activations(self._encoder.centred(x), once, key - once * len(x))
+        return torch.where(found > self._encoder.function.threshold[once], found, 0)[again]
 
 
 class FiringSearch:
@@ -273,7 +275,8 @@ class FiringSearch:
         largest = self._longest * longest_token + self._largest_bias
         if not largest < OVERFLOW:
             raise PrecisionError(
-                f"pre-activations may reach {largest:.3g}, beyond float32: the weights are damaged or far too large"
+                f"pre-activations may reach {largest:.3g}, above {OVERFLOW:.3g}, where float32's sums are no longer "
+                "safe: the weights are damaged or far too large"
             )
 
     def _largest_error(self, found: Tensor, exact: Tensor, margin: Tensor) -> float:

@@ -53,7 +53,8 @@ def publication(output: OutputFolder, remote: str, branch: str) -> Iterator[Publ
     """
     output.require_site()
     with TemporaryDirectory() as folder:
-        git = _Git(Path(folder) / "git", output.site)
+        git = _Git(Path(folder) / "git", output.site.resolve())
+        git.require_branch(branch)
         url = git.url_of(remote)
         git.run("init", "--quiet")
         replaces = bool(git.run("ls-remote", "--heads", url, f"refs/heads/{branch}"))
@@ -77,10 +78,20 @@ class _Git:
     def run(self, *arguments: str) -> str:
         """What a command prints.
 
-        raises  UsageError with the last line of what went wrong
+        raises  UsageError with the line of what went wrong
         """
         places = {"GIT_DIR": str(self.repository), "GIT_WORK_TREE": str(self.site)}
         return self._run(arguments, {**os.environ, **places}, self.site)
+
+    def require_branch(self, name: str) -> None:
+        """That a branch can have that name.
+
+        raises  UsageError
+        """
+        try:
+            self.run("check-ref-format", f"refs/heads/{name}")
+        except UsageError:
+            raise UsageError(f"--branch {name!r}: git takes no such name, give another") from None
 
     def url_of(self, remote: str) -> str:
         """A remote's URL: its own words where they are one, else what the repository around calls so."""
@@ -88,7 +99,10 @@ class _Git:
             return str(Path(remote).resolve())
         if "/" in remote or ":" in remote:
             return remote
-        return self._run(("remote", "get-url", remote), dict(os.environ), Path.cwd()).strip()
+        try:
+            return self._run(("remote", "get-url", remote), dict(os.environ), Path.cwd()).strip()
+        except UsageError as error:
+            raise UsageError(f"{error}: give a URL or a folder with --remote") from None
 
     def _run(self, arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> str:
         environment = {**environment, "GIT_TERMINAL_PROMPT": "0"}
@@ -105,5 +119,6 @@ class _Git:
             raise UsageError("git is not installed, and publishing to a branch needs it") from None
         except subprocess.CalledProcessError as error:
             lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-            raise UsageError(f"git {arguments[0]}: {lines[-1]}") from None
+            told = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
+            raise UsageError(f"git {arguments[0]}: {told}") from None
         return done.stdout

@@ -82,10 +82,13 @@ def space_publication(output: OutputFolder, space: str, title: str) -> Iterator[
     """What an upload would send; it can be made while the block lasts.
 
     space   OWNER/NAME
-    raises  OutputError if there is no site, SourceError if the Hub cannot be reached, UsageError if the Space holds
-            anything but a site
+    raises  OutputError if there is no site, SourceError if the Hub cannot be reached, UsageError if that is no name of
+            a Space or it holds anything but a site
     """
     output.require_site()
+    owner, _, name = space.partition("/")
+    if not owner or not name or "/" in name:
+        raise UsageError(f"--space {space}: give OWNER/NAME")
     api = HfApi()
     with hub_errors(space):
         held = _files(api, space)

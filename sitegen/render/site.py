@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.files import whole_folder
-from sitegen.labels import kept_labels, read_labels, require_known, write_labels
+from sitegen.labels import given_labels, kept_labels, require_known, write_labels
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.records import RowsRecord
@@ -230,9 +230,9 @@ def _no_collection() -> Iterator[None]:
 def keep_labels(path: Path, output: OutputFolder) -> None:
     """Takes a labels file's labels in the place of those that pages show so far.
 
-    raises  UsageError if it cannot be read, or is of a feature that was not swept
+    raises  UsageError if it cannot be read, holds none, or is of a feature that was not swept
     """
-    labels = read_labels(path)
+    labels = given_labels(path)
     require_known(labels, {int(file.stem) for file in feature_files(output.data)}, path)
     write_labels(labels, subject_key(read_manifest(output.data)), output.labels)
 

@@ -126,9 +126,17 @@ def _saelens(
         k = _checked_k(settings.get("k"), name)
         if settings.get("rescale_acts_by_decoder_norm"):
             weights = _rescaled(weights)
-    if settings.get("finetuning_scaling_factor") or about.get("hook_head_index") is not None:
+    for field, value in (
+        ("finetuning_scaling_factor", settings.get("finetuning_scaling_factor") or None),
+        ("hook_head_index", about.get("hook_head_index")),
+    ):
+        if value is not None:
+            raise SourceError(f"{name}: {field} is {value!r}, and what it does is not known here")
+    _require_widths(settings, weights, name)
+    subtracts_b_dec = settings.get("apply_b_dec_to_input", True)
+    if not isinstance(subtracts_b_dec, bool):
         raise SourceError(
-            f"{name}: finetuning_scaling_factor and hook_head_index are not known here"
+            f"{name}: apply_b_dec_to_input is {subtracts_b_dec!r}; true or false is expected"
         )
     is_jump = architecture == "jumprelu"
     if is_jump != ("threshold" in weights):
@@ -137,12 +145,23 @@ def _saelens(
             f"{name}: {SAELENS.weights} {what} threshold, but the architecture is {architecture}"
         )
     make = AutoencoderMake(
-        subtracts_b_dec=bool(settings.get("apply_b_dec_to_input", True)),
+        subtracts_b_dec=subtracts_b_dec,
         k=k,
         normalisation=_normalisation(settings.get("normalize_activations"), name),
         hook_point=str(about.get("hook_name") or about.get("hook_point") or ""),
     )
     return weights, make
+
+
+def _require_widths(settings: dict[str, Any], weights: dict[str, Tensor], name: str) -> None:
+    """That the settings are of these weights, and not of others that stood beside them."""
+    shapes = {"d_in": weights.get("b_dec"), "d_sae": weights.get("b_enc")}
+    for field, weight in shapes.items():
+        if field in settings and weight is not None and settings[field] != weight.numel():
+            raise SourceError(
+                f"{name}: {field} is {settings[field]!r} in {SAELENS.settings}, "
+                f"but {SAELENS.weights} has {weight.numel()}"
+            )
 
 
 def _checked_k(k: object, name: str) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sitegen.analysis.map import feature_map
 from sitegen.records import log_density
 from tests.brute_force import near
 from tests.brute_force_analysis import PlainAnalysis, correlations, cosines
@@ -308,3 +309,13 @@ def test_peak_tokens_of_features(overview: dict[str, Any], records: list[dict[st
         top = [c for c in record["contexts"] if c["group"] == "top"]
         peaks = [c["tokens"][c["position"] - c["start"]] for c in top]
         assert tokens == list(dict.fromkeys(peaks))[:3]
+
+
+def test_a_map_of_few_features_and_none_of_one_direction(capfd: pytest.CaptureFixture[str]) -> None:
+    found = feature_map(np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32), 1)
+    assert found is not None
+    assert len({*zip(found.x, found.y, strict=True)}) == 40
+    for W_dec in (np.zeros((50, 12), np.float32), np.ones((50, 12), np.float32)):
+        W_dec[7] *= -1
+        assert feature_map(W_dec, 1) is None
+    assert capfd.readouterr() == ("", "")

@@ -79,6 +79,12 @@ def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str
     token = torch.arange(n_tokens).repeat(d_hidden)
     pairs = PairReader(autoencoder.encoder(), precision).activations(x, feature, token)
     assert torch.equal(pairs.view(d_hidden, n_tokens).T, whole)
+    # As windows that overlap name them: more pairs than there are, in any order
+    order = torch.randint(len(token), (2 * len(token) + 1,))
+    again = PairReader(autoencoder.encoder(), precision).activations(
+        x, feature[order], token[order]
+    )
+    assert torch.equal(again, pairs[order])
     chosen = torch.tensor([0, 3, 17, 40])
     some = FiringSearch(autoencoder.encoder(chosen), precision).firings(x)
     assert torch.equal(dense(some, n_tokens, len(chosen)), whole[:, chosen])
@@ -146,6 +152,17 @@ def _settings(folder: Path, change: dict[str, Any]) -> None:
         ("saelens-jumprelu", {"architecture": "standard"}, "has a threshold"),
         ("saelens-topk", {"k": "many"}, "k is 'many'; a whole number"),
         ("saelens-topk", {"k": 0}, "k is 0; a whole number"),
+        (
+            "saelens-topk",
+            {"d_in": 23},
+            "d_in is 23 in cfg.json, but sae_weights.safetensors has 24",
+        ),
+        ("saelens-topk", {"d_sae": "41"}, "d_sae is '41' in cfg.json"),
+        (
+            "saelens-topk",
+            {"apply_b_dec_to_input": "false"},
+            "apply_b_dec_to_input is 'false'; true",
+        ),
         ("saelens-standard", {"normalize_activations": ["none"]}, "['none'] is not known here"),
         (
             "saelens-standard",

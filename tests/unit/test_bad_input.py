@@ -209,6 +209,15 @@ def test_truncated_weights_are_named(
     assert "cut.safetensors is no file of plain tensors" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("field", ["model.name", "autoencoder.source"])
+def test_an_empty_name_is_no_folder(
+    field: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", f"{field}="]) == 2
+    assert f"{field} is empty: give" in capsys.readouterr().err
+
+
 def test_model_folder_without_weights_is_named(
     tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

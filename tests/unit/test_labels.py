@@ -12,6 +12,7 @@ import pytest
 from sitegen.cli import main
 from sitegen.errors import UsageError
 from sitegen.labels import Label, read_labels, write_labels
+from tests.tiny import TinySubject
 
 CSV = """feature,label,method,score
 7,"ends ""of"" lines, in code",reader,0.8
@@ -56,6 +57,9 @@ def test_written_labels_are_read_back(tmp_path: Path) -> None:
         ('[{"feature": 1, "label": "a", "score": "high"}]', "score is 'high'"),
         ('[{"feature": 1, "label": "a", "score": "nan"}]', "score is 'nan'"),
         ('[{"feature": 1, "label": ""}]', "label is ''"),
+        ('[{"feature": "1_0", "label": "a"}]', "feature is '1_0'"),
+        ('[{"feature": "\u0661", "label": "a"}]', "feature is '\u0661'"),
+        ('[{"feature": 1, "label": "a\\u0000b"}]', "take control characters out"),
     ],
 )
 def test_a_bad_labels_file_is_refused_by_its_entry(content: str, told: str, tmp_path: Path) -> None:
@@ -109,10 +113,50 @@ def test_a_star_without_a_label_is_no_label(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "labels.json") == []
 
 
-def test_a_damaged_csv_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text('feature,label\n1,"' + "a" * 200_000)
-    with pytest.raises(UsageError, match="is no CSV"):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('feature,label\n1,"' + "a" * 200_000, "is no CSV"),
+        ('feature,label\n1,"open\n2,x\n', "is no CSV"),
+        (
+            "feature,label\n3,birds\n7,cats, dogs and mice\n",
+            "entry 2, has more cells than the head",
+        ),
+        (
+            "feature;label\n1;a\n",
+            "has no column feature or feature_id or index: its head is feature;label",
+        ),
+        ("feature,lable\n1,a\n", "has no column label or description: its head is feature, lable"),
+    ],
+)
+def test_a_damaged_csv_is_refused(content: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(UsageError, match=told):
         read_labels(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("content", ["", "feature,label\n"])
+def test_a_file_without_labels_takes_none_away(
+    content: str, rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "given.csv"
+    given.write_text(CSV)
+    assert main(["render", str(rendered), "--labels", str(given)]) == 0
+    kept = (rendered / "labels.json").read_bytes()
+    given.write_text(content)
+    assert main(["render", str(rendered), "--labels", str(given)]) == 2
+    assert "given.csv holds no labels: --labels none forgets" in capsys.readouterr().err
+    assert (rendered / "labels.json").read_bytes() == kept
+
+
+def test_a_label_that_cannot_be_shown_is_told_before_the_sweep(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given.csv").write_text(CSV)
+    arguments = [str(tiny.preset), "--out", str(tmp_path / "out"), "--features", "0-3,8"]
+    assert main(["run", *arguments, "--labels", str(tmp_path / "given.csv")]) == 2
+    assert "a label is of feature 7, which was not swept" in capsys.readouterr().err
+    assert not (tmp_path / "out/data").exists()
 
 
 def test_labels_of_another_autoencoder_are_refused(

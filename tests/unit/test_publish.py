@@ -60,6 +60,14 @@ def test_the_branch_holds_the_site(
     assert not (output.site / ".git").exists()
 
 
+def test_a_folder_named_from_where_one_stands(
+    output: OutputFolder, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(output.root.parent)
+    assert publish(OutputFolder(Path(output.root.name)), remote.name, "--yes") == 0
+    assert "index.html" in git("ls-tree", "--name-only", "gh-pages", folder=remote).split()
+
+
 def test_a_second_time_replaces_the_first(
     output: OutputFolder, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +123,13 @@ def test_it_asks_first(
 
 @pytest.mark.parametrize(
     ("remote_name", "told"),
-    [("/nowhere/at/all.git", "git ls-remote: "), ("upstream", "git remote: ")],
+    [
+        (
+            "/nowhere/at/all.git",
+            "git ls-remote: fatal: '/nowhere/at/all.git' does not appear to be",
+        ),
+        ("upstream", "git remote: fatal: not a git repository"),
+    ],
 )
 def test_an_unreachable_remote_is_one_line(
     output: OutputFolder,
@@ -127,7 +141,20 @@ def test_an_unreachable_remote_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert publish(output, remote_name, "--yes") == 2
-    assert f"build.py: {told}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"build.py: {told}")
+    assert said.count("\n") == 1
+    assert ("give a URL or a folder with --remote" in said) == (remote_name == "upstream")
+
+
+def test_a_name_that_git_does_not_take_is_refused(
+    output: OutputFolder, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(output, remote, "--branch", "a b", "--yes") == 2
+    assert (
+        capsys.readouterr().err
+        == "build.py: --branch 'a b': git takes no such name, give another\n"
+    )
 
 
 def test_the_workflow_deploys_what_the_demo_builds() -> None:

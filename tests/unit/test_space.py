@@ -73,3 +73,6 @@ def test_what_is_no_site_or_no_one_may_write_is_left_alone(
     assert set(hub.repositories["spaces", SPACE]) == {"README.md", "index.html", "style.css"}
     said = build(hub.endpoint, out.parent, "publish", str(out), "--to", "space").stderr
     assert "--to space: give --space OWNER/NAME" in said
+    wrong = ["publish", str(out), "--to", "space", "--space", "features"]
+    said = build(hub.endpoint, out.parent, *wrong).stderr
+    assert said.strip() == "build.py: --space features: give OWNER/NAME"
