@@ -122,6 +122,12 @@ def finished_output(root: Path) -> OutputFolder:
 
     raises  OutputError if there is none
     """
+    if root.is_file():
+        raise OutputError(f"{root} is a file: give the output folder, with data/ and site/ in it")
+    if (root / "index.html").is_file():
+        raise OutputError(
+            f"{root} is a site alone: give the output folder, with data/ and site/ in it"
+        )
     folder = OutputFolder(root)
     restore_former(folder.data)
     if not (folder.data / "manifest.json").is_file():

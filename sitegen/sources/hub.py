@@ -98,7 +98,8 @@ def hub_errors(what: str) -> Iterator[None]:
         raise SourceError(f"{what}: the repository has no such revision") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError):
         raise SourceError(
-            f"{what}: not in the local cache, and the Hub at {constants.ENDPOINT} cannot be reached; "
+            f"{what}: neither a file or folder here nor in the local cache, "
+            f"and the Hub at {constants.ENDPOINT} cannot be reached; "
             "check the connection and HF_HUB_OFFLINE, or give local files"
         ) from None
     except EntryNotFoundError:

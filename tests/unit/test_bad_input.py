@@ -209,6 +209,17 @@ def test_truncated_weights_are_named(
     assert "cut.safetensors is no file of plain tensors" in capsys.readouterr().err
 
 
+def test_an_archive_or_a_site_alone_is_told_from_an_output_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "site.zip").write_bytes(b"PK")
+    assert main(["check", str(tmp_path / "site.zip")]) == 2
+    assert "site.zip is a file: give the output folder" in capsys.readouterr().err
+    (tmp_path / "index.html").write_text("")
+    assert main(["check", str(tmp_path)]) == 2
+    assert "is a site alone: give the output folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("field", ["model.name", "autoencoder.source"])
 def test_an_empty_name_is_no_folder(
     field: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
