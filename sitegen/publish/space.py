@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sitegen.progress import Progress
 from sitegen.publish.branch import MESSAGE, OWN_FILE
 from sitegen.sources.hub import hub_errors
 
+FILES_A_FOLDER = 10_000  # more make the Hub refuse a push; source: huggingface/datasets, issue 7956
 FILES_A_COMMIT = 1000
 CARD = "README.md"  # whose head says that the Space is static; one that is there is kept
 THEIRS = (CARD, ".gitattributes", "index.html", "style.css")  # that a new Space may hold already
@@ -83,18 +85,30 @@ def space_publication(output: OutputFolder, space: str, title: str) -> Iterator[
 
     space   OWNER/NAME
     raises  OutputError if there is no site, SourceError if the Hub cannot be reached, UsageError if that is no name of
-            a Space or it holds anything but a site
+            a Space, the site has more files in a folder than the Hub takes, or the Space holds anything but a site
     """
     output.require_site()
     owner, _, name = space.partition("/")
     if not owner or not name or "/" in name:
         raise UsageError(f"--space {space}: give OWNER/NAME")
+    _require_small_folders(output)
     api = HfApi()
     with hub_errors(space):
         held = _files(api, space)
     if held and OWN_FILE not in held and not held <= {*THEIRS}:
         raise UsageError(f"Space {space} holds something else than a site: give another")
     yield SpacePublication(api, space, output, title, held)
+
+
+def _require_small_folders(output: OutputFolder) -> None:
+    """That the Hub will take the last file too, before the first is sent."""
+    n_in = Counter(path.parent for path in output.site_files())
+    folder, n_files = n_in.most_common(1)[0]
+    if n_files > FILES_A_FOLDER:
+        raise UsageError(
+            f"{folder} holds {n_files:,} files, and the Hub takes {FILES_A_FOLDER:,} in a folder: publish "
+            "--to gh-pages, or a sweep of fewer --features"
+        )
 
 
 def _files(api: HfApi, space: str) -> frozenset[str] | None:

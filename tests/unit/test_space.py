@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sitegen.errors import UsageError
+from sitegen.output import OutputFolder
+from sitegen.publish.space import space_publication
 from tests.conftest import folder_bytes
 from tests.loopback_hub import CARD, TOKEN, LoopbackHub
 from tests.unit.test_hub import build
@@ -73,6 +76,10 @@ def test_what_is_no_site_or_no_one_may_write_is_left_alone(
     assert set(hub.repositories["spaces", SPACE]) == {"README.md", "index.html", "style.css"}
     said = build(hub.endpoint, out.parent, "publish", str(out), "--to", "space").stderr
     assert "--to space: give --space OWNER/NAME" in said
+    monkeypatch.setattr("sitegen.publish.space.FILES_A_FOLDER", 255)
+    told = "words holds 256 files, and the Hub takes 255 in a folder"
+    with pytest.raises(UsageError, match=told), space_publication(OutputFolder(out), SPACE, ""):
+        pass
     wrong = ["publish", str(out), "--to", "space", "--space", "features"]
     said = build(hub.endpoint, out.parent, *wrong).stderr
     assert said.strip() == "build.py: --space features: give OWNER/NAME"
