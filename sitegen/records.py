@@ -263,10 +263,12 @@ class Quality:
     loss_reconstructed: Measure
     loss_zero_ablated: Measure
     loss_mean_ablated: Measure
-    reconstruction_score: Measure  # (zero-ablated - reconstructed) / (zero-ablated - loss)
-    reconstruction_score_mean: Measure  # the same with mean ablation
+    reconstruction_score: (
+        Measure | None
+    )  # (zero-ablated - reconstructed) / (zero-ablated - loss); None where that is 0
+    reconstruction_score_mean: Measure | None  # the same with mean ablation
     l0: Measure  # active features a token
-    explained_variance: Measure
+    explained_variance: Measure | None  # None where activations are the same everywhere
     l2: Measure  # squared error, summed over the hook point's width
     l1: Measure | None  # as training weighed it; None where its coefficient is not known
 

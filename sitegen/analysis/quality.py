@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,20 +31,14 @@ def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality
     progress = Progress("quality", n_rows, "rows")
     # A last batch of fewer rows would weigh as much as a whole one
     batches = [rows for rows in row_ranges(0, n_rows, batch_rows) if len(rows) == batch_rows]
-    figures: dict[str, list[float]] = defaultdict(list)
+    figures: dict[str, list[float | None]] = defaultdict(list)
     for rows in batches:
         for name, value in meter.measure(rows).items():
             figures[name].append(value)
         progress.advance(len(rows))
     progress.finish()
-    measures = {name: _measure(values) for name, values in figures.items()}
-    l1 = measures.pop("l1")
-    return Quality(
-        n_rows=len(batches) * batch_rows,
-        batch_rows=batch_rows,
-        l1=l1 if config.autoencoder.l1_coeff else None,
-        **measures,
-    )
+    measures: dict[str, Any] = {name: _measure(values) for name, values in figures.items()}
+    return Quality(n_rows=len(batches) * batch_rows, batch_rows=batch_rows, **measures)
 
 
 class _Meter:
@@ -55,8 +50,8 @@ class _Meter:
         self._W_dec = subject.autoencoder.W_dec.cpu().numpy()
         self._by_token = csr_array(sample.firings.matrix.T.tocsr(), dtype=np.float32)
 
-    def measure(self, rows: range) -> dict[str, float]:
-        """The figures of one batch."""
+    def measure(self, rows: range) -> dict[str, float | None]:
+        """The figures of one batch; None where there is nothing to take a share of, or no coefficient is known."""
         sums: dict[str, float] = defaultdict(float)
         for part in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
             for name, value in self._sums(part).items():
@@ -72,12 +67,14 @@ class _Meter:
             "loss_reconstructed": reconstructed,
             "loss_zero_ablated": zero,
             "loss_mean_ablated": mean,
-            "reconstruction_score": (zero - reconstructed) / (zero - loss),
-            "reconstruction_score_mean": (mean - reconstructed) / (mean - loss),
+            "reconstruction_score": _share(zero - reconstructed, zero - loss),
+            "reconstruction_score_mean": _share(mean - reconstructed, mean - loss),
             "l0": sums["active"] / n_positions,
-            "explained_variance": 1 - sums["error"] / sums["variance"],
+            "explained_variance": _share(sums["variance"] - sums["error"], sums["variance"]),
             "l2": sums["error"] / n_positions,
-            "l1": settings.l1_coeff * settings.l1_positions * sums["activation"] / n_positions,
+            "l1": settings.l1_coeff * settings.l1_positions * sums["activation"] / n_positions
+            if settings.l1_coeff
+            else None,
         }
 
     @torch.no_grad()
@@ -132,7 +129,14 @@ class _Meter:
         return autoencoder.normalised(x.flatten(0, 1)).undone(output).view_as(x)
 
 
-def _measure(values: list[float]) -> Measure:
-    n = len(values)
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _measure(figures: list[float | None]) -> Measure | None:
+    """Their mean and its standard error; None if one of them is."""
+    values, n = [figure for figure in figures if figure is not None], len(figures)
+    if len(values) < n:
+        return None
     error = float(np.std(values, ddof=1) / n**0.5) if n > 1 else None
     return Measure(float(np.mean(values)), error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from sitegen.maths.encoder import FiringSearch, PairReader
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import logit_effects, logit_extremes
 from sitegen.progress import Progress
-from sitegen.records import RARE_DENSITY, PublishedNumber
+from sitegen.records import RARE_DENSITY, Measure, PublishedNumber
 from sitegen.sources.subject import Subject
 from sitegen.sweep.shards import row_ranges
 
@@ -101,7 +102,8 @@ def _losses(
     quality = measure_quality(subject, read_sample(subject, config), config)
     for name, number in published.items():
         if isinstance(number, dict):
-            computed = getattr(quality, name).mean
+            measure: Measure | None = getattr(quality, name)
+            computed = measure.mean if measure else math.nan
             told = f"{name.replace('_', ' ')}, {quality.n_rows:,} rows"
             yield _number(told, number["value"], computed, number["tolerance"], 4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 import torch
 
 from sitegen.analysis.map import feature_map
+from sitegen.analysis.quality import measure_quality
+from sitegen.analysis.sample import read_sample
+from sitegen.config import load_config
 from sitegen.records import log_density
+from sitegen.sources.subject import load_subject
 from tests.brute_force import near
 from tests.brute_force_analysis import PlainAnalysis, correlations, cosines
 from tests.tiny import D_HIDDEN, SEQ_LEN, TinySubject
@@ -84,6 +89,16 @@ def test_quality(overview: dict[str, Any], plain: PlainAnalysis) -> None:
         assert quality[name]["mean"] == pytest.approx(values.mean(), rel=relative), name
         error = values.std(ddof=1) / math.sqrt(len(values))
         assert quality[name]["standard_error"] == pytest.approx(error, rel=0.05, abs=1e-5), name
+
+
+def test_no_share_is_told_of_what_ablation_does_not_cost(tiny: TinySubject) -> None:
+    config = load_config(str(tiny.preset))
+    subject = load_subject(config)
+    model = dataclasses.replace(subject.model, W_out=torch.zeros_like(subject.model.W_out))
+    subject = dataclasses.replace(subject, model=model)
+    found = measure_quality(subject, read_sample(subject, config), config)
+    assert found.reconstruction_score is found.reconstruction_score_mean is None
+    assert found.explained_variance is not None
 
 
 def test_frequencies(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
