@@ -26,7 +26,7 @@ SITE_FILES = re.compile(
     r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
-_WHOLE_OR_NOT = r"(\.partial|\.former)?"  # of a folder that a killed run left unfinished
+_WHOLE_OR_NOT = f"({'|'.join(map(re.escape, UNFINISHED))})?"
 EXPORT_FILES = re.compile(
     rf"parquet{_WHOLE_OR_NOT}/(features|contexts)\.parquet|"
     rf"neuronpedia{_WHOLE_OR_NOT}/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
@@ -103,10 +103,9 @@ def open_output(root: Path) -> OutputFolder:
                 f"{root} holds something else ({path.name}): give an empty or new folder with --out"
             )
     folder = OutputFolder(root)
-    for path in (folder.data, folder.site):
+    exports = (path.with_suffix("") for path in folder.export.glob("*.former"))
+    for path in (folder.data, folder.site, *exports):
         restore_former(path)
-    for former in folder.export.glob("*.former"):
-        restore_former(former.with_suffix(""))
     _require_own_files(folder.sweep, SWEEP_FILES)
     _require_own_files(folder.data, DATA_FILES)
     _require_own_files(folder.export, EXPORT_FILES)
@@ -122,12 +121,9 @@ def finished_output(root: Path) -> OutputFolder:
 
     raises  OutputError if there is none
     """
-    if root.is_file():
-        raise OutputError(f"{root} is a file: give the output folder, with data/ and site/ in it")
-    if (root / "index.html").is_file():
-        raise OutputError(
-            f"{root} is a site alone: give the output folder, with data/ and site/ in it"
-        )
+    if root.is_file() or (root / "index.html").is_file():
+        what = "a file" if root.is_file() else "a site alone"
+        raise OutputError(f"{root} is {what}: give the output folder, with data/ and site/ in it")
     folder = OutputFolder(root)
     restore_former(folder.data)
     if not (folder.data / "manifest.json").is_file():

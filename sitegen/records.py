@@ -263,9 +263,8 @@ class Quality:
     loss_reconstructed: Measure
     loss_zero_ablated: Measure
     loss_mean_ablated: Measure
-    reconstruction_score: (
-        Measure | None
-    )  # (zero-ablated - reconstructed) / (zero-ablated - loss); None where that is 0
+    # (zero-ablated - reconstructed) / (zero-ablated - loss); None where zero ablation costs nothing
+    reconstruction_score: Measure | None
     reconstruction_score_mean: Measure | None  # the same with mean ablation
     l0: Measure  # active features a token
     explained_variance: Measure | None  # None where activations are the same everywhere
@@ -393,9 +392,7 @@ class LiveSettings:
 
     precision: str  # of the weights as they are kept: int16, with a scale for each row, or fp32
     model: ModelSettings
-    normalisation: (
-        str  # of what stands at the hook point, before the encoder: a kind that `normalised` knows
-    )
+    normalisation: str  # before the encoder: a kind that `normalised` knows
     bos_id: int  # stands before every text
     seq_len: int  # tokens a text may have, that one included
     n_checked: int  # tokens on which its activations were held against the sweep's

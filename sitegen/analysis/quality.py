@@ -61,7 +61,7 @@ class _Meter:
         loss, reconstructed, zero, mean = (
             sums[name] / n_predicted for name in ("loss", "reconstructed", "zero", "mean")
         )
-        settings = self._config.autoencoder
+        weight = self._config.autoencoder.l1_coeff * self._config.autoencoder.l1_positions
         return {
             "loss": loss,
             "loss_reconstructed": reconstructed,
@@ -72,9 +72,7 @@ class _Meter:
             "l0": sums["active"] / n_positions,
             "explained_variance": _share(sums["variance"] - sums["error"], sums["variance"]),
             "l2": sums["error"] / n_positions,
-            "l1": settings.l1_coeff * settings.l1_positions * sums["activation"] / n_positions
-            if settings.l1_coeff
-            else None,
+            "l1": weight * sums["activation"] / n_positions if weight else None,
         }
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +137,16 @@ class SavedStates:
     def load(self, shard: range) -> SweepState | None:
         """The saved state, if there is one that came from the same things."""
         state = empty_state(self._subject, self._config)
-        paths = (folder / _file_name(shard) for folder in self._folders)
-        return state if any(state.load(path, self.key(shard)) for path in paths) else None
+        return state if any(state.load(path) for path in self._found(shard)) else None
 
     def holds(self, shard: range) -> bool:
         """Whether there is one; its key alone is read."""
+        return any(True for _ in self._found(shard))
+
+    def _found(self, shard: range) -> Iterator[Path]:
+        """The files that are marked as a shard's."""
         paths = (folder / _file_name(shard) for folder in self._folders)
-        return any(saved_key(path) == self.key(shard) for path in paths)
+        return (path for path in paths if saved_key(path) == self.key(shard))
 
     def save(self, shard: range, state: SweepState) -> None:
         """Writes a state, whole or not at all."""

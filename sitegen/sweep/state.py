@@ -84,10 +84,8 @@ class SweepState:
         }
         np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
 
-    def load(self, path: Path, key: str) -> bool:
-        """Restores a saved state; False where there is none that was computed from the same things."""
-        if saved_key(path) != key:
-            return False
+    def load(self, path: Path) -> bool:
+        """Restores a saved state; False where it cannot be read whole."""
         try:
             with np.load(path, allow_pickle=False) as saved:
                 arrays = {field: saved[field] for field in saved.files}
