@@ -11,8 +11,9 @@ N_COMPONENTS = 50
 PERPLEXITY = 30  # of fewer than thrice as many features a third
 # Fewer than customary: after these a map of thousands hardly changes to the eye
 EXAGGERATED_STEPS, STEPS = 50, 100
-# The grid on which forces are interpolated is coarser than customary: a third of the time, the same map to the eye
-MIN_CELLS, CELL_WIDTH = 20, 2
+MIN_CELLS = (
+    20  # a side, of the grid on which forces are interpolated; cells wider than 1 show as stripes
+)
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
@@ -35,7 +36,6 @@ def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
         n_iter=STEPS,
         negative_gradient_method="fft",  # time grows with the features alone, not with their pairs
         min_num_intervals=MIN_CELLS,
-        ints_in_interval=CELL_WIDTH,
         neighbors="exact",
         random_state=seed,
         n_jobs=1,  # its threads wait for each other longer than they work
