@@ -17,6 +17,7 @@ from sitegen.sources.subject import Subject
 EFFECTS_BYTES = 1 << 29  # up to which the logit effects of all features are kept
 CHANGE_DIGITS = 3  # of a nat, in the lists: they are most of all data
 FEATURES_AT_ONCE = 256  # whose effects are made at once
+LOGITS_BYTES = 1 << 26  # up to which the logits of more than one batch's tokens are kept
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,41 @@ class AblationTable:
     suppressed_change: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Firings:
+    """Firings that are shown; the arrays of the firings run parallel.
+
+    residual         [n_tokens, d_model] before the final norm
+    next_id          [n_tokens] int64: the token that follows each; -1 at a row's end
+    feature, token   [n] int64: the token is a row of the residual stream
+    activation       [n] float32
+    context, column  [n] int64: where each is shown; the same one may be shown twice
+    """
+
+    residual: Tensor
+    next_id: Tensor
+    feature: np.ndarray
+    token: np.ndarray
+    activation: np.ndarray
+    context: np.ndarray
+    column: np.ndarray
+
+    @staticmethod
+    def joined(parts: list[_Firings]) -> _Firings:
+        """Those of several batches, whose tokens follow each other."""
+        starts = np.cumsum([0, *(len(part.residual) for part in parts)])
+        token = [part.token + start for part, start in zip(parts, starts[:-1], strict=True)]
+        return _Firings(
+            residual=torch.cat([part.residual for part in parts]),
+            next_id=torch.cat([part.next_id for part in parts]),
+            feature=np.concatenate([part.feature for part in parts]),
+            token=np.concatenate(token),
+            activation=np.concatenate([part.activation for part in parts]),
+            context=np.concatenate([part.context for part in parts]),
+            column=np.concatenate([part.column for part in parts]),
+        )
+
+
 class Ablator:
     """Takes features out where they fire, batch by batch."""
 
@@ -59,9 +95,11 @@ class Ablator:
         self._written = written_by(subject.autoencoder.W_dec[chosen], subject.model.W_out)
         fits = len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES
         self._at_once = len(chosen) if fits else FEATURES_AT_ONCE
-        self._remover = Remover(final, self._at_once, n_tokens)
+        self._n_tokens = max(n_tokens, LOGITS_BYTES // (4 * len(final.b_U)))
+        self._remover = Remover(final, self._at_once, self._n_tokens)
         if len(chosen) <= self._at_once:
             self._remover.set_features(self._written)
+        self._waiting: list[_Firings] = []
         self._places: list[tuple[np.ndarray, np.ndarray]] = []
         self._parts: list[list[np.ndarray]] = []
 
@@ -81,15 +119,31 @@ class Ablator:
         context, column  [n] where each firing is shown; the same one may be shown twice
         """
         feature, token, activation = firings
-        n_tokens = tokens.numel()
-        _, once, again = np.unique(
-            feature * n_tokens + token, return_index=True, return_inverse=True
-        )
-        seen, token = np.unique(token[once], return_inverse=True)
+        seen, token = np.unique(token, return_inverse=True)
         there = torch.from_numpy(seen).to(residual.device)
-        self._remover.set_tokens(residual.flatten(0, 1)[there], _next_ids(tokens)[there])
-        found = self._removed(feature[once], token, activation[once])
-        self._places.append((context, column))
+        shown = _Firings(
+            residual.flatten(0, 1)[there],
+            _next_ids(tokens)[there],
+            *(feature, token, activation, context, column),
+        )
+        if sum(len(waiting.residual) for waiting in self._waiting) + len(seen) > self._n_tokens:
+            self._remove_waiting()
+        self._waiting.append(shown)
+
+    def _remove_waiting(self) -> None:
+        """Takes features out at the firings of several batches: fewer and longer passes."""
+        if not self._waiting:
+            return
+        shown = _Firings.joined(self._waiting)
+        self._waiting = []
+        self._remover.set_tokens(shown.residual, shown.next_id)
+        _, once, again = np.unique(
+            shown.feature * len(shown.residual) + shown.token,
+            return_index=True,
+            return_inverse=True,
+        )
+        found = self._removed(shown.feature[once], shown.token[once], shown.activation[once])
+        self._places.append((shown.context, shown.column))
         self._parts.append([array[again] for array in _arrays(found)])
 
     def _removed(self, feature: np.ndarray, token: np.ndarray, activation: np.ndarray) -> Ablation:
@@ -111,6 +165,7 @@ class Ablator:
 
     def table(self) -> AblationTable:
         """All that was taken in."""
+        self._remove_waiting()
         if not self._places:
             none, lists = np.empty(0, np.int64), np.empty((0, self._k))
             return AblationTable(none, none, np.empty(0), lists, lists, lists, lists)

@@ -130,7 +130,8 @@ def neuron_correlations(
         (neuron_mean, neuron_spread),
     )
     k = min(k, correlation.shape[1])
-    index = np.argsort(-correlation, axis=1, kind="stable")[:, :k]
+    ranked = torch.from_numpy(np.nan_to_num(correlation, nan=-np.inf))
+    index = torch.topk(ranked, k, dim=1).indices.numpy()
     return index, np.take_along_axis(correlation, index, 1)
 
 

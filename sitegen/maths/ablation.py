@@ -93,6 +93,8 @@ class Remover:
         self._final, self._n_features = final, n_features
         d_model, d_vocab = final.W_U.shape
         self._rows = final.W_U.new_empty(n_features + n_tokens, d_vocab)
+        self._probabilities = final.W_U.new_empty(n_tokens, d_vocab)
+        self._logits = final.W_U.new_empty(min(n_tokens, TOKENS_AT_ONCE), d_vocab)
         self._removed = final.W_U.new_empty(0, d_model)
         self._pairs_at_once = max(MIN_PAIRS, CACHED_BYTES // (4 * d_vocab))
 
@@ -108,10 +110,14 @@ class Remover:
         self._next_id = next_id
         self._centred = self._final.centred(residual)
         self._scale = self._final.scale(self._centred)  # [n_tokens, 1]
-        unscaled = self._rows[self._n_features : self._n_features + len(residual)]
-        torch.mm(self._centred, self._final.W_U, out=unscaled)
-        logits = torch.addcdiv(self._final.b_U, unscaled, self._scale)
-        self._probability = torch.softmax(logits, 1)  # [n_tokens, d_vocab]
+        of_tokens = self._rows[self._n_features :]
+        # Block by block in memory that is there, of which the caches still hold what the next line reads
+        for first in range(0, len(residual), TOKENS_AT_ONCE):
+            block = slice(first, min(first + TOKENS_AT_ONCE, len(residual)))
+            unscaled = torch.mm(self._centred[block], self._final.W_U, out=of_tokens[block])
+            logits = self._logits[: len(unscaled)]
+            torch.addcdiv(self._final.b_U, unscaled, self._scale[block], out=logits)
+            torch.softmax(logits, 1, out=self._probabilities[block])
 
     def remove(self, feature: Tensor, token: Tensor, activation: Tensor, k: int) -> Ablation:
         """Takes each feature out where it fires.
@@ -140,7 +146,7 @@ class Remover:
         follows = self._next_id[token]
         at_next = rise.gather(1, follows.clamp(min=0)[:, None])
         # log of the sum of p exp(rise): what normalising takes from every log-probability
-        shift = _row_dots(rise.exp_(), self._probability, token).log_()[:, None]
+        shift = _row_dots(rise.exp_(), self._probabilities, token).log_()[:, None]
         loss_change = (shift - at_next)[:, 0].masked_fill(follows < 0, math.nan)
         return Ablation(loss_change, lowest[0], shift - lowest[1], highest[0], shift - highest[1])
 
@@ -168,8 +174,11 @@ def _extremes(values: Tensor, k: int, largest: bool) -> tuple[Tensor, Tensor]:
     # Every n_groups-th column is of a group, so that a pass takes whole vectors of a processor's registers
     grouped = values[:, : n_groups * GROUP].view(n, GROUP, n_groups)
     group, _ = _extremes(grouped.amax(1) if largest else grouped.amin(1), k, largest)
-    within = n_groups * torch.arange(GROUP, device=values.device)
-    rest = torch.arange(n_groups * GROUP, width, device=values.device).expand(n, -1)
-    columns = torch.cat([(group[:, :, None] + within).flatten(1), rest], 1)
-    top = torch.topk(values.gather(1, columns), k, dim=1, largest=largest)
-    return columns.gather(1, top.indices), top.values
+    inside = grouped.gather(2, group[:, None, :].expand(n, GROUP, k)).flatten(1)
+    rest = values[:, n_groups * GROUP :]
+    candidates = torch.cat([inside, rest], 1) if rest.shape[1] else inside
+    top = torch.topk(candidates, k, dim=1, largest=largest)
+    within, nth = top.indices // k, top.indices % k
+    column = n_groups * within + group.gather(1, nth)
+    past = top.indices - GROUP * k  # 0 or more in the rest
+    return torch.where(past < 0, column, n_groups * GROUP + past), top.values

@@ -15,6 +15,7 @@ import torch
 from sitegen.analysis.map import feature_map
 from sitegen.analysis.quality import measure_quality
 from sitegen.analysis.sample import read_sample
+from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.records import log_density
 from sitegen.sources.subject import load_subject
@@ -317,6 +318,23 @@ def test_ablation_is_the_model_without_the_feature(
                 assert change[ids] == pytest.approx(changes, abs=6e-4)
             n_checked += 1
     assert n_checked > 200
+
+
+def test_ablation_is_the_same_however_many_batches_wait(
+    tiny: TinySubject,
+    evidence: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sitegen.analysis.ablation.LOGITS_BYTES", 0)  # each batch by itself
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path)]) == 0
+    for feature, beside in zip(FEATURES, evidence, strict=True):
+        together, alone = beside["ablation"], _read(tmp_path, "evidence", feature)["ablation"]
+        assert [together[name] for name in ("context", "offset")] == [
+            alone[name] for name in ("context", "offset")
+        ]
+        for one, other in zip(together["loss_change"], alone["loss_change"], strict=True):
+            assert one == (None if other is None else exact(other))
 
 
 def test_peak_tokens_of_features(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
