@@ -11,6 +11,7 @@ from typing import Any
 import sitegen
 from sitegen.analysis.assemble import Analysis
 from sitegen.analysis.live import LiveRefusalError, live_model
+from sitegen.analysis.reading import measure_fit
 from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
@@ -52,12 +53,13 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
     subject = load_subject(config)
+    fit = measure_fit(subject, config)
     state = engine(subject, config, output.sweep)
     vocab = token_texts(subject)
     analysis = Analysis(state, subject, config, vocab)
     published = read_published(config.preset)
     numbers = list(verify(subject, config, published)) if published else []
-    overview = dataclasses.replace(analysis.overview(), published=numbers)
+    overview = dataclasses.replace(analysis.overview(fit), published=numbers)
     live, why_not = _live_model(subject, state, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
@@ -76,7 +78,10 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
         manifest["live"] = {"is_there": live is not None, "why_not": why_not}
         store.finish(manifest, vocab, overview)
     wanted = config.live.precision != "none"
-    remarks = [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
+    remarks = [f"the pages say that the autoencoder may not fit: {fit.objection}"] * bool(
+        fit.objection
+    )
+    remarks += [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
     return Computed(len(subject.feature_ids), remarks)
 
 
@@ -85,7 +90,9 @@ def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
 
     raises  as `compute_data` does
     """
-    return sweep_share(load_subject(config), config, output.sweep, share)
+    subject = load_subject(config)
+    measure_fit(subject, config)
+    return sweep_share(subject, config, output.sweep, share)
 
 
 def _live_model(
@@ -107,7 +114,9 @@ def verify_published(config: Config) -> list[PublishedNumber]:
     if published is None:
         known = ", ".join(published_presets())
         raise UsageError(f"no numbers are published of {config.preset}: give {known}")
-    return list(verify(load_subject(config), config, published))
+    subject = load_subject(config)
+    measure_fit(subject, config)
+    return list(verify(subject, config, published))
 
 
 def token_texts(subject: Subject) -> list[TokenText]:
@@ -144,12 +153,16 @@ def _manifest(
                 else {}
             ),
         },
+        "model": {
+            "processing": list(subject.model.processing),
+            "left_out": list(subject.model.output.left_out),
+        },
         "autoencoder": {
             "activation_function": subject.autoencoder.activation_function,
             "k": subject.autoencoder.make.k,
             "subtracts_b_dec": subject.autoencoder.make.subtracts_b_dec,
             "normalisation": subject.autoencoder.make.normalisation,
-            "logit_effects": subject.model.way_out,
+            "logit_effects": subject.model.output.formula,
         },
         "rows": "documents joined with EOS behind each, cut to rows that begin with BOS, the rest dropped, rows "
         "shuffled with numpy's default_rng(seed).permutation",

@@ -16,6 +16,11 @@ from sitegen.errors import UsageError
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 REPOSITORY_ROOT = Path(__file__).parent.parent
+# What TransformerLens can do to a model's weights as it loads them
+PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+NO_PROCESSING = "none"
+ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
+NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 FILE_FIELDS = (
     "model.name",
     "model.tokenizer",
@@ -32,11 +37,20 @@ class ModelConfig:
     name: str = ""  # TransformerLens name or Hub repository; or a folder with config.json and model.safetensors
     hook_point: str = "blocks.0.mlp.hook_post"
     tokenizer: str = ""  # Hub repository or folder; empty: the one that the model names
+    # Of the weights that activations come from: names of PROCESSING, or none; empty: as the autoencoder's own settings
+    # say, and none where they say nothing
+    processing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
             bool(self.name),
             "model.name is empty: give a TransformerLens name, a Hub repository or a folder",
+        )
+        unknown = [name for name in self.processing if name not in (*PROCESSING, NO_PROCESSING)]
+        _require(
+            not unknown and (NO_PROCESSING not in self.processing or len(self.processing) == 1),
+            f"model.processing is {', '.join(self.processing)}: "
+            f"give {NO_PROCESSING}, or some of {', '.join(PROCESSING)}",
         )
 
 
@@ -48,6 +62,18 @@ class AutoencoderConfig:
         ""  # run1, run2, a version number or a folder of `repository`; or a file or folder here
     )
     repository: str = "NeelNanda/sparse_autoencoder"
+    # What a plain file of tensors leaves open; where files say something else, what is said here holds. Also of
+    # other.source
+    activation: str = ""  # relu, jumprelu, topk or batchtopk
+    k: int = 0  # features active on a token at most, of topk; 0: as the files say
+    subtracts_b_dec: bool | None = None  # from its input
+    normalisation: str = ""  # of its input: none, layer_norm or constant_norm_rescale
+    # What its makers report of it, which the run is held against; 0: not known
+    l0: float = 0.0  # features active on a token
+    explained_variance: float = 0.0  # 0 to 1
+    accept_poor_fit: bool = (
+        False  # goes on although another reading fits better, and says so on every page
+    )
     l1_coeff: float = 0.0  # of the loss it was trained with; 0: not known, and no l1 is shown
     l1_positions: int = 1  # that training summed the activations over; 1: it took their mean
 
@@ -55,6 +81,19 @@ class AutoencoderConfig:
         _require(
             bool(self.source),
             "autoencoder.source is empty: give run1, run2, a version number, a file or a folder",
+        )
+        for name, known in (("activation", ACTIVATION_NAMES), ("normalisation", NORMALISATIONS)):
+            _require(
+                getattr(self, name) in ("", *known),
+                f"autoencoder.{name} is {getattr(self, name)!r}: give {', '.join(known)}",
+            )
+        _require(
+            self.k >= 0, f"autoencoder.k is {self.k}: give 1 or more, or 0 for what the files say"
+        )
+        _require(self.l0 >= 0, f"autoencoder.l0 is {self.l0}: give 0 (not known) or more")
+        _require(
+            0 <= self.explained_variance <= 1,
+            f"autoencoder.explained_variance is {self.explained_variance}: give 0 (not known) to 1",
         )
         _require(
             self.l1_coeff >= 0 and self.l1_positions >= 1,
@@ -360,6 +399,11 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
         if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
             return tuple(parts)
         raise UsageError(f"{key} is {value!r}: give a list of texts")
+    if wanted in (bool, bool | None):
+        if value in ("true", "false"):
+            return value == "true"
+        _require(isinstance(value, bool), f"{key} is {value!r}: give true or false")
+        return value
     if wanted is int and isinstance(value, str) and is_number(value.removeprefix("-")):
         return int(value)
     if wanted is str and isinstance(value, int) and not isinstance(value, bool):

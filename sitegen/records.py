@@ -361,10 +361,32 @@ class PublishedNumber:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How well the autoencoder reconstructs what is read in one way."""
+
+    name: str
+    explained_variance: float  # below 0 where the reconstruction is worse than the mean
+    l0: float  # active features a token
+    n_tokens: int  # that it was measured on
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether the autoencoder fits what is read, measured before the sweep; special and first tokens left out."""
+
+    explained_variance: float
+    l0: float
+    n_tokens: int
+    objection: str  # why it is taken not to fit, where the run went on all the same; else empty
+    readings: list[Reading]  # the configured one first, then its alternatives
+
+
+@dataclass(frozen=True)
 class Overview:
     """What is known of the autoencoder as a whole."""
 
     n_sample_rows: int
+    fit: Fit
     features: FeatureTable
     quality: Quality
     frequencies: Frequencies

@@ -34,7 +34,7 @@ from sitegen.records import (
     TokenText,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 CHECKSUMS = "SHA256SUMS"
 SCHEMAS: dict[type, str] = {
     FeatureRecord: "feature",

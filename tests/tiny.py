@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
+
+from tests.brute_force import mlp_activations, read_rows
 
 D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX = 20, 2, 10, 37, 64
 D_HIDDEN = 93
@@ -72,14 +76,13 @@ class TinySubject:
 def write_subject(folder: Path) -> TinySubject:
     """Writes everything that a run reads, and a preset for it."""
     write_tokenizer(folder / "tokenizer")
-    d_vocab = Tokenizer.from_file(str(folder / "tokenizer/tokenizer.json")).get_vocab_size() + 3
+    d_vocab = vocabulary_size(folder / "tokenizer")
     (folder / "model").mkdir()
     save_file(model_weights(d_vocab), folder / "model/model.safetensors")
     (folder / "model/config.json").write_text(json.dumps(model_config(d_vocab)))
     save_file(autoencoder_weights(), folder / "autoencoder.safetensors")
     save_file(second_weights(), folder / "second.safetensors")
-    lines = [json.dumps({"text": text}) for text in documents()]
-    (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+    write_corpus(folder / "text.jsonl")
     preset = folder / "tiny.toml"
     preset.write_text(
         '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
@@ -93,6 +96,17 @@ def write_subject(folder: Path) -> TinySubject:
         '[site]\ntitle = "Tiny <subject> & co"\ndescription = "Made from a seed."\n'
     )
     return TinySubject(folder, preset)
+
+
+def write_corpus(path: Path) -> None:
+    """The documents as JSON lines."""
+    lines = [json.dumps({"text": text}) for text in documents()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def vocabulary_size(tokenizer: Path) -> int:
+    """Ids that the model knows: three more than the tokenizer gives."""
+    return Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size() + 3
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -191,18 +205,54 @@ def model_weights(d_vocab: int, seed: int = 3) -> dict[str, Tensor]:
 
 
 def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
-    """Weights whose features run from dead over rare to dense, with decoder rows of no particular norm."""
+    """Weights whose features run from dead over rare to dense, with decoder rows of no particular norm.
+
+    The encoder is random, the decoder fitted to the model's activations: what it explains is real.
+    """
     generator = torch.Generator().manual_seed(seed)
     W_enc = torch.randn(D_MLP, D_HIDDEN, generator=generator)
     b_enc = torch.linspace(-2.0, -20.0, D_HIDDEN)
     b_enc[7] = -1e4  # dead for certain
-    return {
-        "W_enc": W_enc,
-        "W_dec": torch.randn(D_HIDDEN, D_MLP, generator=generator)
-        * torch.linspace(0.2, 3, D_HIDDEN)[:, None],
-        "b_enc": b_enc,
-        "b_dec": torch.randn(D_MLP, generator=generator) * 0.1,
-    }
+    W_dec = torch.randn(D_HIDDEN, D_MLP, generator=generator)
+    b_dec = torch.randn(D_MLP, generator=generator) * 0.1
+    return with_fitted_decoder(
+        {
+            "W_enc": W_enc,
+            "W_dec": W_dec * torch.linspace(0.2, 3, D_HIDDEN)[:, None],
+            "b_enc": b_enc,
+            "b_dec": b_dec,
+        },
+        mlp_inputs(),
+    )
+
+
+def with_fitted_decoder(
+    weights: dict[str, Tensor], x: Tensor, subtracts_b_dec: bool = True
+) -> dict[str, Tensor]:
+    """The weights of a ReLU autoencoder with the decoder that reconstructs `x` [n, d_hook] best.
+
+    Rows of features that are hardly active stay near those given, so that each has a direction.
+    """
+    W_enc, b_enc, b_dec = (weights[name].double() for name in ("W_enc", "b_enc", "b_dec"))
+    x = x.double()
+    features = ((x - b_dec if subtracts_b_dec else x) @ W_enc + b_enc).relu()
+    ridge = 1e-2 * torch.eye(features.shape[1], dtype=torch.float64)
+    target = features.T @ (x - b_dec) + ridge @ weights["W_dec"].double()
+    W_dec = torch.linalg.solve(features.T @ features + ridge, target)
+    return weights | {"W_dec": W_dec.float().contiguous()}
+
+
+@cache
+def mlp_inputs() -> Tensor:
+    """[n, d_mlp] float64: the tiny model's activations over the first rows of its text, first tokens left out."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_tokenizer(folder / "tokenizer")
+        write_corpus(folder / "text.jsonl")
+        rows = read_rows(folder / "text.jsonl", folder / "tokenizer/tokenizer.json", SEQ_LEN, 42)
+        d_vocab = vocabulary_size(folder / "tokenizer")
+    tokens = torch.from_numpy(rows[:150].astype("int64"))
+    return mlp_activations(model_weights(d_vocab), tokens)[:, 1:].flatten(0, 1)
 
 
 def second_weights() -> dict[str, Tensor]:
@@ -216,9 +266,10 @@ def second_weights() -> dict[str, Tensor]:
         noise = 0.2 * own.std() * torch.randn(own.shape, generator=generator)
         return torch.where(shared[:, None], own[order] + noise, new)
 
-    return {
+    weights = {
         "W_enc": turned(first["W_enc"].T, other["W_enc"].T).T.contiguous(),
         "W_dec": turned(first["W_dec"], other["W_dec"]),
         "b_enc": torch.where(shared, first["b_enc"][order], other["b_enc"]),
         "b_dec": first["b_dec"],
     }
+    return with_fitted_decoder(weights, mlp_inputs())

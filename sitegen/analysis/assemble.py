@@ -28,6 +28,7 @@ from sitegen.records import (
     EvidenceRecord,
     FeatureRecord,
     FeatureTable,
+    Fit,
     Histogram,
     LogitEffect,
     LogitEffects,
@@ -99,13 +100,14 @@ class Analysis:
             if len(part):
                 yield RowsRecord(part.tolist(), np.asarray(tokens[part]).tolist())
 
-    def overview(self) -> Overview:
-        """Of the autoencoder as a whole."""
+    def overview(self, fit: Fit) -> Overview:
+        """Of the autoencoder as a whole; how it fits what is read was measured before the sweep."""
         subject, config = self._subject, self._config
         W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
         cosines, matches = self._rare_cosines, self._relations.matches
         return Overview(
             n_sample_rows=self._sample.n_rows,
+            fit=fit,
             features=self._feature_table(),
             quality=measure_quality(subject, self._sample, config),
             frequencies=frequencies(self._density),

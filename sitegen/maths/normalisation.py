@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KINDS = ("none", "layer_norm", "constant_norm_rescale")
+from sitegen.config import NORMALISATIONS
+
+KINDS = NORMALISATIONS
 EPSILON = 1e-5  # beside the deviation; source: SAELens
 
 

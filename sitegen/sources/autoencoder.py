@@ -17,6 +17,8 @@ from sitegen.sources.autoencoder_files import (
     FOLDER_LAYOUTS,
     WEIGHT_NAMES,
     AutoencoderMake,
+    SaidOfFiles,
+    as_said,
     read_folder,
     read_state_dict,
 )
@@ -25,6 +27,18 @@ from sitegen.sources.provenance import Provenance, local_provenance
 DEFAULT_REPOSITORY = "NeelNanda/sparse_autoencoder"
 RUN_VERSIONS = {"run1": "25", "run2": "47"}
 FILE_SUFFIXES = (".pt", ".safetensors")
+# A decoder layer or a part of it, as `transformers` names them, and where its output stands
+MODULE_NAME = re.compile(
+    r"(?:[a-z_]+\.)*(?:layers|h|layer|blocks)\.(\d+)(?:\.(mlp|feed_forward|self_attn|attn|attention))?"
+)
+MODULE_POINTS = {
+    None: "hook_resid_post",
+    "mlp": "hook_mlp_out",
+    "feed_forward": "hook_mlp_out",
+    "self_attn": "hook_attn_out",
+    "attn": "hook_attn_out",
+    "attention": "hook_attn_out",
+}
 
 
 @dataclass(frozen=True)
@@ -76,19 +90,40 @@ class Autoencoder:
             chosen if k else None,
         )
 
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """([n, d_hook] the output for activations `x` [n, d_hook], [n] int64 how many features are active).
+
+        By a plain dense product, independent of the sweep's search.
+        """
+        given = self.normalised(x)
+        b_in = self.b_dec if self.make.subtracts_b_dec else torch.zeros_like(self.b_dec)
+        features = (given.x - b_in) @ self.W_enc + self.b_enc  # [n, d_hidden]
+        if self.threshold is not None:
+            features = torch.where(features > self.threshold, features, 0)
+        features = features.relu_()
+        if self.make.k:
+            largest = features.topk(self.make.k, 1)
+            features = torch.zeros_like(features).scatter_(1, largest.indices, largest.values)
+        return given.undone(features @ self.W_dec + self.b_dec), (features > 0).sum(1)
+
     def normalised(self, x: Tensor) -> Normalised:
         """Hook-point activations [n, d_hook] as it takes them."""
         return normalised(x, self.make.normalisation)
 
 
-def load_autoencoder(source: str, repository: str, device: torch.device) -> Autoencoder:
+def load_autoencoder(
+    source: str, repository: str, device: torch.device, said: SaidOfFiles | None = None
+) -> Autoencoder:
     """The autoencoder of a local file or folder, or of a version or folder of a Hub repository.
 
     source  run1, run2, a version number, a .pt or .safetensors file, or a folder as SAELens or dictionary_learning
             write it
+    said    what the configuration says of it
     raises  SourceError if it cannot be read, is of a make that is not known, or a weight is missing, extra,
             misshapen, not float or not finite
     """
+    said = said or SaidOfFiles()
     path, version = Path(source), RUN_VERSIONS.get(source, source)
     if any(path.name in layout.names and layout.is_in(path.parent) for layout in FOLDER_LAYOUTS):
         path = path.parent  # the file alone does not say what is done with it
@@ -101,12 +136,12 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
     elif path.suffix in FILE_SUFFIXES:
         if not path.is_file():
             raise SourceError(f"{source}: no such autoencoder file")
-        weights, make = read_state_dict(path)
+        weights, make = read_state_dict(path, said)
         provenance = local_provenance(name, [path])
     elif version.isdigit():
         name = f"{version}.pt"
         paths, provenance = hub.download(repository, [name, f"{version}_cfg.json"])
-        weights, make = read_state_dict(paths[name])
+        weights, make = read_state_dict(paths[name], said)
     elif repository == DEFAULT_REPOSITORY:
         raise SourceError(
             f"autoencoder {source!r}: give run1, run2, a version number of {repository}, a .pt or .safetensors file, "
@@ -114,6 +149,7 @@ def load_autoencoder(source: str, repository: str, device: torch.device) -> Auto
         )
     else:
         weights, make, provenance = _download_folder(repository, source.rstrip("/"))
+    weights, make = as_said(weights, make, said, name)
     checked = check_weights(weights, make, name)
     placed = {name: weight.to(device) for name, weight in checked.items()}
     return Autoencoder(**placed, provenance=provenance, make=make)
@@ -191,7 +227,7 @@ def check_weights(
     return single
 
 
-def check_fit(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
+def require_hook_point(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
     """That the autoencoder reads activations as wide as the hook point's, and of that point if it says of which.
 
     raises  SourceError if not
@@ -202,13 +238,27 @@ def check_fit(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
             f"{name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
             f"is {d_hook} wide: give the hook point or the model that it was trained on"
         )
-    if trained_on.startswith("blocks.") and _same_point(trained_on) != _same_point(hook_point):
+    known = as_hook_point(trained_on)
+    if known and same_point(known) != same_point(hook_point):
         raise SourceError(
-            f"{name} was trained on {trained_on}, not on {hook_point}: give model.hook_point = {trained_on!r}"
+            f"{name} was trained on {trained_on}, not on {hook_point}: give model.hook_point = {known!r}"
         )
 
 
-def _same_point(hook_point: str) -> str:
+def as_hook_point(name: str) -> str:
+    """TransformerLens' name of a place, given so or as `transformers` names the module whose output it is.
+
+    Empty where the name is of neither kind.
+    """
+    if name.startswith("blocks."):
+        return name
+    match = MODULE_NAME.fullmatch(name)
+    if match is None:
+        return ""
+    return f"blocks.{match[1]}.{MODULE_POINTS[match[2]]}"
+
+
+def same_point(hook_point: str) -> str:
     """One name for what is before a layer and what is after the one before it."""
     match = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook_point)
     return f"blocks.{int(match[1]) + 1}.hook_resid_pre" if match else hook_point

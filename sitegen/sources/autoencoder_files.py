@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from sitegen.config import ACTIVATION_NAMES, PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.normalisation import KINDS
 from sitegen.sources.tensors import read_tensors
 
 WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
+SETTINGS_NAMES = ("cfg.json", "config.json", "hyperparams.json")
 NOT_IN_USE = ("group_sizes",)  # of training alone
 # How torch.nn.Linear keeps them, [out, in]
 LINEAR_NAMES = {
@@ -27,6 +29,16 @@ LINEAR_NAMES = {
 
 
 @dataclass(frozen=True)
+class TextSettings:
+    """What an autoencoder's own settings say of the rows it was trained on; None or empty where they say nothing."""
+
+    prepend_bos: bool | None = None
+    context_size: int | None = None  # tokens a row
+    separator: str | None = None  # between documents: bos, eos, or none
+    dataset: str = ""
+
+
+@dataclass(frozen=True)
 class AutoencoderMake:
     """What is done with an autoencoder's weights, and what it was trained on."""
 
@@ -34,6 +46,24 @@ class AutoencoderMake:
     k: int = 0  # features that fire on a token, at most; 0: any number
     normalisation: str = "none"  # of its input, undone in its output
     hook_point: str = ""  # it was trained on; empty: it does not say
+    processing: tuple[str, ...] = ()  # of the model's weights that it was trained on
+    text: TextSettings = field(default_factory=TextSettings)
+    declared_l0: float = 0.0  # by its files, a BatchTopK's k for example; 0: they do not say
+
+
+@dataclass(frozen=True)
+class SaidOfFiles:
+    """What the configuration says of an autoencoder, where its files leave it open or are to be read otherwise."""
+
+    activation: str = ""
+    k: int = 0
+    subtracts_b_dec: bool | None = None
+    normalisation: str = ""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a file that says nothing of itself can be read."""
+        return bool(self.activation) and self.subtracts_b_dec is not None
 
 
 @dataclass(frozen=True)
@@ -71,24 +101,85 @@ def read_folder(files: dict[str, Path], name: str) -> tuple[dict[str, Tensor], A
     raise SourceError(f"{name} is no autoencoder's folder: that holds {wanted}")
 
 
-def read_state_dict(path: Path) -> tuple[dict[str, Tensor], AutoencoderMake]:
+def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], AutoencoderMake]:
     """Weights and make of one file, which says no more than the names of its tensors do.
 
-    raises  SourceError if it is no file of tensors, or its names leave open what is done with them
+    The format of the reference analysis (W_enc, W_dec, b_enc and b_dec, a ReLU that subtracts b_dec) is the only one
+    that is known without being told.
+
+    raises  SourceError if it is no file of tensors, or it is left open what is done with them
     """
     weights = read_tensors(path)
     if path.name == SAELENS.weights:
         raise SourceError(
             f"{path.name} does not say what is done with its weights: give the folder with its {SAELENS.settings}"
         )
-    if "k" in weights:
-        raise SourceError(
-            f"{path.name} has a k but does not say what it is used for: give the folder with its config.json"
+    beside = _settings_beside(path)
+    is_known = set(weights) == set(WEIGHT_NAMES) and beside is None
+    if not is_known and not said.is_enough:
+        reason = (
+            f"its settings stand in {beside}, a layout that is not known here"
+            if beside
+            else (
+                "a plain file does not say its activation function, nor whether b_dec is subtracted from the input"
+            )
         )
-    if "encoder.weight" in weights:
-        subtracts = "bias" in weights or "b_dec" in weights
-        return _named(weights), AutoencoderMake(subtracts_b_dec=subtracts)
-    return weights, AutoencoderMake()
+        raise SourceError(
+            f"{path.name}: {reason}: set autoencoder.activation ({', '.join(ACTIVATION_NAMES)}) and "
+            "autoencoder.subtracts_b_dec, and autoencoder.k and .normalisation where they apply"
+        )
+    named = _named(weights)
+    k = named.pop("k", None)
+    return named, AutoencoderMake(k=0 if k is None else _checked_k(k.tolist(), path.name))
+
+
+def as_said(
+    weights: dict[str, Tensor], make: AutoencoderMake, said: SaidOfFiles, name: str
+) -> tuple[dict[str, Tensor], AutoencoderMake]:
+    """Weights and make with what the configuration says of them, which comes before what the files say.
+
+    raises  SourceError if the weights lack what the activation function needs
+    """
+    if said.subtracts_b_dec is not None:
+        make = replace(make, subtracts_b_dec=said.subtracts_b_dec)
+    if said.normalisation:
+        make = replace(make, normalisation=said.normalisation)
+    k = said.k or make.k
+    if said.activation == "topk":
+        if not k:
+            raise SourceError(f"{name}: a TopK needs its k: set autoencoder.k")
+        return _without_threshold(weights), replace(make, k=k)
+    if said.activation in ("jumprelu", "batchtopk"):
+        if "threshold" not in weights:
+            raise SourceError(
+                f"{name} holds no threshold, which {said.activation} needs outside training: "
+                "save it with its thresholds, or set autoencoder.activation = topk and autoencoder.k"
+            )
+        return _one_threshold_each(weights), replace(make, k=0, declared_l0=float(said.k))
+    if said.activation == "relu":
+        return _without_threshold(weights), replace(make, k=0)
+    return weights, replace(make, k=k)
+
+
+def _without_threshold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight for name, weight in weights.items() if name != "threshold"}
+
+
+def _one_threshold_each(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With a threshold for each feature, where there is one for all."""
+    threshold, b_enc = weights["threshold"], weights.get("b_enc")
+    if threshold.numel() == 1 and b_enc is not None and b_enc.ndim == 1:
+        return weights | {"threshold": threshold.reshape(()).expand_as(b_enc)}
+    return weights
+
+
+def _settings_beside(path: Path) -> str | None:
+    """The name of a settings file that stands with a file of weights, or above its folder of checkpoints."""
+    folders = [path.parent]
+    if path.parent.name == "checkpoints":
+        folders.append(path.parent.parent)
+    there = (folder / name for folder in folders for name in SETTINGS_NAMES)
+    return next((found.name for found in there if found.is_file()), None)
 
 
 def _read_settings(path: Path, name: str) -> dict[str, Any]:
@@ -126,12 +217,12 @@ def _saelens(
         k = _checked_k(settings.get("k"), name)
         if settings.get("rescale_acts_by_decoder_norm"):
             weights = _rescaled(weights)
-    for field, value in (
+    for key, value in (
         ("finetuning_scaling_factor", settings.get("finetuning_scaling_factor") or None),
         ("hook_head_index", about.get("hook_head_index")),
     ):
         if value is not None:
-            raise SourceError(f"{name}: {field} is {value!r}, and what it does is not known here")
+            raise SourceError(f"{name}: {key} is {value!r}, and what it does is not known here")
     _require_widths(settings, weights, name)
     subtracts_b_dec = settings.get("apply_b_dec_to_input", True)
     if not isinstance(subtracts_b_dec, bool):
@@ -149,17 +240,51 @@ def _saelens(
         k=k,
         normalisation=_normalisation(settings.get("normalize_activations"), name),
         hook_point=str(about.get("hook_name") or about.get("hook_point") or ""),
+        processing=_processing(about.get("model_from_pretrained_kwargs"), name),
+        text=_text_settings(about),
     )
     return weights, make
+
+
+def _processing(options: object, name: str) -> tuple[str, ...]:
+    """What SAELens asked TransformerLens to do to the model's weights: nothing, unless its options turn it on.
+
+    source  SAELens 6.54, `load_model`: from_pretrained_no_processing, with these options on top
+    """
+    if options is None:
+        return ()
+    if not isinstance(options, dict):
+        raise SourceError(
+            f"{name}: model_from_pretrained_kwargs is {options!r}; a table is expected"
+        )
+    found = [part for part in PROCESSING if options.get(part)]
+    for part in found:
+        if options[part] is not True:
+            raise SourceError(
+                f"{name}: model_from_pretrained_kwargs.{part} is {options[part]!r}; true or false is expected"
+            )
+    return tuple(found)
+
+
+def _text_settings(about: dict[str, Any]) -> TextSettings:
+    """What SAELens' settings say of the rows; what is no such value is left open."""
+    prepend_bos, size = about.get("prepend_bos"), about.get("context_size")
+    separator = about.get("sequence_separator_token", about.get("seqpos_separator"))
+    return TextSettings(
+        prepend_bos=prepend_bos if isinstance(prepend_bos, bool) else None,
+        context_size=size if isinstance(size, int) and size >= 2 else None,
+        separator=str(separator) if isinstance(separator, str) else None,
+        dataset=str(about.get("dataset_path") or ""),
+    )
 
 
 def _require_widths(settings: dict[str, Any], weights: dict[str, Tensor], name: str) -> None:
     """That the settings are of these weights, and not of others that stood beside them."""
     shapes = {"d_in": weights.get("b_dec"), "d_sae": weights.get("b_enc")}
-    for field, weight in shapes.items():
-        if field in settings and weight is not None and settings[field] != weight.numel():
+    for key, weight in shapes.items():
+        if key in settings and weight is not None and settings[key] != weight.numel():
             raise SourceError(
-                f"{name}: {field} is {settings[field]!r} in {SAELENS.settings}, "
+                f"{name}: {key} is {settings[key]!r} in {SAELENS.settings}, "
                 f"but {SAELENS.weights} has {weight.numel()}"
             )
 
@@ -211,10 +336,10 @@ def _dictionary_learning(
     if kind == "AutoEncoderTopK" and k is not None:
         return named, AutoencoderMake(k=_checked_k(k.tolist(), name))
     if kind in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and threshold is not None:
-        b_enc = named.get("b_enc", threshold)
-        if threshold.ndim == 0 and b_enc.ndim == 1:
-            threshold = threshold.expand_as(b_enc)  # one for all features
-        return named | {"threshold": threshold}, AutoencoderMake()
+        declared = 0.0 if k is None or k.numel() != 1 else float(k)
+        return _one_threshold_each(named | {"threshold": threshold}), AutoencoderMake(
+            declared_l0=declared
+        )
     if kind == "JumpReluAutoEncoder" and threshold is not None:
         return named | {"threshold": threshold}, AutoencoderMake(subtracts_b_dec=False)
     raise SourceError(
@@ -229,6 +354,8 @@ def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     if "encoder.weight" not in weights:
         return dict(weights)
     return {
-        LINEAR_NAMES.get(key, key): weight.T.contiguous() if weight.ndim == 2 else weight
+        LINEAR_NAMES.get(key, key): weight.T.contiguous()
+        if key.endswith(".weight") and weight.ndim == 2
+        else weight
         for key, weight in weights.items()
     }

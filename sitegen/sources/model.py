@@ -1,36 +1,35 @@
-"""The language model: rows of ids to activations at one hook point, and the way from there to the logits."""
+"""The language model, read at one hook point: rows of ids to activations, and the path from there to the logits.
+
+Activations come from the weights as the model's maker published them, unless processed ones are asked for; logit
+effects always from the folded and centred weights.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants
 from torch import Tensor
 
-from sitegen.errors import SitegenError, SourceError
+from sitegen.config import PROCESSING
+from sitegen.errors import SourceError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources import hub
-from sitegen.sources.provenance import Provenance, local_provenance
-from sitegen.sources.tensors import read_tensors
-
-LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
-LEGACY_FILES = ["config.json", "model_final.pth"]
-WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
-MLP_HOOK = re.compile(r"blocks\.(\d+)\.mlp\.hook_post")
-RESIDUAL_HOOK = re.compile(
-    r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post|hook_mlp_out|hook_attn_out)"
+from sitegen.sources.model_files import PROBE_SHAPE, BootedModel, boot_model
+from sitegen.sources.output_path import (
+    FINAL_RESIDUAL,
+    MLP_HOOK,
+    TOLERANCE,
+    OutputPath,
+    Probe,
+    output_path,
 )
+from sitegen.sources.provenance import Provenance
 
-HEADS_HOOK = re.compile(r"blocks\.(\d+)\.attn\.hook_z")  # [..., n_heads, d_head]
 LAST_HOOK = re.compile(r"blocks\.\d+\.(mlp\.hook_post|hook_mlp_out|hook_resid_post)")
-FINAL_RESIDUAL = "ln_final.hook_in"
+PROBED = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
 
 
 class _ReachedHook(BaseException):
@@ -44,16 +43,29 @@ class HookedModel:
     bridge: Any  # transformer_lens.TransformerBridge
     hook_point: str
     d_hook: int  # width of the activations at the hook point
-    # [d_hook, d_model] from the hook point to the residual stream: an MLP's W_out, the heads' W_O one above the other;
-    # None where the hook point is in that stream
-    W_out: Tensor | None
-    W_U: Tensor  # [d_model, d_vocab], folded and centred as TransformerLens does by default
+    output: OutputPath
+    processing: tuple[str, ...]  # of the weights that activations come from; none: as they are
     provenance: Provenance
+
+    @property
+    def W_out(self) -> Tensor | None:
+        """[d_hook, d_model] from the hook point to the residual stream; None where it is in that stream."""
+        return self.output.W_out
+
+    @property
+    def W_U(self) -> Tensor:
+        """[d_model, d_vocab] from the residual stream to the logits, folded and centred."""
+        return self.output.W_U
 
     @property
     def n_ctx(self) -> int:
         """Longest row the model takes, in tokens."""
         return int(self.bridge.cfg.n_ctx)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return int(self.bridge.cfg.n_layers)
 
     @property
     def d_vocab(self) -> int:
@@ -63,20 +75,12 @@ class HookedModel:
     @property
     def place(self) -> tuple[int, str]:
         """(layer, name within it) of the hook point."""
-        _, layer, name = self.hook_point.split(".", 2)
-        return int(layer), name
+        return layer_and_point(self.hook_point)
 
     @property
     def reads_neurons(self) -> bool:
         """Whether the hook point's activations are an MLP's neurons."""
         return MLP_HOOK.fullmatch(self.hook_point) is not None
-
-    @property
-    def way_out(self) -> str:
-        """What a decoder row is multiplied with to give its logit effects."""
-        if self.W_out is None:
-            return "W_dec W_U"
-        return "W_dec W_out W_U" if self.reads_neurons else "W_dec W_O W_U"
 
     @torch.no_grad()
     def hook_activations(self, tokens: Tensor) -> Tensor:
@@ -84,12 +88,12 @@ class HookedModel:
 
         The pass ends there, which gives the same bits as the whole one for a fraction of its cost.
         """
-        return self._read(tokens, self.hook_point)[0]
+        return self.read(tokens, self.hook_point)[0]
 
     @torch.no_grad()
     def activations_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """([n_rows, seq_len, d_hook] at the hook point, [n_rows, seq_len, d_model] before the final norm)."""
-        activations, residual = self._read(tokens, self.hook_point, FINAL_RESIDUAL)
+        activations, residual = self.read(tokens, self.hook_point, FINAL_RESIDUAL)
         return activations, residual
 
     @torch.no_grad()
@@ -109,21 +113,30 @@ class HookedModel:
     def final_layer(self, tokens: Tensor) -> FinalLayer | None:
         """What comes after the hook point, where that is the final norm alone; None where more does.
 
-        That it is this norm and nothing else is seen by holding its logits against the model's, on `tokens`
+        That it is this norm and nothing else is seen by holding its log-probabilities against the model's, on `tokens`
         [n_rows, seq_len].
         """
-        last = int(self.bridge.cfg.n_layers) - 1
-        if not LAST_HOOK.fullmatch(self.hook_point) or f"blocks.{last}." not in self.hook_point:
+        layer, is_exact = self.output.final, not self.output.left_out
+        is_last = self.place[0] == self.n_layers - 1 and LAST_HOOK.fullmatch(self.hook_point)
+        if layer is None or not is_last or not is_exact:
             return None
-        layer = FinalLayer(self.W_U, self.bridge.b_U.detach(), float(self.bridge.cfg.eps))
         with torch.no_grad():
-            logits = self.bridge.run_with_hooks(tokens, fwd_hooks=[])
+            expected = torch.log_softmax(self.bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
             _, residual = self.activations_and_residual(tokens)
-            difference = (layer.logits(residual) - logits).abs().max()
-        return layer if float(difference) <= 1e-3 else None
+            difference = (torch.log_softmax(layer.logits(residual), -1) - expected).abs().max()
+        return layer if float(difference) <= TOLERANCE else None
 
-    def _read(self, tokens: Tensor, *points: str) -> list[Tensor]:
-        """What stands at some hook points; the pass ends at the last of them."""
+    @torch.no_grad()
+    def seen(self, tokens: Tensor, points: tuple[str, ...]) -> dict[str, Tensor]:
+        """[n_rows, seq_len, width] float32 at each of some hook points, those left out that nothing passes."""
+        return run_with_points(self.bridge, tokens, points)[0]
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor, *points: str) -> list[Tensor]:
+        """[n_rows, seq_len, width] float32 at each of some hook points, which stand in the model's order.
+
+        The pass ends at the last of them.
+        """
         found: list[Tensor] = []
 
         def keep(activations: Tensor, hook: Any) -> None:
@@ -141,162 +154,119 @@ class HookedModel:
         return found
 
 
-def resolve_name(name: str) -> str:
-    """The Hub repository that TransformerLens knows by this name; the name itself where it is none of its aliases."""
-    from transformer_lens.supported_models import MODEL_ALIASES
-
-    return next((repository for repository, names in MODEL_ALIASES.items() if name in names), name)
-
-
-def named_tokenizer(name: str) -> str:
-    """The tokenizer that goes with a model: the one its configuration names, else the model's own place.
-
-    raises  SourceError if a legacy repository's configuration cannot be read
-    """
-    repository = resolve_name(name)
-    if Path(name).is_dir() or not repository.startswith(LEGACY_OWNERS):
-        return repository
-    config = hub.download(repository, LEGACY_FILES[:1])[0][LEGACY_FILES[0]]
-    return str(_read_config(config).get("tokenizer_name") or repository)
+def layer_and_point(hook_point: str) -> tuple[int, str]:
+    """(layer, name within it) of a hook point such as `blocks.3.mlp.hook_post`."""
+    _, layer, name = hook_point.split(".", 2)
+    return int(layer), name
 
 
-def load_model(name: str, hook_point: str, tokenizer: Any, device: torch.device) -> HookedModel:
+def load_model(
+    name: str,
+    hook_point: str,
+    tokenizer: Any,
+    device: torch.device,
+    processing: tuple[str, ...] = (),
+) -> HookedModel:
     """The model of a folder, of a legacy TransformerLens repository, or of any other name TransformerLens knows.
 
-    tokenizer  the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
-    raises     SourceError if it cannot be read, has no such hook point, or the hook point's way to the logits is
-               not linear
+    tokenizer   the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
+    processing  of the weights that activations come from, by TransformerLens' names; none: as their maker left them
+    raises      SourceError if it cannot be read, has no such hook point, the path from there to the logits is not
+                linear, or the processing changes what the model predicts
     """
-    repository = resolve_name(name)
-    if Path(name).is_dir():
-        bridge, provenance = _boot_folder(Path(name), tokenizer)
-    elif repository.startswith(LEGACY_OWNERS):
-        bridge, provenance = _boot_legacy(repository, tokenizer)
-    else:
-        bridge, provenance = _boot_transformers(repository, tokenizer)
+    model = hooked_model(boot_model(name, tokenizer, device), hook_point)
+    return processed(model, processing) if processing else model
+
+
+@torch.no_grad()
+def hooked_model(booted: BootedModel, hook_point: str) -> HookedModel:
+    """A model whose weights are not processed, read at a hook point.
+
+    raises  SourceError as `load_model` does
+    """
+    bridge, name = booted.bridge, booted.provenance.name
     if hook_point not in bridge.hook_dict:
-        raise SourceError(
-            f"{name} has no hook point {hook_point}; its MLP's is blocks.0.mlp.hook_post, for example"
-        )
-    bridge.enable_compatibility_mode(disable_warnings=True)
-    bridge.eval().requires_grad_(False).to(device, print_details=False)
-    W_out = _way_out(bridge, hook_point)
-    W_U = bridge.W_U.detach()
-    d_hook = W_U.shape[0] if W_out is None else W_out.shape[0]
-    return HookedModel(bridge, hook_point, int(d_hook), W_out, W_U, provenance)
+        example = f"blocks.{bridge.cfg.n_layers - 1}.hook_resid_post"
+        raise SourceError(f"{name} has no hook point {hook_point}; {example} is one, for example")
+    probe = _probe(bridge, hook_point, name)
+    output = output_path(bridge, hook_point, probe)
+    d_hook = probe.streams[hook_point].shape[1]
+    return HookedModel(bridge, hook_point, int(d_hook), output, (), booted.provenance)
 
 
-def _way_out(bridge: Any, hook_point: str) -> Tensor | None:
-    """What takes the hook point's activations to the residual stream: nothing where they are in it."""
-    W_out: Tensor
-    if match := MLP_HOOK.fullmatch(hook_point):
-        W_out = bridge.blocks[int(match[1])].mlp.W_out.detach()
-        return W_out
-    if match := HEADS_HOOK.fullmatch(hook_point):
-        W_out = bridge.blocks[int(match[1])].attn.W_O.detach().flatten(0, 1)
-        return W_out
-    if RESIDUAL_HOOK.fullmatch(hook_point):
-        return None
-    raise SourceError(
-        f"hook point {hook_point}: the way from there to the logits is not linear; "
-        "give blocks.N.mlp.hook_post, blocks.N.attn.hook_z, or a residual-stream hook such as blocks.N.hook_resid_pre"
-    )
+def _probe(bridge: Any, hook_point: str, name: str) -> Probe:
+    """What a model computes on a few tokens at and around a hook point.
 
-
-def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold.
-
-    That loader asks the Hub for a list of files each time, so without the Hub the cached files are read here.
+    raises  SourceError if nothing passes the hook point
     """
-    paths, provenance = hub.download(repository, LEGACY_FILES)
-    if constants.HF_HUB_OFFLINE:
-        return _boot_files(*paths.values()), provenance
-    from transformer_lens.model_bridge import TransformerBridge
-
-    with hub.hub_errors(repository), _weight_errors(repository):
-        return TransformerBridge.boot_tl_legacy(repository, tokenizer=tokenizer), provenance
-
-
-def _boot_transformers(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A model of `transformers` from the Hub, once the hashes of its files are known to hold."""
-    paths, _ = hub.download(name, ["config.json"], optional=(WEIGHTS, WEIGHTS_INDEX))
-    files = [
-        "config.json",
-        *([WEIGHTS] if WEIGHTS in paths else _shards(paths.get(WEIGHTS_INDEX), name)),
-    ]
-    _, provenance = hub.download(name, files)
-    with hub.hub_errors(name):
-        return _bridge_from_transformers(name, tokenizer), provenance
-
-
-def _shards(index: Path | None, name: str) -> list[str]:
-    """The index of a model in several files, and those files."""
-    if index is None:
-        raise SourceError(f"{name} holds no {WEIGHTS}: models are read from safetensors alone")
-    return [WEIGHTS_INDEX, *sorted(set(_read_config(index)["weight_map"].values()))]
-
-
-def _bridge_from_transformers(name: str, tokenizer: Any) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    with _weight_errors(name):
-        return TransformerBridge.boot_transformers(name, tokenizer=tokenizer, dtype=torch.float32)
-
-
-def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
-    paths = [folder / "config.json", folder / "model.safetensors"]
-    for path in paths:
-        if not path.is_file():
-            raise SourceError(
-                f"{folder.name} holds no {path.name}: a model folder has config.json and model.safetensors"
-            )
-    provenance = local_provenance(folder.name, paths)
-    if "model_type" in _read_config(paths[0]):
-        return _bridge_from_transformers(str(folder), tokenizer), provenance
-    return _boot_files(*paths), provenance
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise SourceError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise SourceError(f"{path.parent.name}/{path.name} is no JSON object")
-    return values
-
-
-def _boot_files(config_path: Path, weights_path: Path) -> Any:
-    """A model from a legacy config.json and its weights under TransformerLens' names."""
-    from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
-
-    with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
-        values = _read_config(config_path)
-        names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
-        config = TransformerBridgeConfig(
-            **{name: values[name] for name in names},
-            normalization_type=values["normalization"],
-            positional_embedding_type="standard",
-            architecture="TransformerLensNative",
+    tokens = _probe_tokens(bridge)
+    parts = hook_point.split(".")
+    near = [f"blocks.{parts[1]}.{point}" for point in PROBED] if parts[0] == "blocks" else []
+    seen, logits = run_with_points(bridge, tokens, (hook_point, FINAL_RESIDUAL, *near))
+    found = {point: activations.flatten(0, 1) for point, activations in seen.items()}
+    if hook_point not in found or FINAL_RESIDUAL not in found:
+        missing = hook_point if hook_point not in found else FINAL_RESIDUAL
+        raise SourceError(
+            f"{name}: nothing passes {missing} when the model runs, so it cannot be read"
         )
-        weights = {name: weight.float() for name, weight in read_tensors(weights_path).items()}
-        bridge = TransformerBridge.boot_native(config)
-        bridge.load_state_dict(convert_tl_checkpoint(weights, config), strict=True)
-    return bridge
+    return Probe(name, found, logits.flatten(0, 1).float())
 
 
-@contextmanager
-def _weight_errors(name: str) -> Iterator[None]:
-    """Turns what a loader raises over unfit weights into one line that names the model."""
+def run_with_points(
+    bridge: Any, tokens: Tensor, points: tuple[str, ...]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """({hook point: [n_rows, seq_len, width] float32}, logits) of a whole pass; points that are not there left out."""
+    found: dict[str, Tensor] = {}
+
+    def keep_as(point: str) -> Any:
+        def keep(activations: Tensor, hook: Any) -> None:
+            found[point] = activations.flatten(2).float()
+
+        return keep
+
+    there = sorted({point for point in points if point in bridge.hook_dict})
+    hooks = [(point, keep_as(point)) for point in there]
+    logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+    return {point: found[point] for point in points if point in found}, logits
+
+
+def _probe_tokens(bridge: Any) -> Tensor:
+    n_rows, n_tokens = PROBE_SHAPE
+    n_tokens = min(n_tokens, int(bridge.cfg.n_ctx))
+    device = bridge.unembed.original_component.weight.device
+    ids = torch.arange(n_rows * n_tokens, device=device).view(n_rows, n_tokens)
+    return (ids * 7 + 5) % int(bridge.cfg.d_vocab)
+
+
+@torch.no_grad()
+def processed(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
+    """The same model, its weights processed as TransformerLens does; its path to the logits stays the same.
+
+    The bridge that the model shares is changed.
+
+    raises  SourceError if that changes what the model predicts, as folding value biases does where attention does not
+            add up to 1
+    """
+    bridge = model.bridge
+    tokens = _probe_tokens(bridge)
+    before = torch.log_softmax(bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
+    options = {name: name in processing for name in PROCESSING}
     try:
-        yield
-    except (SitegenError, MemoryError):
-        raise
-    except KeyError as error:
-        raise SourceError(f"{name}: the model's files lack {error}") from None
-    except Exception as error:  # a loader meets values of any kind in a foreign configuration
-        reason = " ".join(str(error).split())[:200]
-        raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None
+        bridge.enable_compatibility_mode(disable_warnings=True, **options)
+    except (RuntimeError, NotImplementedError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise SourceError(
+            f"{model.provenance.name}: TransformerLens cannot process its weights ({reason}): "
+            "leave model.processing out"
+        ) from None
+    bridge.eval().requires_grad_(False)
+    after = torch.log_softmax(bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
+    difference = float((after - before).abs().max())
+    if not difference <= TOLERANCE * max(float(before.abs().max()), 1.0):
+        raise SourceError(
+            f"{model.provenance.name}: processing its weights ({', '.join(processing)}) changes its predictions by "
+            f"{difference:.2g} nats, so this architecture does not allow it: leave that out of model.processing"
+        )
+    return HookedModel(
+        bridge, model.hook_point, model.d_hook, model.output, processing, model.provenance
+    )

@@ -73,19 +73,36 @@ def _parts_before(hook: str) -> tuple[str, ...]:
 
 
 def _layer_weights(block: Any) -> dict[str, Tensor]:
-    """One layer's matrices, [out, in], and biases."""
+    """One layer's matrices, [out, in], and biases; each norm's gain and bias folded into the matrix behind it."""
     attention, mlp = block.attn, block.mlp
     heads = [
         getattr(attention, f"W_{name}").detach() for name in "QKV"
     ]  # [n_heads, d_model, d_head]
     biases = [getattr(attention, f"b_{name}").detach() for name in "QKV"]  # [n_heads, d_head]
+    qkv = torch.cat([head.transpose(1, 2).flatten(0, 1) for head in heads])
+    qkv_bias = torch.cat([bias.flatten() for bias in biases])
+    qkv, qkv_bias = _behind(block.ln1, qkv, qkv_bias)
+    mlp_in, mlp_in_bias = _behind(block.ln2, mlp.W_in.detach().T, mlp.b_in.detach())
     return {
-        "qkv.weight": torch.cat([head.transpose(1, 2).flatten(0, 1) for head in heads]),
-        "qkv.bias": torch.cat([bias.flatten() for bias in biases]),
+        "qkv.weight": qkv,
+        "qkv.bias": qkv_bias,
         "attention_out.weight": attention.W_O.detach().flatten(0, 1).T,
         "attention_out.bias": attention.b_O.detach(),
-        "mlp_in.weight": mlp.W_in.detach().T,
-        "mlp_in.bias": mlp.b_in.detach(),
+        "mlp_in.weight": mlp_in,
+        "mlp_in.bias": mlp_in_bias,
         "mlp_out.weight": mlp.W_out.detach().T,
         "mlp_out.bias": mlp.b_out.detach(),
     }
+
+
+def _behind(norm: Any, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix [out, in] and its bias [out] with the gain and bias of the norm before them folded in.
+
+    Where TransformerLens has folded them already, the gain is 1 and the bias 0, and nothing changes.
+    """
+    module = norm.original_component
+    shift = getattr(module, "bias", None)
+    if shift is not None and bool(shift.any()):
+        bias = bias + weight @ shift.detach()
+    gain = getattr(module, "weight", None)
+    return (weight if gain is None else weight * gain.detach()), bias

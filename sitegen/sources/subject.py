@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from sitegen.config import Config, parse_features
+from sitegen.config import NO_PROCESSING, AutoencoderConfig, Config, parse_features
 from sitegen.errors import SourceError, UsageError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources.autoencoder import Autoencoder, check_fit, load_autoencoder
+from sitegen.sources.autoencoder import Autoencoder, load_autoencoder, require_hook_point
+from sitegen.sources.autoencoder_files import SaidOfFiles
 from sitegen.sources.corpus import Rows, load_rows
-from sitegen.sources.model import HookedModel, load_model, named_tokenizer
+from sitegen.sources.model import HookedModel, load_model
+from sitegen.sources.model_files import named_tokenizer
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 
@@ -34,6 +36,11 @@ class Subject:
         tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids that stand for no text: never the peak of a shown context."""
+        return self.tokenizer.special_ids
+
     @cached_property
     def final_layer(self) -> FinalLayer | None:
         """What comes after the hook point, where that is the final norm alone; None where more does."""
@@ -50,16 +57,22 @@ def load_subject(config: Config) -> Subject:
         raise UsageError(
             f"precision tf32 needs a CUDA device, this is {device.type}: give fp32 or bf16"
         )
-    autoencoder = load_autoencoder(config.autoencoder.source, config.autoencoder.repository, device)
+    said = said_of_files(config.autoencoder)
+    autoencoder = load_autoencoder(
+        config.autoencoder.source, config.autoencoder.repository, device, said
+    )
     other = None
     if config.other.source:
-        other = load_autoencoder(config.other.source, config.other.repository, device)
+        other = load_autoencoder(config.other.source, config.other.repository, device, said)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
-    model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
+    processing = model_processing(config, autoencoder)
+    model = load_model(
+        config.model.name, config.model.hook_point, tokenizer.tokenizer, device, processing
+    )
     for weights in (autoencoder, other):
         if weights is not None:
-            check_fit(weights, model.d_hook, config.model.hook_point)
+            require_hook_point(weights, model.d_hook, config.model.hook_point)
     if config.corpus.seq_len > model.n_ctx:
         raise UsageError(
             f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
@@ -72,6 +85,24 @@ def load_subject(config: Config) -> Subject:
             "set model.tokenizer to the one that the model was trained with"
         )
     return Subject(model, autoencoder, other, tokenizer, rows, feature_ids, device)
+
+
+def said_of_files(settings: AutoencoderConfig) -> SaidOfFiles:
+    """What the configuration says of an autoencoder whose files do not say it themselves."""
+    return SaidOfFiles(
+        settings.activation, settings.k, settings.subtracts_b_dec, settings.normalisation
+    )
+
+
+def model_processing(config: Config, autoencoder: Autoencoder) -> tuple[str, ...]:
+    """What is done to the model's weights before activations are read: as the configuration says, else the autoencoder.
+
+    SAELens trains on unprocessed weights unless the autoencoder's own settings say otherwise.
+    """
+    said = config.model.processing
+    if not said:
+        return autoencoder.make.processing
+    return () if said == (NO_PROCESSING,) else said
 
 
 def resolve_device(name: str) -> torch.device:

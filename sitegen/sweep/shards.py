@@ -19,7 +19,7 @@ from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import window_keys
 
-STATE_VERSION = 3  # raised when a state's arrays or what they hold change
+STATE_VERSION = 4  # raised when a state's arrays or what they hold change
 BATCHES_AT_ONCE = (
     4  # are counted together: a product is to stay within a processor's caches, counting is not
 )
@@ -168,6 +168,7 @@ def _subject_key(subject: Subject, config: Config) -> str:
         subject.rows.key,
         subject.tokenizer.special_ids,
         config.model.hook_point,
+        subject.model.processing,
         subject.feature_ids,
         config.sweep.batch_rows,
         config.sweep.precision,

@@ -95,7 +95,8 @@ def test_quality(overview: dict[str, Any], plain: PlainAnalysis) -> None:
 def test_no_share_is_told_of_what_ablation_does_not_cost(tiny: TinySubject) -> None:
     config = load_config(str(tiny.preset))
     subject = load_subject(config)
-    model = dataclasses.replace(subject.model, W_out=torch.zeros_like(subject.model.W_out))
+    output = dataclasses.replace(subject.model.output, W_out=torch.zeros_like(subject.model.W_out))
+    model = dataclasses.replace(subject.model, output=output)
     subject = dataclasses.replace(subject, model=model)
     found = measure_quality(subject, read_sample(subject, config), config)
     assert found.reconstruction_score is found.reconstruction_score_mean is None

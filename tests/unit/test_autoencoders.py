@@ -291,7 +291,7 @@ def test_heads_write_through_W_O(gpt2: Path) -> None:
     model = load_model(str(gpt2), "blocks.1.attn.hook_z", None, CPU)
     tokens = torch.arange(20).reshape(1, 20)
     assert model.d_hook == 24
-    assert model.way_out == "W_dec W_O W_U"
+    assert model.output.formula == "W_dec W_O W_U"
     x = model.hook_activations(tokens)
     outputs = []
     direction = torch.randn(24, generator=torch.Generator().manual_seed(3))

@@ -1,0 +1,316 @@
+"""Whether the autoencoder explains what is read at the hook point, and whether something else would suit it better.
+
+A dashboard of the wrong activations looks as plausible as a right one. So before the sweep the share of variance that
+the reconstruction leaves unexplained is measured on a few rows: as configured, and for every other reading that the
+files or the model allow. A run whose autoencoder fits another reading better is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sitegen.config import NO_PROCESSING, Config
+from sitegen.errors import SourceError
+from sitegen.maths.normalisation import KINDS
+from sitegen.records import Fit, Reading
+from sitegen.sources.autoencoder import Autoencoder, same_point
+from sitegen.sources.model import HookedModel, layer_and_point, load_model
+from sitegen.sources.output_path import HEADS_HOOK, MLP_HOOK
+from sitegen.sources.subject import Subject
+from sitegen.sweep.shards import row_ranges
+
+N_TOKENS = 2048  # that the configured reading, and others that come near it, are measured on
+N_FIRST_TOKENS = 512  # that every other reading is measured on
+TOKENS_AT_ONCE = 256
+# Another reading is taken to be the right one if it leaves so much of what the configured one leaves, or less. A
+# neighbouring layer's stream can be explained nearly as well as the right one: measured, 0.8 and more.
+CLEARLY_BETTER = 0.7
+WORTH_A_LOOK = 1.0  # of the configured one's, on the first tokens, from which all tokens decide
+DENSEST = 0.25  # of all features, active on a token
+FAR_OFF = 2.0  # times what is declared
+POINTS = (
+    "hook_resid_pre",
+    "attn.hook_z",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "mlp.hook_post",
+    "hook_mlp_out",
+    "hook_resid_post",
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reading to measure: activations, and an autoencoder to put them through.
+
+    name    as a message and the pages call it
+    remedy  what to set for it to be the configured one
+    x       [n_tokens, d_hook]
+    """
+
+    name: str
+    remedy: str
+    autoencoder: Autoencoder
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one reading comes to."""
+
+    unexplained: float  # squared error over squared distance from the mean
+    l0: float
+    n_tokens: int
+
+
+def measure_fit(subject: Subject, config: Config) -> Fit:
+    """The configured reading and its alternatives, over the first rows; special and first tokens are left out.
+
+    The first token of a row has an activation of many times the others' length in many models, and no measure would
+    see anything else. A second autoencoder is held against the same activations.
+
+    raises  SourceError if the configured reading is not the right one, unless autoencoder.accept_poor_fit is set
+    """
+    fit = _fit_of(subject, config)
+    if subject.other is not None:
+        _fit_of(dataclasses.replace(subject, autoencoder=subject.other, other=None), config)
+    return fit
+
+
+def _fit_of(subject: Subject, config: Config) -> Fit:
+    """That of the subject's first autoencoder."""
+    tokens, is_text = _first_tokens(subject, config)
+    point = config.model.hook_point
+    x = _activations(subject.model, tokens, (point,), config)[point]
+    configured = Candidate("as configured", "", subject.autoencoder, x[is_text])
+    found = measure(configured, N_TOKENS)
+    others = []
+    for candidate in _alternatives(subject, config, configured, tokens, is_text):
+        figures = measure(candidate, N_FIRST_TOKENS)
+        if figures.unexplained <= WORTH_A_LOOK * found.unexplained:
+            figures = measure(candidate, N_TOKENS)
+        others.append((candidate, figures))
+    reason = objection(subject.autoencoder, config, found, others)
+    if reason and not config.autoencoder.accept_poor_fit:
+        raise SourceError(
+            f"{subject.autoencoder.provenance.name} does not fit {point} of {subject.model.provenance.name}: {reason}; "
+            "or set autoencoder.accept_poor_fit = true to go on"
+        )
+    readings = [(configured, found), *others]
+    return Fit(
+        explained_variance=1 - found.unexplained,
+        l0=found.l0,
+        n_tokens=found.n_tokens,
+        objection=reason,
+        readings=[
+            Reading(candidate.name, 1 - figures.unexplained, figures.l0, figures.n_tokens)
+            for candidate, figures in readings
+        ],
+    )
+
+
+def objection(
+    autoencoder: Autoencoder,
+    config: Config,
+    found: Figures,
+    others: list[tuple[Candidate, Figures]],
+) -> str:
+    """Why the configured reading is not taken to be the right one, and what to do; empty if it is."""
+    best = min(others, key=lambda pair: pair[1].unexplained, default=None)
+    # Even where nothing is explained, the reading that explains something is the most useful thing to name
+    if (
+        best
+        and best[1].unexplained <= CLEARLY_BETTER * found.unexplained
+        and best[1].unexplained < 1
+    ):
+        return (
+            f"it fits {best[0].name} better, {best[1].unexplained:.2g} of the variance unexplained against "
+            f"{found.unexplained:.2g}: set {best[0].remedy}"
+        )
+    if not found.unexplained < 1:
+        return (
+            f"its reconstruction explains nothing ({found.unexplained:.3g} of the variance is left): "
+            "give the model, hook point and settings that it was trained with"
+        )
+    if found.l0 == 0 or found.l0 > DENSEST * autoencoder.d_hidden:
+        return (
+            f"{found.l0:,.1f} of its {autoencoder.d_hidden:,} features are active on a token on average: give its "
+            "activation function with autoencoder.activation, and its k or thresholds"
+        )
+    declared_l0 = config.autoencoder.l0 or autoencoder.make.declared_l0 or autoencoder.make.k
+    if declared_l0 and not declared_l0 / FAR_OFF <= found.l0 <= declared_l0 * FAR_OFF:
+        return (
+            f"{found.l0:,.1f} features are active on a token on average where {declared_l0:,g} are declared: "
+            "give the model, hook point and settings that it was trained with"
+        )
+    declared = config.autoencoder.explained_variance
+    if declared and 1 - found.unexplained < declared / FAR_OFF:
+        return (
+            f"it explains {1 - found.unexplained:.2f} of the variance where {declared:g} is declared: "
+            "give the model, hook point and settings that it was trained with"
+        )
+    return ""
+
+
+@torch.no_grad()
+def measure(candidate: Candidate, n_tokens: int) -> Figures:
+    """Unexplained variance and L0 of a reading over the first `n_tokens` tokens."""
+    x = candidate.x[:n_tokens]
+    mean = x.double().mean(0)
+    error = variance = n_active = 0.0
+    for part in torch.split(x, TOKENS_AT_ONCE):
+        reconstruction, active = candidate.autoencoder.reconstruct(part)
+        error += float((part.double() - reconstruction.double()).square().sum())
+        variance += float((part.double() - mean).square().sum())
+        n_active += float(active.sum())
+    unexplained = error / variance if variance else float("inf")
+    return Figures(unexplained, n_active / max(len(x), 1), len(x))
+
+
+def _first_tokens(subject: Subject, config: Config) -> tuple[Tensor, Tensor]:
+    """([n_rows, seq_len] ids of the first rows, [n_rows * seq_len] bool: which are text and not a row's first)."""
+    seq_len = subject.rows.tokens.shape[1]
+    n_rows = min(-(-N_TOKENS * 3 // (2 * seq_len)), len(subject.rows.tokens))
+    tokens = subject.ids(range(n_rows))
+    special = torch.tensor(subject.special_ids, device=tokens.device, dtype=tokens.dtype)
+    is_text = ~torch.isin(tokens, special)
+    is_text[:, 0] = False
+    return tokens, is_text.flatten()
+
+
+def _activations(
+    model: HookedModel, tokens: Tensor, points: tuple[str, ...], config: Config
+) -> dict[str, Tensor]:
+    """[n_tokens, width] at each of some hook points; those that nothing passes are left out."""
+    parts: dict[str, list[Tensor]] = {}
+    for rows in row_ranges(0, len(tokens), config.sweep.batch_rows):
+        for point, found in model.seen(tokens[rows.start : rows.stop], points).items():
+            parts.setdefault(point, []).append(found.flatten(0, 1))
+    return {point: torch.cat(found) for point, found in parts.items()}
+
+
+def _alternatives(
+    subject: Subject, config: Config, configured: Candidate, tokens: Tensor, is_text: Tensor
+) -> Iterator[Candidate]:
+    """What else the files and the model allow."""
+    yield from _other_encoders(configured)
+    yield from _other_activations(subject, config, tokens, is_text)
+
+
+def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
+    """The same activations through other settings: b_dec subtracted or not, normalised otherwise, another function."""
+    own, x = configured.autoencoder, configured.x
+    make = own.make
+    for subtracts in (make.subtracts_b_dec, not make.subtracts_b_dec):
+        if subtracts != make.subtracts_b_dec and not bool(own.b_dec.any()):
+            continue
+        words, settings = [], []
+        if subtracts != make.subtracts_b_dec:
+            words.append("b_dec subtracted" if subtracts else "b_dec not subtracted")
+            settings.append(f"autoencoder.subtracts_b_dec = {str(subtracts).lower()}")
+        for kind in KINDS:
+            changed = dataclasses.replace(make, subtracts_b_dec=subtracts, normalisation=kind)
+            if changed != make:
+                other = [] if kind == make.normalisation else [f"inputs normalised by {kind}"]
+                if other and kind == "none":
+                    other = ["inputs not normalised"]
+                remedy = [f'autoencoder.normalisation = "{kind}"'] if other else []
+                yield Candidate(
+                    " and ".join([*words, *other]),
+                    " and ".join([*settings, *remedy]),
+                    dataclasses.replace(own, make=changed),
+                    x,
+                )
+        if make.normalisation == "none" and len(x):
+            length = float(torch.linalg.vector_norm(x, dim=1).mean())
+            yield Candidate(
+                " and ".join([*words, "inputs scaled to an average length of sqrt(d_hook)"]),
+                "nothing here, but save the autoencoder with that scale folded into its weights",
+                dataclasses.replace(own, make=dataclasses.replace(make, subtracts_b_dec=subtracts)),
+                x * (x.shape[1] ** 0.5 / max(length, 1e-30)),
+            )
+    if own.threshold is not None or make.k:
+        yield Candidate(
+            "a ReLU without threshold or k",
+            'autoencoder.activation = "relu"',
+            dataclasses.replace(own, threshold=None, make=dataclasses.replace(make, k=0)),
+            x,
+        )
+    if own.d_hidden == own.d_hook:
+        yield Candidate(
+            "the encoder transposed",
+            "nothing here, but save the autoencoder with W_enc as [d_hook, d_hidden]",
+            dataclasses.replace(own, W_enc=own.W_enc.T.contiguous()),
+            x,
+        )
+        yield Candidate(
+            "the decoder transposed",
+            "nothing here, but save the autoencoder with W_dec as [d_hidden, d_hook]",
+            dataclasses.replace(own, W_dec=own.W_dec.T.contiguous()),
+            x,
+        )
+
+
+def _other_activations(
+    subject: Subject, config: Config, tokens: Tensor, is_text: Tensor
+) -> Iterator[Candidate]:
+    """The same autoencoder on other activations: hook points nearby, of processed weights and of unprocessed ones."""
+    model, own = subject.model, subject.autoencoder
+    points = _points_of_width(model, tokens, own.d_hook)
+    if points == (model.hook_point,) and model.reads_neurons:  # which no processing changes
+        return
+    unprocessed = model
+    if model.processing:  # which cannot be undone
+        unprocessed = load_model(
+            config.model.name, model.hook_point, subject.tokenizer.tokenizer, subject.device
+        )
+    for point, x in _activations(unprocessed, tokens, points, config).items():
+        for step, changed in _as_processed(unprocessed, point, x).items():
+            is_as_set = step == _step_at(model, point)
+            if point == model.hook_point and is_as_set:
+                continue
+            settings = [] if point == model.hook_point else [f'model.hook_point = "{point}"']
+            if not is_as_set:
+                settings.append(f'model.processing = ["{step}"]')
+            name = point if step == NO_PROCESSING else f"{point} after {step}"
+            if step == NO_PROCESSING and not is_as_set:
+                name = f"{point} of the unprocessed model"
+            yield Candidate(name, " and ".join(settings), own, changed[is_text])
+
+
+def _step_at(model: HookedModel, point: str) -> str:
+    """What of the model's processing changes the activations at a point, if it has any part in them."""
+    step = "fold_value_biases" if HEADS_HOOK.fullmatch(point) else "center_writing_weights"
+    is_there = step in model.processing and not MLP_HOOK.fullmatch(point)
+    return step if is_there and (model.output.centres or "bias" in step) else NO_PROCESSING
+
+
+def _as_processed(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor]:
+    """[n, width] activations of a point as they are in the unprocessed model, and as processing would leave them."""
+    found = {NO_PROCESSING: x}
+    if HEADS_HOOK.fullmatch(point):
+        bias = getattr(model.bridge.blocks[layer_and_point(point)[0]].attn, "b_V", None)
+        if bias is not None and bool(bias.any()):
+            heads = bias.detach().reshape(-1, bias.shape[-1])  # [n_key_value_heads, d_head]
+            n_repeats = x.shape[1] // heads.numel()
+            found["fold_value_biases"] = x - heads.repeat_interleave(n_repeats, 0).flatten()
+    elif model.output.centres and not MLP_HOOK.fullmatch(point):
+        found["center_writing_weights"] = x - x.mean(1, keepdim=True)
+    return found
+
+
+def _points_of_width(model: HookedModel, tokens: Tensor, width: int) -> tuple[str, ...]:
+    """The hook points of a width in the configured layer and its neighbours, each place once."""
+    layer = model.place[0]
+    layers = range(max(layer - 1, 0), min(layer + 2, model.n_layers))
+    named = [f"blocks.{number}.{point}" for number in layers for point in POINTS]
+    first: dict[str, str] = {same_point(model.hook_point): model.hook_point}
+    for point in named:
+        first.setdefault(same_point(point), point)
+    there = model.seen(tokens[:1], tuple(first.values()))
+    return tuple(point for point, found in there.items() if found.shape[-1] == width)

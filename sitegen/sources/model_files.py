@@ -1,0 +1,248 @@
+"""A model's files, from a folder or the Hub, to a TransformerLens bridge that is known to compute what they say.
+
+TransformerLens is given a folder, never a name, so that what is loaded is what was hashed: it takes some names for
+other models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+from torch import Tensor
+
+from sitegen.errors import SitegenError, SourceError
+from sitegen.sources import hub
+from sitegen.sources.output_path import is_near
+from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.tensors import read_tensors
+
+LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
+LEGACY_FILES = ["config.json", "model_final.pth"]
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+PROBE_SHAPE = (2, 24)  # rows and tokens on which a model is held against its maker's code
+
+
+@dataclass(frozen=True)
+class BootedModel:
+    """A model as its maker defines it, in TransformerLens' bridge: no weight is processed."""
+
+    bridge: Any  # transformer_lens.TransformerBridge
+    provenance: Provenance
+
+
+def resolve_name(name: str) -> str:
+    """The Hub repository that TransformerLens knows by this name; the name itself where it is none of its aliases."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((repository for repository, names in MODEL_ALIASES.items() if name in names), name)
+
+
+def named_tokenizer(name: str) -> str:
+    """The tokenizer that goes with a model: the one its configuration names, else the model's own place.
+
+    raises  SourceError if a legacy repository's configuration cannot be read
+    """
+    if Path(name).is_dir():
+        return name
+    repository = resolve_name(name)
+    if not repository.startswith(LEGACY_OWNERS):
+        return repository
+    config = hub.download(repository, LEGACY_FILES[:1])[0][LEGACY_FILES[0]]
+    return str(_read_config(config).get("tokenizer_name") or repository)
+
+
+def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
+    """The model of a folder, of a legacy TransformerLens repository, or of any other name TransformerLens knows.
+
+    A folder of that name comes before any repository of it.
+
+    tokenizer  the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
+    raises     SourceError if it cannot be read, or TransformerLens computes something else than its maker's code
+    """
+    repository = resolve_name(name)
+    if Path(name).is_dir():
+        bridge, provenance = _boot_folder(Path(name).resolve(), tokenizer)
+    elif repository.startswith(LEGACY_OWNERS):
+        bridge, provenance = _boot_legacy(repository, tokenizer)
+    else:
+        bridge, provenance = _boot_hub(repository, tokenizer)
+    bridge.eval().requires_grad_(False).to(device, print_details=False)
+    return BootedModel(bridge, provenance)
+
+
+def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold.
+
+    That loader asks the Hub for a list of files each time, so without the Hub the cached files are read here.
+    """
+    paths, provenance = hub.download(repository, LEGACY_FILES)
+    if constants.HF_HUB_OFFLINE:
+        return _boot_legacy_files(*paths.values()), provenance
+    from transformer_lens.model_bridge import TransformerBridge
+
+    with hub.hub_errors(repository), _weight_errors(repository):
+        return TransformerBridge.boot_tl_legacy(repository, tokenizer=tokenizer), provenance
+
+
+def _boot_hub(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A model of `transformers` from the Hub's cache, once the hashes of its files are known to hold."""
+    paths, _ = hub.download(name, ["config.json"], optional=(WEIGHTS, WEIGHTS_INDEX))
+    weights = [WEIGHTS] if WEIGHTS in paths else _shards(paths.get(WEIGHTS_INDEX), name)
+    paths, provenance = hub.download(name, ["config.json", *weights])
+    with hub.hub_errors(name):
+        return _boot_transformers(paths["config.json"].parent, name, tokenizer), provenance
+
+
+def _shards(index: Path | None, name: str) -> list[str]:
+    """The index of a model in several files, and those files."""
+    if index is None:
+        raise SourceError(f"{name} holds no {WEIGHTS}: models are read from safetensors alone")
+    files = _read_config(index).get("weight_map")
+    if not isinstance(files, dict):
+        raise SourceError(f"{name}/{WEIGHTS_INDEX} has no weight_map: download the model again")
+    return [WEIGHTS_INDEX, *sorted(set(map(str, files.values())))]
+
+
+def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
+    """A model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
+    index = folder / WEIGHTS_INDEX
+    weights = _shards(index, folder.name) if index.is_file() else [WEIGHTS]
+    paths = [folder / name for name in ("config.json", *weights)]
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(
+                f"{folder.name} holds no {path.name}: a model folder has config.json and {WEIGHTS}, or "
+                f"{WEIGHTS_INDEX} and the files that it names"
+            )
+    provenance = local_provenance(folder.name, paths)
+    if "model_type" in _read_config(paths[0]):
+        return _boot_transformers(folder, folder.name, tokenizer), provenance
+    return _boot_legacy_files(*paths), provenance
+
+
+def _boot_transformers(folder: Path, name: str, tokenizer: Any) -> Any:
+    """A folder as `transformers` saves it, loaded by that and held against it."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    with _weight_errors(name):
+        model = _text_model(folder)
+        expected = _PlainPass(model)
+        bridge = TransformerBridge.boot_transformers(
+            str(folder), hf_model=model, tokenizer=tokenizer, dtype=torch.float32
+        )
+        expected.require_same(bridge, name)
+    return bridge
+
+
+def _text_model(folder: Path) -> Any:
+    """The causal language model of a folder; of one that also takes pictures or sound, the part that writes text."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    # Eager attention is what TransformerLens' hooks need; float32 whatever the file's precision
+    options = {"dtype": torch.float32, "attn_implementation": "eager"}
+    config = AutoConfig.from_pretrained(folder)
+    text_config = config.get_text_config()
+    if text_config is config:
+        return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    whole = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(text_config, attn_implementation="eager")
+    decoder = whole.get_decoder()
+    text.set_decoder(decoder)
+    text.set_output_embeddings(whole.get_output_embeddings())
+    text.config.architectures = [type(text).__name__]
+    return text.eval()
+
+
+class _PlainPass:
+    """What a model of `transformers` computes on a few ids, kept to hold TransformerLens' bridge against."""
+
+    @torch.no_grad()
+    def __init__(self, model: Any) -> None:
+        n_ids = PROBE_SHAPE[0] * PROBE_SHAPE[1]
+        d_vocab = int(model.config.vocab_size)
+        self.ids = (torch.arange(n_ids).view(PROBE_SHAPE) * 7 + 5) % d_vocab
+        found = model(self.ids, output_hidden_states=True, use_cache=False)
+        self.logits: Tensor = found.logits.float()
+        # Of the last layer it gives what the final norm makes of its output
+        self.streams: list[Tensor] = [stream.float() for stream in found.hidden_states[:-1]]
+
+    @torch.no_grad()
+    def require_same(self, bridge: Any, name: str) -> None:
+        """That a bridge computes the same streams and logits.
+
+        raises  SourceError if not
+        """
+        found: dict[str, Tensor] = {}
+
+        def keep(stream: Tensor, hook: Any) -> None:
+            found[hook.name] = stream
+
+        points = [f"blocks.{layer}.hook_resid_pre" for layer in range(len(self.streams))]
+        names = {
+            point: bridge.hook_dict[point].name for point in points if point in bridge.hook_dict
+        }
+        logits = bridge.run_with_hooks(self.ids, fwd_hooks=[(point, keep) for point in names])
+        pairs = [("logits", logits, self.logits)]
+        for point, expected in zip(points, self.streams, strict=True):
+            if point in names:
+                pairs.append((point, found[names[point]], expected))
+        for what, one, other in pairs:
+            if not is_near(one, other):
+                raise SourceError(
+                    f"{name}: TransformerLens' {what} are not those of transformers (off by "
+                    f"{float((one - other).abs().max()):.2g} of {float(other.abs().max()):.2g}), so this architecture "
+                    "cannot be read with the installed transformer_lens"
+                )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise SourceError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise SourceError(f"{path.parent.name}/{path.name} is no JSON object")
+    return values
+
+
+def _boot_legacy_files(config_path: Path, weights_path: Path) -> Any:
+    """A model from a legacy config.json and its weights under TransformerLens' names."""
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
+
+    with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
+        values = _read_config(config_path)
+        names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
+        config = TransformerBridgeConfig(
+            **{name: values[name] for name in names},
+            normalization_type=values["normalization"],
+            positional_embedding_type="standard",
+            architecture="TransformerLensNative",
+        )
+        weights = {name: weight.float() for name, weight in read_tensors(weights_path).items()}
+        bridge = TransformerBridge.boot_native(config)
+        bridge.load_state_dict(convert_tl_checkpoint(weights, config), strict=True)
+    return bridge
+
+
+@contextmanager
+def _weight_errors(name: str) -> Iterator[None]:
+    """Turns what a loader raises over unfit weights into one line that names the model."""
+    try:
+        yield
+    except (SitegenError, MemoryError):
+        raise
+    except KeyError as error:
+        raise SourceError(f"{name}: the model's files lack {error}") from None
+    except Exception as error:  # a loader meets values of any kind in a foreign configuration
+        reason = " ".join(str(error).split())[:200]
+        raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None
