@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from sitegen.maths.ablation import FinalLayer
 from sitegen.sources.autoencoder import Autoencoder, check_fit, load_autoencoder
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model, named_tokenizer
+from sitegen.sources.row_marks import row_marks
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 
@@ -33,6 +35,11 @@ class Subject:
         """[n_rows, seq_len] int64 token ids of some rows, where the model is."""
         tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
+
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of no text of their own, declared by the tokenizer or put in by the rows: never a context's peak."""
+        return tuple(sorted({*self.tokenizer.special_ids, *self.rows.marks.ids}))
 
     @cached_property
     def final_layer(self) -> FinalLayer | None:
@@ -56,7 +63,10 @@ def load_subject(config: Config) -> Subject:
         other = load_autoencoder(config.other.source, config.other.repository, device)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
-    model = load_model(config.model.name, config.model.hook_point, tokenizer.tokenizer, device)
+    marks = row_marks(config.corpus, tokenizer)
+    # A copy, since TransformerLens gives a tokenizer without BOS or EOS both
+    lent = copy.deepcopy(tokenizer.tokenizer)
+    model = load_model(config.model.name, config.model.hook_point, lent, device)
     for weights in (autoencoder, other):
         if weights is not None:
             check_fit(weights, model.d_hook, config.model.hook_point)
@@ -64,7 +74,7 @@ def load_subject(config: Config) -> Subject:
         raise UsageError(
             f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
         )
-    rows = load_rows(config.corpus, tokenizer)
+    rows = load_rows(config.corpus, tokenizer, marks)
     largest = int(rows.tokens.max())
     if largest >= model.d_vocab:
         raise SourceError(
