@@ -23,6 +23,7 @@ from benchmarks.subject import BenchmarkSubject, make_subject
 from benchmarks.sweep import measure_sweep
 from sitegen.config import REPOSITORY_ROOT, load_config
 from sitegen.sources.corpus import load_rows
+from sitegen.sources.row_marks import row_marks
 from sitegen.sources.tokenizer import load_tokenizer
 
 FOLDER = REPOSITORY_ROOT / "out/bench"
@@ -90,7 +91,8 @@ def _options() -> argparse.Namespace:
 def _measure_peers(files: BenchmarkSubject, folder: Path) -> dict[str, Any]:
     """Each peer in its own environment, over the rows that the sweep reads."""
     config = load_config(str(files.preset))
-    rows = load_rows(config.corpus, load_tokenizer(config.model.tokenizer))
+    tokenizer = load_tokenizer(config.model.tokenizer)
+    rows = load_rows(config.corpus, tokenizer, row_marks(config.corpus, tokenizer))
     path = folder / "rows.npy"
     np.save(path, np.asarray(rows.tokens[:1024]))
     found = {}

@@ -164,8 +164,8 @@ def _manifest(
             "normalisation": subject.autoencoder.make.normalisation,
             "logit_effects": subject.model.output.formula,
         },
-        "rows": "documents joined with EOS behind each, cut to rows that begin with BOS, the rest dropped, rows "
-        "shuffled with numpy's default_rng(seed).permutation",
+        "rows": subject.rows.marks.sentence(subject.tokenizer),
+        "row_marks": dataclasses.asdict(subject.rows.marks),
         "counts": {
             "n_features": len(subject.feature_ids),
             "d_hidden": subject.autoencoder.d_hidden,
@@ -185,7 +185,7 @@ def _manifest(
             "was computed again in float32; so no dropped entry is above 0 or could have stood in a list. "
             "largest_error is the largest difference found, as a share of its bound.",
         },
-        "special_ids": list(subject.tokenizer.special_ids),
+        "special_ids": list(subject.special_ids),
         "versions": {
             "sitegen": sitegen.__version__,
             "python": platform.python_version(),

@@ -128,6 +128,12 @@ class CorpusConfig:
     files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
     column: str = "text"
     seq_len: int = 128  # tokens a row, BOS included
+    bos: str = (
+        ""  # what rows begin with: a token's text, or none; empty: the tokenizer's BOS, if any
+    )
+    separator: str = (
+        ""  # behind each document: likewise, or bos; empty: the tokenizer's EOS, if any
+    )
     seed: int = 42  # of the rows' shuffle
     n_rows: int = 0  # the first so many rows; 0: all
 
@@ -138,7 +144,7 @@ class CorpusConfig:
         )
         _require(
             self.seq_len >= 2,
-            f"corpus.seq_len is {self.seq_len}: a row needs BOS and one token at least",
+            f"corpus.seq_len is {self.seq_len}: a row needs two tokens at least",
         )
         _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
         _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")

@@ -79,7 +79,7 @@ class LogitEffects:
 
 @dataclass(frozen=True)
 class SpecialFirings:
-    """Firings on special tokens (BOS, EOS), which count in the density and are never shown as a peak."""
+    """Firings on special tokens (such as BOS, EOS), which count in the density and are never shown as a peak."""
 
     n_active: int
     max_activation: float
@@ -173,7 +173,7 @@ class FeatureRecord:
     """All that is known of one feature."""
 
     feature_id: int
-    density: float  # n_active over all positions read, BOS included
+    density: float  # n_active over all positions read, special tokens included
     n_active: int
     max_activation: float  # over tokens that may be a peak
     mean_active: float  # mean of the activations above 0; 0 for a dead feature
@@ -415,10 +415,15 @@ class LiveSettings:
     precision: str  # of the weights as they are kept: int16, with a scale for each row, or fp32
     model: ModelSettings
     normalisation: str  # before the encoder: a kind that `normalised` knows
-    bos_id: int  # stands before every text
+    bos_id: int | None  # stands before every text; None: nothing does
     seq_len: int  # tokens a text may have, that one included
     n_checked: int  # tokens on which its activations were held against the sweep's
     largest_error: float  # found there, as a share of a feature's maximum
+
+    @property
+    def n_text_tokens(self) -> int:
+        """Tokens that a text of a reader's own may have."""
+        return self.seq_len if self.bos_id is None else self.seq_len - 1
 
 
 @dataclass(frozen=True)

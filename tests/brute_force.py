@@ -20,16 +20,29 @@ RELATIVE = 1e-4
 NEAR_TIE = 1e-5  # two float32 computations may order activations as close as this either way
 
 
-def read_rows(corpus: Path, tokenizer_file: Path, seq_len: int, seed: int) -> np.ndarray:
+def read_rows(
+    corpus: Path,
+    tokenizer_file: Path,
+    seq_len: int,
+    seed: int,
+    bos: int | None = 1,
+    separator: int | None = 0,
+) -> np.ndarray:
     """[n_rows, seq_len] token ids, from the text and the tokenizer's file."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.encode_special_tokens = True
     ids: list[int] = []
     for line in corpus.read_text("utf-8").splitlines():
-        ids += [*tokenizer.encode(json.loads(line)["text"], add_special_tokens=False).ids, 0]
-    n_rows = len(ids) // (seq_len - 1)
-    body = np.array(ids[: n_rows * (seq_len - 1)]).reshape(n_rows, seq_len - 1)
-    return np.insert(body, 0, 1, axis=1)[np.random.default_rng(seed).permutation(n_rows)]
+        text = json.loads(line)["text"]
+        if text:
+            ids += tokenizer.encode(text, add_special_tokens=False).ids
+            ids += [] if separator is None else [separator]
+    width = seq_len if bos is None else seq_len - 1
+    n_rows = len(ids) // width
+    rows = np.array(ids[: n_rows * width]).reshape(n_rows, width)
+    if bos is not None:
+        rows = np.insert(rows, 0, bos, axis=1)
+    return rows[np.random.default_rng(seed).permutation(n_rows)]
 
 
 def mlp_activations(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -24,6 +24,11 @@ D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX = 20, 2, 10, 37, 64
 D_HIDDEN = 93
 SEQ_LEN = 24
 SPECIALS = ["<|EOS|>", "<|BOS|>", "<|PAD|>"]
+QWEN_SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 SENTENCES = [
     "The whale rose from the grey water and the men cried out, for it was near.",
@@ -61,6 +66,21 @@ class TinySubject:
         return self.folder / "tokenizer"
 
     @property
+    def qwen(self) -> Path:
+        """A tokenizer without BOS."""
+        return self.folder / "qwen"
+
+    @property
+    def bare(self) -> Path:
+        """A tokenizer with neither BOS nor EOS."""
+        return self.folder / "bare"
+
+    @property
+    def qwen_preset(self) -> Path:
+        """The preset, with the tokenizer that has no BOS."""
+        return self.folder / "qwen.toml"
+
+    @property
     def autoencoder(self) -> Path:
         return self.folder / "autoencoder.safetensors"
 
@@ -76,6 +96,8 @@ class TinySubject:
 def write_subject(folder: Path) -> TinySubject:
     """Writes everything that a run reads, and a preset for it."""
     write_tokenizer(folder / "tokenizer")
+    write_qwen_tokenizer(folder / "qwen")
+    write_bare_tokenizer(folder / "bare")
     d_vocab = vocabulary_size(folder / "tokenizer")
     (folder / "model").mkdir()
     save_file(model_weights(d_vocab), folder / "model/model.safetensors")
@@ -95,6 +117,8 @@ def write_subject(folder: Path) -> TinySubject:
         "[analysis]\nn_rows = 500\nn_quality_rows = 150\nbatch_rows = 50\nn_neighbours = 4\nn_ablated = 3\n"
         '[site]\ntitle = "Tiny <subject> & co"\ndescription = "Made from a seed."\n'
     )
+    other = preset.read_text().replace('tokenizer = "tokenizer"', 'tokenizer = "qwen"')
+    (folder / "qwen.toml").write_text(other)
     return TinySubject(folder, preset)
 
 
@@ -136,6 +160,48 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(
         json.dumps({**settings, "pad_token": SPECIALS[2]})
     )
+
+
+def write_qwen_tokenizer(folder: Path) -> None:
+    """A tokenizer of Qwen's kind: no BOS, special tokens behind all others; as many ids as the tiny one has."""
+    folder.mkdir()
+    _train_qwen().save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "bos_token": None,
+        "eos_token": QWEN_SPECIALS[0],
+        "pad_token": QWEN_SPECIALS[0],
+        "additional_special_tokens": QWEN_SPECIALS[1:],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_bare_tokenizer(folder: Path) -> None:
+    """The same vocabulary, of a tokenizer that names neither BOS nor EOS."""
+    folder.mkdir()
+    _train_qwen().save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def _train_qwen() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330 - len(QWEN_SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.add_special_tokens(QWEN_SPECIALS)
+    return tokenizer
 
 
 def write_gpt2(folder: Path, tokenizer: Path, n_layers: int = 2, n_ctx: int = 48) -> Path:

@@ -83,7 +83,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         precision=precision,
         model=plain.settings,
         normalisation=normalisation,
-        bos_id=subject.tokenizer.bos_id,
+        bos_id=subject.rows.marks.bos_id,
         seq_len=tokens.shape[1],
         n_checked=tokens.numel(),
         largest_error=float(f"{difference:.1e}"),
@@ -141,7 +141,7 @@ def _largest_error(
     """
     x = subject.model.hook_activations(tokens).flatten(0, 1)
     right = encoder.centred(x) @ encoder.columns.T + encoder.bias
-    special = torch.tensor(subject.tokenizer.special_ids, device=tokens.device)
+    special = torch.tensor(subject.special_ids, dtype=torch.int64, device=tokens.device)
     on_text = ~torch.isin(tokens.flatten(), special)
     difference = (found.relu() - right.relu())[on_text].abs().amax(0).cpu().numpy()
     fires = max_activation > 0

@@ -59,7 +59,7 @@ def _as_batch(
     matrix, tokens, contexts = firings.matrix, sample.tokens, config.contexts
     place = matrix.indices.astype(np.int64)
     keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
-    is_special = np.isin(tokens, np.array(subject.tokenizer.special_ids)).reshape(-1)
+    is_special = np.isin(tokens, np.array(subject.special_ids)).reshape(-1)
     return FiringBatch(
         feature=firings.feature,
         activation=matrix.data.astype(np.float32),

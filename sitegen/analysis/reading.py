@@ -7,6 +7,7 @@ files or the model allow. A run whose autoencoder fits another reading better is
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -267,7 +268,10 @@ def _other_activations(
     unprocessed = model
     if model.processing:  # which cannot be undone
         unprocessed = load_model(
-            config.model.name, model.hook_point, subject.tokenizer.tokenizer, subject.device
+            config.model.name,
+            model.hook_point,
+            copy.deepcopy(subject.tokenizer.tokenizer),
+            subject.device,
         )
     for point, x in _activations(unprocessed, tokens, points, config).items():
         for step, changed in _as_processed(unprocessed, point, x).items():

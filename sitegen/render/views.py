@@ -186,6 +186,16 @@ class SiteData:
     key: str  # tells this site's features from those of other sites in a reader's browser
     live: LiveSettings | None  # of the model that pages run, if there is one
 
+    @property
+    def row_mark(self) -> str:
+        """The best example of a special token in the rows: "bos", else "separator"; empty where rows hold neither."""
+        marks = self.manifest.get("row_marks")
+        if (
+            marks is None or marks["bos_id"] is not None
+        ):  # data from before these ids were written had BOS
+            return "bos"
+        return "" if marks["separator_id"] is None else "separator"
+
 
 def feature_page(
     place: int,

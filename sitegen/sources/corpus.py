@@ -1,8 +1,8 @@
 """The corpus: documents to rows of token ids, a function of the text and the configuration alone.
 
-Documents are encoded one after another, EOS behind each, the run of ids is cut to rows that begin with BOS, and the
-rows are shuffled. No part of that depends on the number of processes. Rows are kept on disk under a key of all that
-determines them, and read as a memory map.
+Documents are encoded one after another, the separator behind each, the run of ids is cut to rows that begin with BOS,
+and the rows are shuffled; there may be no separator and no BOS. No part of that depends on the number of processes.
+Rows are kept on disk under a key of all that determines them, and read as a memory map.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sitegen.errors import SourceError
 from sitegen.files import whole_file
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.row_marks import RowMarks
 from sitegen.sources.tokenizer import TextTokenizer
 
 ROWS_VERSION = 1  # raised when the way from text to rows changes, so that no older cache is read
@@ -31,27 +32,29 @@ FILE_KINDS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
 
 @dataclass(frozen=True)
 class Rows:
-    """Token rows [n_rows, seq_len] in shuffled order, a memory map of int32 ids; no padding, BOS first in each."""
+    """Token rows [n_rows, seq_len] in shuffled order, a memory map of int32 ids; no padding."""
 
     tokens: np.ndarray
+    marks: RowMarks  # what stands in them beside text
     provenance: Provenance
     key: str  # hash of all that determines the rows but how many of them are read
 
 
-def load_rows(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
-    """The corpus as rows, from the cache where it holds them.
+def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, marks: RowMarks) -> Rows:
+    """The corpus as rows with these marks, from the cache where it holds them.
 
     raises  SourceError if the text cannot be read, has no such column or split, or fills no row
     """
     dataset, provenance = _open_dataset(config)
-    key = _rows_key(config, provenance, tokenizer)
+    key = _rows_key(config, provenance, tokenizer, marks)
     path = _cache_folder("rows") / f"{key}.npy"
     tokens = _cached_rows(path, config.seq_len)
     if tokens is None:
         with whole_file(path) as partial:
-            _write_rows(partial, _texts(dataset, config), config, tokenizer)
+            batches = (tokenizer.encode(texts) for texts in _texts(dataset, config))
+            _write_rows(partial, batches, config, marks)
         tokens = np.load(path, mmap_mode="r")
-    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, provenance, key)
+    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, marks, provenance, key)
 
 
 def _cached_rows(path: Path, seq_len: int) -> np.ndarray | None:
@@ -171,6 +174,7 @@ def _local_files(names: tuple[str, ...]) -> tuple[str, list[Path]]:
 
 
 def _texts(dataset: Any, config: CorpusConfig) -> Iterator[list[str]]:
+    """The documents, some at a time; empty ones are left out."""
     for batch in dataset.select_columns([config.column]).iter(DOCUMENTS_AT_ONCE):
         texts = batch[config.column]
         wrong = next((text for text in texts if not isinstance(text, str)), None)
@@ -182,45 +186,52 @@ def _texts(dataset: Any, config: CorpusConfig) -> Iterator[list[str]]:
 
 
 def _write_rows(
-    path: Path, batches: Iterator[list[str]], config: CorpusConfig, tokenizer: TextTokenizer
+    path: Path, batches: Iterator[list[list[int]]], config: CorpusConfig, marks: RowMarks
 ) -> None:
-    """The rows of all documents as a .npy file at `path`, without holding more than a batch of documents."""
-    body = config.seq_len - 1
+    """The rows of all documents as a .npy file at `path`, without holding more than a batch of documents.
+
+    batches  the ids of each document, some documents at a time
+    """
+    n_text = config.seq_len - marks.begin  # tokens of the run in a row
     stream_path = path.with_name(f"{path.name}.stream")
     try:
-        n_tokens = 0
-        with stream_path.open("wb") as stream:
-            for texts in batches:
-                for ids in tokenizer.encode(texts):
-                    stream.write(np.array([*ids, tokenizer.eos_id], np.int32).tobytes())
-                    n_tokens += len(ids) + 1
-        n_rows = n_tokens // body
+        n_tokens = _write_stream(stream_path, batches, marks)
+        n_rows = n_tokens // n_text
         if n_rows == 0:
             raise SourceError(
                 f"the corpus has {n_tokens} tokens, too few for one row of {config.seq_len}: give more text"
             )
-        stream_ids = np.memmap(stream_path, np.int32, "r")[: n_rows * body].reshape(n_rows, body)
+        stream = np.memmap(stream_path, np.int32, "r")[: n_rows * n_text].reshape(n_rows, n_text)
         order = np.random.default_rng(config.seed).permutation(n_rows)
         with path.open("wb") as file:
-            rows = np.empty((0, config.seq_len), np.int32)
+            header = {"descr": stream.dtype.str, "fortran_order": False}
             np.lib.format.write_array_header_2_0(
-                file,
-                {
-                    "descr": rows.dtype.str,
-                    "fortran_order": False,
-                    "shape": (n_rows, config.seq_len),
-                },
+                file, {**header, "shape": (n_rows, config.seq_len)}
             )
             for start in range(0, n_rows, 4096):
                 chosen = order[start : start + 4096]
-                rows = np.full((len(chosen), config.seq_len), tokenizer.bos_id, np.int32)
-                rows[:, 1:] = stream_ids[chosen]
+                rows = np.full((len(chosen), config.seq_len), marks.bos_id or 0, np.int32)
+                rows[:, marks.begin :] = stream[chosen]
                 file.write(rows.tobytes())
     finally:
         stream_path.unlink(missing_ok=True)
 
 
-def _rows_key(config: CorpusConfig, provenance: Provenance, tokenizer: TextTokenizer) -> str:
+def _write_stream(path: Path, batches: Iterator[list[list[int]]], marks: RowMarks) -> int:
+    """The documents' ids one after another, the separator behind each, as int32 at `path`; returns how many."""
+    separator = [] if marks.separator_id is None else [marks.separator_id]
+    n_tokens = 0
+    with path.open("wb") as stream:
+        for documents in batches:
+            for ids in documents:
+                stream.write(np.array([*ids, *separator], np.int32).tobytes())
+                n_tokens += len(ids) + len(separator)
+    return n_tokens
+
+
+def _rows_key(
+    config: CorpusConfig, provenance: Provenance, tokenizer: TextTokenizer, marks: RowMarks
+) -> str:
     """Hash of all that determines the rows: the files' own hashes, the tokenizer's, and how rows are made."""
     facts = [
         ROWS_VERSION,
@@ -230,8 +241,8 @@ def _rows_key(config: CorpusConfig, provenance: Provenance, tokenizer: TextToken
         config.seq_len,
         config.seed,
         tokenizer.content_hash,
-        tokenizer.bos_id,
-        tokenizer.eos_id,
+        marks.bos_id,
+        marks.separator_id,
     ]
     return _hash(facts)
 

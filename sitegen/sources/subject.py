@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from sitegen.sources.autoencoder_files import SaidOfFiles
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model
 from sitegen.sources.model_files import named_tokenizer
+from sitegen.sources.row_marks import row_marks
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 
@@ -36,10 +38,10 @@ class Subject:
         tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 
-    @property
+    @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids that stand for no text: never the peak of a shown context."""
-        return self.tokenizer.special_ids
+        """Ids of no text of their own, declared by the tokenizer or put in by the rows: never a context's peak."""
+        return tuple(sorted({*self.tokenizer.special_ids, *self.rows.marks.ids}))
 
     @cached_property
     def final_layer(self) -> FinalLayer | None:
@@ -66,10 +68,11 @@ def load_subject(config: Config) -> Subject:
         other = load_autoencoder(config.other.source, config.other.repository, device, said)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
+    marks = row_marks(config.corpus, tokenizer)
+    # A copy, since TransformerLens gives a tokenizer without BOS or EOS both
+    lent = copy.deepcopy(tokenizer.tokenizer)
     processing = model_processing(config, autoencoder)
-    model = load_model(
-        config.model.name, config.model.hook_point, tokenizer.tokenizer, device, processing
-    )
+    model = load_model(config.model.name, config.model.hook_point, lent, device, processing)
     for weights in (autoencoder, other):
         if weights is not None:
             require_hook_point(weights, model.d_hook, config.model.hook_point)
@@ -77,7 +80,7 @@ def load_subject(config: Config) -> Subject:
         raise UsageError(
             f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
         )
-    rows = load_rows(config.corpus, tokenizer)
+    rows = load_rows(config.corpus, tokenizer, marks)
     largest = int(rows.tokens.max())
     if largest >= model.d_vocab:
         raise SourceError(

@@ -27,17 +27,18 @@ BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """A fast tokenizer of `transformers`, with the ids that rows need."""
+    """A fast tokenizer of `transformers`, with the ids of the tokens that it names for rows."""
 
     tokenizer: Any  # transformers.PreTrainedTokenizerFast: no type information
     provenance: Provenance
-    bos_id: int
-    eos_id: int
+    bos_id: int | None  # None: it names none, as Qwen's
+    eos_id: int | None
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids that stand for no text: never the peak of a shown context."""
-        return tuple(sorted(set(self.tokenizer.all_special_ids) | {self.bos_id, self.eos_id}))
+        """The ids that the tokenizer declares special."""
+        declared = {*self.tokenizer.all_special_ids, self.bos_id, self.eos_id}
+        return tuple(sorted(declared - {None}))
 
     @property
     def content_hash(self) -> str:
@@ -51,6 +52,18 @@ class TextTokenizer:
         return [
             encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)
         ]
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the token that stands for a text; None if there is none."""
+        table, wanted = self.token_bytes(), text.encode()
+        written_so = self.tokenizer.get_vocab().get(text)  # before a single byte's own token
+        if written_so is not None and table[written_so] == wanted:
+            return int(written_so)
+        return table.index(wanted) if wanted in table else None
+
+    def text_of(self, token_id: int) -> str:
+        """The text that an id stands for; bytes that are no whole character are replaced."""
+        return (self.token_bytes()[token_id] or b"").decode(errors="replace")
 
     def token_bytes(self) -> list[bytes | None]:
         """[d_vocab] the bytes each id stands for; None where the vocabulary has a gap."""
@@ -85,7 +98,7 @@ class TextTokenizer:
 def load_tokenizer(name: str) -> TextTokenizer:
     """The tokenizer of a folder or of a Hub repository.
 
-    raises  SourceError if it cannot be read, is no fast tokenizer, or names no beginning-of-sequence token
+    raises  SourceError if it cannot be read or is no fast tokenizer
     """
     folder = Path(name)
     if folder.is_dir():
@@ -105,11 +118,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
         raise SourceError(f"{name}: no tokenizer can be read there ({reason[:160]})") from None
     if not fast:
         raise SourceError(f"{name}: it has no tokenizer.json, which is needed here")
-    bos_id = tokenizer.bos_token_id
-    eos_id = tokenizer.eos_token_id
-    if bos_id is None or eos_id is None:
-        raise SourceError(f"{name}: the tokenizer names no BOS or no EOS token, and rows need both")
-    return TextTokenizer(tokenizer, provenance, bos_id, eos_id)
+    return TextTokenizer(tokenizer, provenance, tokenizer.bos_token_id, tokenizer.eos_token_id)
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -44,7 +44,7 @@ class Accumulator(Protocol):
 class Counts:
     """How often each feature fires, how strongly in sum, and its maxima on text and on special tokens.
 
-    n_active            [n_features] int64: all positions, BOS included
+    n_active            [n_features] int64: all positions, special tokens included
     n_active_special    [n_features] int64: of those, special tokens
     activation_sum      [n_features] float64: all positions
     max_activation      [n_features] float32: over tokens that may be a peak

@@ -36,7 +36,7 @@ class ShardSweeper:
     def __init__(self, subject: Subject, config: Config) -> None:
         self._subject, self._config = subject, config
         self._search = FiringSearch(make_encoder(subject), config.sweep.precision)
-        self._special_ids = np.array(subject.tokenizer.special_ids)
+        self._special_ids = np.array(subject.special_ids)
 
     def empty_state(self) -> SweepState:
         """The state before any row."""
@@ -166,7 +166,7 @@ def _subject_key(subject: Subject, config: Config) -> str:
         dataclasses.asdict(subject.model.provenance),
         dataclasses.asdict(subject.autoencoder.provenance),
         subject.rows.key,
-        subject.tokenizer.special_ids,
+        subject.special_ids,
         config.model.hook_point,
         subject.model.processing,
         subject.feature_ids,

@@ -43,7 +43,7 @@ def verify(
 def _tokens(subject: Subject, published: dict[str, Any]) -> PublishedNumber:
     expected = published["ids"]
     text = published["text"].removeprefix("\n")
-    ids = [subject.tokenizer.bos_id, *subject.tokenizer.encode([text])[0]][: len(expected)]
+    ids = subject.rows.marks.begun(subject.tokenizer.encode([text])[0])[: len(expected)]
     n_same = sum(one == other for one, other in zip(ids, expected, strict=False))
     return PublishedNumber(
         f"first {len(expected)} token ids of the passage",
@@ -82,10 +82,12 @@ def _logit_effects(subject: Subject, published: dict[str, Any]) -> Iterator[Publ
 
 def _activation(subject: Subject, published: dict[str, Any]) -> PublishedNumber:
     feature, text = published["feature"], published["text"]
-    name = f"feature {feature} at the end of <|BOS|>{text}"
+    marks, tokenizer = subject.rows.marks, subject.tokenizer
+    first = "" if marks.bos_id is None else tokenizer.text_of(marks.bos_id)
+    name = f"feature {feature} at the end of {first}{text}"
     if feature >= subject.autoencoder.d_hidden:
         return _absent(name, feature, subject)
-    ids = [subject.tokenizer.bos_id, *subject.tokenizer.encode([text])[0]]
+    ids = marks.begun(tokenizer.encode([text])[0])
     x = subject.model.hook_activations(torch.tensor([ids], device=subject.device))[0, -1:]
     reader = PairReader(subject.autoencoder.encoder(), "fp32")
     one, token = torch.tensor([feature], device=x.device), torch.tensor([0], device=x.device)

@@ -24,6 +24,8 @@
     /** @type {Map<number, EncoderRows>} by file */
     const encoder = new Map();
 
+    /** @type {Set<number>} ids that stand for no text */
+    let special = new Set();
     /** @type {number[]} */
     let ids = [];
     /** @type {Float64Array[]} of each layer [seq_len, 3 d_model]: queries, keys, values */
@@ -64,6 +66,7 @@
     /** @param {LiveSettings} given */
     function start(given) {
       settings = given;
+      special = new Set(given.special_ids);
       hooked = new Float64Array(settings.seq_len * settings.d_hook);
     }
 
@@ -226,6 +229,10 @@
       while (from < ids.length && ids[from] === text[from]) from++;
       from = Math.min(from, text.length);
       const to = text.length;
+      if (!to) {
+        ids = []; // an empty text where rows begin with text
+        return;
+      }
       const { n_layers, hook } = settings.model;
       const { d_model } = settings;
       ids = []; // until all is done
@@ -359,6 +366,7 @@
      * @param {number[]} numbers
      */
     function scan(numbers) {
+      const isText = ids.map((id) => !special.has(id));
       for (const number of numbers) {
         const { found, n, thresholds } = encoded(number);
         for (let i = 0; i < n; i++) {
@@ -369,7 +377,7 @@
             const value = found[token * n + i];
             if (value <= thresholds[i]) continue;
             keep(strongest[token], place, value);
-            if (token > 0 && value > most) [most, where] = [value, token]; // a maximum leaves BOS out, here as in the sweep
+            if (isText[token] && value > most) [most, where] = [value, token]; // a maximum leaves special tokens out, here as in the sweep
           }
           if (most > 0) firing.push([place, most, where]);
         }

@@ -76,9 +76,14 @@
   function draw() {
     if (!shown) return;
     const { ids, found, features } = shown;
-    const onToken = found.strongest[chosen].map(([place, value]) => /** @type {[number, number, number]} */ ([place, value, chosen]));
+    /** @type {HTMLElement[]} */
+    const onToken = [];
+    if (ids.length) {
+      const rows = found.strongest[chosen].map(([place, value]) => /** @type {[number, number, number]} */ ([place, value, chosen]));
+      onToken.push(listed(["On ", element("code", {}, site.shown(ids[chosen], features.vocabulary)), ` at position ${chosen}`], ordered(rows), false));
+    }
     lists.replaceChildren(
-      listed(["On ", element("code", {}, site.shown(ids[chosen], features.vocabulary)), ` at position ${chosen}`], ordered(onToken), false),
+      ...onToken,
       listed(["Anywhere in the text"], ordered(found.firing), true),
     );
     for (const token of output.querySelectorAll("button")) token.setAttribute("aria-pressed", String(Number(token.dataset.at) === chosen));
@@ -98,7 +103,7 @@
     start.textContent = "Cancel";
     try {
       status.textContent = "Loading the model …";
-      const [features, { ids, left }] = await Promise.all([site.features(), site.live.rowOf(text)]);
+      const [features, { ids, begin, isText, left }] = await Promise.all([site.features(), site.live.rowOf(text)]);
       const began = performance.now();
       const found = await site.live.strongest(
         ids,
@@ -116,11 +121,11 @@
       }
       shown = { ids, found, features };
       chosen = ids.length - 1;
-      const most = found.strongest.map((list, token) => (token ? Math.max(0, ...list.map(([place, value]) => shareOf(place, value, features))) : 0)); // BOS counts in no maximum
+      const most = found.strongest.map((list, token) => (isText[token] ? Math.max(0, ...list.map(([place, value]) => shareOf(place, value, features))) : 0));
       output.replaceChildren(ownText.tokenLine(ids, features.vocabulary, most, 1, choose));
       draw();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      status.textContent = `${site.grouped(found.firing.length)} of ${site.grouped(features.feature_id.length)} features fire on these ${ids.length - 1} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${ownText.leftOut(left)}`;
+      status.textContent = `${site.grouped(found.firing.length)} of ${site.grouped(features.feature_id.length)} features fire on these ${ids.length - begin} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${ownText.leftOut(left)}`;
       history.replaceState(null, "", ownText.linkTo(location.href, text));
       frame.dataset.ran = text;
     } catch (error) {

@@ -118,13 +118,16 @@
   }
 
   /**
-   * A text's ids behind BOS, as many as a row of the sweep has.
+   * A text's ids as a row of the sweep has them: behind BOS where rows begin with it, and no more of them than fit.
    * @param {string} text
-   * @returns {Promise<{ ids: number[], left: number }>} left: tokens beyond
+   * @returns {Promise<TextRow>}
    */
   async function rowOf(text) {
-    const [{ bos_id, seq_len }, own] = await Promise.all([settings(), encode(text)]);
-    return { ids: [bos_id, ...own].slice(0, seq_len), left: Math.max(own.length + 1 - seq_len, 0) };
+    const [{ bos_id, special_ids, seq_len }, own] = await Promise.all([settings(), encode(text)]);
+    const all = bos_id === null ? own : [bos_id, ...own];
+    const ids = all.slice(0, seq_len);
+    const isText = ids.map((id) => !special_ids.includes(id));
+    return { ids, begin: all.length - own.length, isText, left: all.length - ids.length };
   }
 
   /**

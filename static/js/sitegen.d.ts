@@ -75,7 +75,8 @@ interface LiveSettings {
   precision: "int16" | "fp32";
   model: { n_layers: number; n_heads: number; activation: string; epsilon: number; score_scale: number; hook: string };
   normalisation: "none" | "layer_norm" | "constant_norm_rescale";
-  bos_id: number;
+  /** null: rows begin with text */
+  bos_id: number | null;
   special_ids: number[];
   seq_len: number;
   n_checked: number;
@@ -87,11 +88,22 @@ interface LiveSettings {
   features_per_file: number;
 }
 
+/** A reader's text as a row of the sweep would hold it. */
+interface TextRow {
+  ids: number[];
+  /** the position of the first token of text: 1 behind BOS, else 0 */
+  begin: number;
+  /** of each token, whether it is no special one, and so counts in a maximum */
+  isText: boolean[];
+  /** tokens beyond the length of a row */
+  left: number;
+}
+
 /** Features that fire on a text, by their places. */
 interface FiringFeatures {
   /** of each token [place, activation], the strongest first */
   strongest: [number, number][][];
-  /** [place, largest activation, the token it is on] of all that fire behind BOS */
+  /** [place, largest activation, the token it is on] of all that fire on text */
   firing: [number, number, number][];
 }
 
@@ -161,7 +173,7 @@ interface Sitegen {
   live: {
     settings(): Promise<LiveSettings>;
     encode(text: string): Promise<number[]>;
-    rowOf(text: string): Promise<{ ids: number[]; left: number }>;
+    rowOf(text: string): Promise<TextRow>;
     activations(place: number, ids: number[], tell: (done: number, of: number) => void): Promise<number[]>;
     strongest(ids: number[], tell: (done: number, of: number) => void, stopped: () => boolean): Promise<FiringFeatures | null>;
   };

@@ -41,18 +41,18 @@
   const run = ownText.newest(async () => {
     const text = area.value;
     try {
-      const [vocabulary, { ids, left }] = await Promise.all([site.load("vocabulary"), site.live.rowOf(text)]);
+      const [vocabulary, { ids, begin, isText, left }] = await Promise.all([site.load("vocabulary"), site.live.rowOf(text)]);
       const values = await site.live.activations(place, ids, (done, of) => {
         status.textContent = `Loading the model: ${done} of ${of} files …`;
       });
       shown = { ids, values, vocabulary };
       pointed.textContent = "";
       draw();
-      const onText = values.slice(1); // BOS counts in no maximum
+      const onText = values.map((value, token) => (isText[token] ? value : 0));
       const most = Math.max(0, ...onText);
-      const on = onText.indexOf(most) + 1;
+      const on = onText.indexOf(most);
       const strongest = most > 0 ? [`: 0 to ${site.significant(most)}, most on `, ...ownText.named(ids, on, vocabulary), "."] : [": the feature is silent."];
-      status.replaceChildren(`${ids.length - 1} tokens behind BOS`, ...strongest, ownText.leftOut(left));
+      status.replaceChildren(`${ids.length - begin} tokens${begin ? " behind BOS" : ""}`, ...strongest, ownText.leftOut(left));
       section.dataset.ran = text;
     } catch (error) {
       shown = undefined;

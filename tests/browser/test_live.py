@@ -23,7 +23,7 @@ from sitegen.render.live import live_scripts
 from sitegen.sources.plain import plain_transformer
 from sitegen.sources.subject import load_subject
 from sitegen.sources.tokenizer import load_tokenizer
-from sitegen.store import StoreWriter, read_live
+from sitegen.store import StoreWriter, read_live, read_manifest
 from tests.conftest import REPOSITORY
 from tests.tiny import TinySubject, documents
 from tests.unit.test_models import load
@@ -120,6 +120,7 @@ def records_of(output: Path) -> list[dict[str, Any]]:
 def largest_difference(page: Page, output: Path) -> float:
     """Of the page's activations on contexts' rows from the records', as a share of the feature's maximum."""
     rows, records = rows_of(output), records_of(output)
+    special_ids = read_manifest(output / "data")["special_ids"]
     wanted = [
         (place, context)
         for place, record in enumerate(records)
@@ -132,7 +133,7 @@ def largest_difference(page: Page, output: Path) -> float:
         at = context["start"]
         here = np.array(values[at : at + len(context["activations"])])
         difference = np.abs(here - np.array(context["activations"]))
-        special = np.isin(context["tokens"], [0, 1, 2])  # counted in no maximum
+        special = np.isin(context["tokens"], special_ids)  # counted in no maximum
         worst = max(worst, difference[~special].max() / records[place]["max_activation"])
     return float(worst)
 
@@ -250,11 +251,12 @@ def test_the_strongest_of_all_features(open_page: OpenPage, tiny_output: Path) -
     wanted = [[place, ids] for place in range(93)]
     each = np.array(open_page("fires.html").evaluate(ACTIVATIONS, wanted))  # [n_features, n_tokens]
     firing = {place: (value, token) for place, value, token in found["firing"]}
-    on_text = each[:, 1:]  # BOS counts in no maximum
+    is_special = np.isin(ids, read_manifest(tiny_output / "data")["special_ids"])
+    on_text = np.where(is_special, 0, each)  # special tokens count in no maximum
     assert set(firing) == set(np.flatnonzero(on_text.max(1)).tolist())
     for place, (value, token) in firing.items():
         assert value == pytest.approx(on_text[place].max())
-        assert token == on_text[place].argmax() + 1
+        assert token == on_text[place].argmax()
     for token, list_ in enumerate(found["strongest"]):
         n = min(12, int((each[:, token] > 0).sum()))
         values = [value for _, value in list_]
@@ -437,6 +439,74 @@ def test_without_scripts_there_is_no_box(open_page: OpenPage) -> None:
     assert page.locator("textarea").count() == 0
     page = open_page("fires.html", java_script_enabled=False)
     expect(page.get_by_text("The model runs in a script.")).to_be_visible()
+
+
+class TestWithoutBos:
+    """A site whose rows begin with text: nothing is put before a reader's."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        out = tmp_path_factory.mktemp("without-bos") / "tiny"
+        exact = ["--set", "live.precision=fp32"]
+        assert main(["run", str(tiny.qwen_preset), "--out", str(out), *exact]) == 0
+        return out
+
+    def test_ids_are_those_of_the_python_tokenizer(
+        self, open_page: OpenPage, tiny: TinySubject
+    ) -> None:
+        texts = [*all_kinds_of_texts(), "<|endoftext|><|im_start|>"]
+        found = open_page("fires.html").evaluate(ENCODE, texts)
+        assert found == load_tokenizer(str(tiny.qwen)).encode(texts)
+
+    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+        page = open_page(f"features/{FEATURE}.html")
+        assert largest_difference(page, tiny_output) < 1e-4
+
+    def test_the_strongest_of_all_features(self, open_page: OpenPage, tiny_output: Path) -> None:
+        test_the_strongest_of_all_features(open_page, tiny_output)
+
+    def test_a_text_stands_alone(self, open_page: OpenPage) -> None:
+        page = open_page(f"features/{FEATURE}.html")
+        field = page.get_by_role("textbox", name="Your own text")
+        status, pieces = page.locator(".try [role=status]"), page.locator(".own-text button")
+        for text in ("The whale rose", "", "rose"):  # each after what the one before left
+            field.fill(text)
+            expect(page.locator(".try")).to_have_attribute("data-ran", text)
+            ids = load_ids(page, text)
+            expect(status).to_contain_text(f"{len(ids)} tokens: ")
+            assert pieces.count() == len(ids)
+            values = page.evaluate(ACTIVATIONS, [[FEATURE, ids]])[0]
+            assert len(values) == len(ids)
+            for i, value in enumerate(values):
+                assert ("--a" in (pieces.nth(i).get_attribute("style") or "")) == (value > 0)
+        field.fill("7" * 30)
+        expect(status).to_contain_text("24 tokens: ")
+        expect(status).to_contain_text("6 more tokens are beyond the length of a row")
+
+    def test_the_first_token_may_be_the_strongest(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
+        """A row that begins with a feature's strongest context gives that activation again."""
+        records = [
+            (place, record["contexts"]) for place, record in enumerate(records_of(tiny_output))
+        ]
+        place, context = next((p, c[0]) for p, c in records if c and c[0]["position"] == 0)
+        row = rows_of(tiny_output)[context["row"]]
+        found = open_page("fires.html").evaluate(STRONGEST, row)
+        most = {place: (value, token) for place, value, token in found["firing"]}
+        assert most[place] == (pytest.approx(context["activation"], rel=1e-3), 0)
+
+    def test_what_fires_on_nothing(self, open_page: OpenPage) -> None:
+        page = open_page("fires.html")
+        page.get_by_role("textbox", name="Your own text").fill("")
+        page.get_by_role("button", name="Find what fires").click()
+        expect(page.locator("#fires")).to_have_attribute("data-ran", "")
+        expect(page.locator("#fires [role=status]")).to_contain_text("fire on these 0 tokens")
+        expect(page.locator("#fires h2")).to_have_text(["Anywhere in the text"])
+        page.get_by_role("textbox", name="Your own text").fill("out")
+        expect(page.locator("#fires")).to_have_attribute("data-ran", "out")
+        expect(page.locator("#fires h2").first).to_contain_text("at position")
 
 
 @pytest.mark.slow
