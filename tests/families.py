@@ -346,7 +346,7 @@ FAMILIES: dict[str, Family] = {
     "bamba/mamba": Family(
         config={**MAMBA, **SQUARE, "attn_layer_indices": [0]},
         **{**PRE_FF, "attn_out": "mamba", "heads": ""},
-        offered=EVERY - {HEADS, ATTN_OUT},
+        offered=EVERY - {HEADS, ATTN_OUT, MID},
         optional=frozenset({ATTN_OUT}),
     ),
     "bitnet": Family(config=SQUARE),
@@ -524,7 +524,7 @@ FAMILIES: dict[str, Family] = {
     "lfm2/conv": Family(
         config={**SQUARE, "layer_types": ["full_attention", "conv", "conv"]},
         **{**LFM2, "attn_out": "conv", "heads": ""},
-        offered=EVERY - {HEADS, ATTN_OUT},
+        offered=EVERY - {HEADS, ATTN_OUT, MID},
         optional=frozenset({ATTN_OUT}),
     ),
     "lfm2_moe": experts(

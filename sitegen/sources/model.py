@@ -17,7 +17,7 @@ from torch import Tensor
 from sitegen.config import PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources.model_files import PROBE_SHAPE, BootedModel, boot_model
+from sitegen.sources.model_files import PROBE_SHAPE, BootedModel, boot_model, run_with_points
 from sitegen.sources.output_path import (
     FINAL_RESIDUAL,
     MLP_HOOK,
@@ -102,13 +102,26 @@ class HookedModel:
 
         activations  [n_rows, seq_len, d_hook] to put in the place of those at the hook point
         """
-        hooks = []
-        if activations is not None:
-            hooks = [(self.hook_point, lambda found, hook: activations.view_as(found))]
+        hooks = [] if activations is None else self._replacing(activations)
         logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         follows = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
         losses: Tensor = (torch.logsumexp(logits, 2) - follows)[:, :-1]
         return losses
+
+    def _replacing(self, activations: Tensor) -> list[tuple[str, Any]]:
+        """Hooks that put activations [n_rows, seq_len, d_hook] in the place of those at the hook point."""
+        layer, point = self.place
+        if point != "hook_resid_mid":
+            return [(self.hook_point, lambda found, hook: activations.view_as(found))]
+        # In TransformerLens that point is an input of the MLP alone: what attention writes takes the stream there
+        before: list[Tensor] = []
+        return [
+            (f"blocks.{layer}.hook_resid_pre", lambda found, hook: before.append(found)),
+            (
+                f"blocks.{layer}.hook_attn_out",
+                lambda found, hook: activations.view_as(found) - before[0],
+            ),
+        ]
 
     def final_layer(self, tokens: Tensor) -> FinalLayer | None:
         """What comes after the hook point, where that is the final norm alone; None where more does.
@@ -210,24 +223,6 @@ def _probe(bridge: Any, hook_point: str, name: str) -> Probe:
             f"{name}: nothing passes {missing} when the model runs, so it cannot be read"
         )
     return Probe(name, found, logits.flatten(0, 1).float())
-
-
-def run_with_points(
-    bridge: Any, tokens: Tensor, points: tuple[str, ...]
-) -> tuple[dict[str, Tensor], Tensor]:
-    """({hook point: [n_rows, seq_len, width] float32}, logits) of a whole pass; points that are not there left out."""
-    found: dict[str, Tensor] = {}
-
-    def keep_as(point: str) -> Any:
-        def keep(activations: Tensor, hook: Any) -> None:
-            found[point] = activations.flatten(2).float()
-
-        return keep
-
-    there = sorted({point for point in points if point in bridge.hook_dict})
-    hooks = [(point, keep_as(point)) for point in there]
-    logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-    return {point: found[point] for point in points if point in found}, logits
 
 
 def _probe_tokens(bridge: Any) -> Tensor:

@@ -143,22 +143,39 @@ def _boot_transformers(folder: Path, name: str, tokenizer: Any) -> Any:
 
 def _text_model(folder: Path) -> Any:
     """The causal language model of a folder; of one that also takes pictures or sound, the part that writes text."""
+    from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    # Eager attention is what TransformerLens' hooks need; float32 whatever the file's precision
-    options = {"dtype": torch.float32, "attn_implementation": "eager"}
     config = AutoConfig.from_pretrained(folder)
     text_config = config.get_text_config()
+    if getattr(text_config, "apply_residual_connection_post_layernorm", False):
+        raise SourceError(
+            f"{folder.name}: each layer normalises the residual stream itself "
+            "(apply_residual_connection_post_layernorm), so nothing reaches the logits directly; give another model"
+        )
     if text_config is config:
-        return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
-    whole = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
-    with torch.device("meta"):
-        text = AutoModelForCausalLM.from_config(text_config, attn_implementation="eager")
-    decoder = whole.get_decoder()
-    text.set_decoder(decoder)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    whole = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    with init_empty_weights():
+        text = AutoModelForCausalLM.from_config(text_config)
+    part = _part_of_kind(whole, type(text))
+    if part is not None:
+        return part.eval()
+    prefix = text.base_model_prefix
+    decoder = _part_of_kind(whole, type(getattr(text, prefix)))
+    if decoder is None:
+        raise SourceError(
+            f"{folder.name}: the part of {type(whole).__name__} that writes text is not known"
+        )
+    setattr(text, prefix, decoder)
     text.set_output_embeddings(whole.get_output_embeddings())
     text.config.architectures = [type(text).__name__]
     return text.eval()
+
+
+def _part_of_kind(whole: Any, kind: type) -> Any:
+    """The first module of a class; None if there is none."""
+    return next((module for module in whole.modules() if isinstance(module, kind)), None)
 
 
 class _PlainPass:
@@ -180,27 +197,47 @@ class _PlainPass:
 
         raises  SourceError if not
         """
-        found: dict[str, Tensor] = {}
+        # Most makers give what goes into each layer, some (Mamba, RWKV) what comes out of it
+        points = [
+            [f"blocks.{layer}.hook_resid_{end}" for layer in range(len(self.streams))]
+            for end in ("pre", "post")
+        ]
+        found, logits = run_with_points(bridge, self.ids, (*points[0], *points[1]))
+        self._require_near("logits", logits, self.logits, name)
+        ends = [[found[point] for point in of_end if point in found] for of_end in points]
+        if not any(_all_near(streams, self.streams) for streams in ends):
+            self._require_near(points[0][-1], found[points[0][-1]], self.streams[-1], name)
 
-        def keep(stream: Tensor, hook: Any) -> None:
-            found[hook.name] = stream
+    def _require_near(self, what: str, found: Tensor, expected: Tensor, name: str) -> None:
+        if not is_near(found, expected):
+            raise SourceError(
+                f"{name}: TransformerLens' {what} are not those of transformers (off by "
+                f"{float((found - expected).abs().max()):.2g} of {float(expected.abs().max()):.2g}), so this "
+                "architecture cannot be read with the installed transformer_lens"
+            )
 
-        points = [f"blocks.{layer}.hook_resid_pre" for layer in range(len(self.streams))]
-        names = {
-            point: bridge.hook_dict[point].name for point in points if point in bridge.hook_dict
-        }
-        logits = bridge.run_with_hooks(self.ids, fwd_hooks=[(point, keep) for point in names])
-        pairs = [("logits", logits, self.logits)]
-        for point, expected in zip(points, self.streams, strict=True):
-            if point in names:
-                pairs.append((point, found[names[point]], expected))
-        for what, one, other in pairs:
-            if not is_near(one, other):
-                raise SourceError(
-                    f"{name}: TransformerLens' {what} are not those of transformers (off by "
-                    f"{float((one - other).abs().max()):.2g} of {float(other.abs().max()):.2g}), so this architecture "
-                    "cannot be read with the installed transformer_lens"
-                )
+
+def _all_near(found: list[Tensor], expected: list[Tensor]) -> bool:
+    pairs = zip(found, expected, strict=False)
+    return len(found) == len(expected) and all(is_near(one, other) for one, other in pairs)
+
+
+def run_with_points(
+    bridge: Any, tokens: Tensor, points: tuple[str, ...]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """({hook point: [n_rows, seq_len, width] float32}, logits) of a whole pass; points that are not there left out."""
+    found: dict[str, Tensor] = {}
+
+    def keep_as(point: str) -> Any:
+        def keep(activations: Tensor, hook: Any) -> None:
+            found[point] = activations.flatten(2).float()
+
+        return keep
+
+    there = sorted({point for point in points if point in bridge.hook_dict})
+    hooks = [(point, keep_as(point)) for point in there]
+    logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+    return {point: found[point] for point in points if point in found}, logits
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ HEADS_HOOK = re.compile(r"blocks\.(\d+)\.attn\.hook_z")  # [..., n_heads, d_head
 STREAM_HOOK = re.compile(r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_mid|hook_resid_post)")
 WRITTEN_HOOK = re.compile(r"blocks\.(\d+)\.(hook_mlp_out|hook_attn_out)")  # added to the stream
 FINAL_RESIDUAL = "ln_final.hook_in"
+NAMES = {"attn": "attention", "mlp": "MLP"}
 TOLERANCE = 1e-3  # of the largest value; float32 errs a hundredth of it even behind many layers
 EXACTLY_ONE = 1e-4  # a measured factor this near to 1 is 1
 
@@ -95,6 +96,7 @@ def output_path(bridge: Any, hook_point: str, probe: Probe) -> OutputPath:
     bias = getattr(unembedding, "bias", None)
     b_raw = W_raw.new_zeros(W_raw.shape[1]) if bias is None else bias.detach().float()
     factor = _logit_factor(bridge, W_raw, b_raw, cap, probe)
+    layers = _layer_factor(bridge, hook_point)
     W_U = W_raw * norm.gain[:, None]
     b_U = b_raw + (W_raw.T * norm.bias[None, :]).sum(-1)
     if norm.centres:
@@ -104,6 +106,7 @@ def output_path(bridge: Any, hook_point: str, probe: Probe) -> OutputPath:
     if factor != 1:
         W_U, b_U = W_U * factor, b_U * factor
     final = FinalLayer(W_U, b_U, norm.epsilon) if norm.centres and not cap else None
+    W_U = W_U if layers == 1 else W_U * layers
     return OutputPath(W_out, W_U, final, _formula(hook_point), left_out, norm.centres)
 
 
@@ -175,7 +178,9 @@ def _formula(hook_point: str) -> str:
 
 def _to_stream(bridge: Any, hook_point: str, probe: Probe) -> tuple[Tensor | None, tuple[str, ...]]:
     """(W_out, what of the way to the residual stream is left out)."""
-    if STREAM_HOOK.fullmatch(hook_point):
+    if match := STREAM_HOOK.fullmatch(hook_point):
+        if match[2] == "hook_resid_mid":
+            _require_replaceable(int(match[1]), probe, hook_point)
         return None, ()
     match = next(
         (
@@ -191,24 +196,54 @@ def _to_stream(bridge: Any, hook_point: str, probe: Probe) -> tuple[Tensor | Non
             "blocks.N.attn.hook_z, or a residual-stream hook such as blocks.N.hook_resid_pre"
         )
     layer, part = int(match[1]), "attn" if "attn" in hook_point else "mlp"
-    factor = _written_factor(layer, part, probe, hook_point)
+    gain = _gain_of_stream(layer, part, probe, hook_point)
     if WRITTEN_HOOK.fullmatch(hook_point):
-        width = probe.streams[hook_point].shape[1]
-        unit = torch.eye(width, device=probe.logits.device)
+        factor = _factor(probe.streams[hook_point], gain)
+        if factor is None:
+            raise SourceError(
+                f"{probe.name}: what stands at {hook_point} is not what its layer adds to the residual stream; "
+                f"give blocks.{layer}.hook_resid_post instead"
+            )
+        unit = torch.eye(gain.shape[1], device=gain.device)
         return (None if factor == 1 else factor * unit), ()
-    projection, norm = _projection(bridge, layer, part, hook_point, probe)
-    W_out = projection * factor if factor != 1 else projection
-    if norm is None:
-        return W_out, ()
-    if norm.centres:
-        W_out = W_out - W_out.mean(-1, keepdim=True)
-    return W_out * norm.gain, (f"the scale of the norm behind the {part.upper()}",)
+    return _projection(bridge, layer, part, hook_point, probe, gain)
+
+
+def _require_replaceable(layer: int, probe: Probe, hook_point: str) -> None:
+    """That the stream between attention and MLP is set by setting what attention writes, as measuring quality does."""
+    written = probe.of(layer, "hook_attn_out")
+    gain = _gain_of_stream(layer, "attn", probe, hook_point)
+    if written is None or not is_near(written, gain):
+        raise SourceError(
+            f"{probe.name}: what attention writes is not all that is added to the stream before {hook_point}; "
+            f"give blocks.{layer}.hook_resid_post instead"
+        )
+
+
+def _gain_of_stream(layer: int, part: str, probe: Probe, hook_point: str) -> Tensor:
+    """[n_tokens, d_model] what a part of a layer adds to the residual stream.
+
+    raises  SourceError if that cannot be told
+    """
+    pre, mid, post = (probe.of(layer, f"hook_resid_{name}") for name in ("pre", "mid", "post"))
+    before, after = (pre, mid) if part == "attn" else (mid, post)
+    if before is not None and after is not None:
+        return after - before
+    attention, mlp = (probe.of(layer, f"hook_{name}_out") for name in ("attn", "mlp"))
+    if pre is not None and post is not None and attention is not None and mlp is not None:
+        factor = _factor(attention + mlp, post - pre)  # side by side, as in GPT-NeoX
+        if factor is not None:
+            return factor * (attention if part == "attn" else mlp)
+    raise SourceError(
+        f"{probe.name}: what {hook_point} adds to the residual stream cannot be told; "
+        f"give blocks.{layer}.hook_resid_post instead"
+    )
 
 
 def _projection(
-    bridge: Any, layer: int, part: str, hook_point: str, probe: Probe
-) -> tuple[Tensor, NormGain | None]:
-    """(the projection behind a hook point [d_hook, d_model], the norm behind that), known to give what is written."""
+    bridge: Any, layer: int, part: str, hook_point: str, probe: Probe, gain: Tensor
+) -> tuple[Tensor, tuple[str, ...]]:
+    """(the matrix behind a hook point [d_hook, d_model], what it leaves out), known to give what the stream gains."""
     block = bridge.blocks[layer]
     module = getattr(getattr(block, part), "out" if part == "mlp" else "o", None)
     linear = getattr(module, "original_component", None)
@@ -225,43 +260,33 @@ def _projection(
     bias = getattr(linear, "bias", None)
     written = x @ matrix if bias is None else x @ matrix + bias.detach().float()
     behind = getattr(block, "ln1_post" if part == "attn" else "ln2_post", None)
-    norm = None
+    left_out: tuple[str, ...] = ()
     if behind is not None:
         norm = norm_gain(behind.original_component, written)
         written = behind.original_component(written)
+        if norm is not None:
+            matrix = matrix - matrix.mean(-1, keepdim=True) if norm.centres else matrix
+            matrix = matrix * norm.gain
+            left_out = (f"the scale of the norm behind the {NAMES[part]}",)
+    # In some models a factor stands between (Granite)
+    factor = _factor(written, gain)
     added = probe.of(layer, f"hook_{part}_out")
-    stream = probe.of(layer, "hook_resid_post" if part == "mlp" else "hook_resid_mid")
-    before = probe.of(layer, "hook_resid_mid" if part == "mlp" else "hook_resid_pre")
-    explained = added is not None and is_near(written, added)
-    if not explained and stream is not None and before is not None:
-        explained = is_near(written, stream - before)  # the module adds the stream itself (BLOOM)
-    if not explained or (behind is not None and norm is None):
+    if factor is None and added is not None and hasattr(block.original_component, "layer_scalar"):
+        # Gemma 4 adds a third part behind the MLP, and its factors are known
+        factor = 1.0 if is_near(written, added) else None
+    if factor is None or (behind is not None and not left_out):
         raise SourceError(
-            f"{probe.name}: {hook_point} times the matrix behind it is not what the layer writes, so it cannot be "
-            f"read; give a hook point in the residual stream, such as blocks.{layer}.hook_resid_post"
+            f"{probe.name}: {hook_point} times the matrix behind it is not what the layer adds to the residual stream, "
+            f"so it cannot be read; give a hook point in that stream, such as blocks.{layer}.hook_resid_post"
         )
-    return matrix, norm
+    return (matrix if factor == 1 else matrix * factor), left_out
 
 
-def _written_factor(layer: int, part: str, probe: Probe, hook_point: str) -> float:
-    """What the layer multiplies a part's output with as it adds it to the stream (Granite); 1 in most models.
-
-    raises  SourceError if the stream does not gain what the part is said to write
-    """
-    pre, mid, post = (probe.of(layer, f"hook_resid_{name}") for name in ("pre", "mid", "post"))
-    attention, mlp = (probe.of(layer, f"hook_{name}_out") for name in ("attn", "mlp"))
-    before, after = (pre, mid) if part == "attn" else (mid, post)
-    written = attention if part == "attn" else mlp
-    factor = None
-    if written is not None and before is not None and after is not None:
-        factor = _factor(written, after - before)
-    if factor is None and None not in (pre, post) and attention is not None and mlp is not None:
-        assert pre is not None
-        assert post is not None
-        factor = _factor(attention + mlp, post - pre)  # side by side, as in GPT-NeoX
-    if factor is None and WRITTEN_HOOK.fullmatch(hook_point):
-        raise SourceError(
-            f"{probe.name}: what stands at {hook_point} is not what its layer adds to the residual stream; "
-            f"give blocks.{layer}.hook_resid_post instead"
-        )
-    return 1.0 if factor is None else factor
+def _layer_factor(bridge: Any, hook_point: str) -> float:
+    """What the stream is multiplied with from a hook point on, as whole layers are in Gemma 4; 1 in most models."""
+    _, layer, point = hook_point.split(".", 2)
+    first = int(layer) + (point == "hook_resid_post")
+    factor = 1.0
+    for block in list(bridge.blocks)[first:]:
+        factor *= float(getattr(block.original_component, "layer_scalar", 1.0))
+    return factor
