@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from sitegen.sources.model import load_model
 from tests.brute_force import mlp_activations, read_rows
 
 D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX = 20, 2, 10, 37, 64
@@ -306,6 +307,32 @@ def with_fitted_decoder(
     target = features.T @ (x - b_dec) + ridge @ weights["W_dec"].double()
     W_dec = torch.linalg.solve(features.T @ features + ridge, target)
     return weights | {"W_dec": W_dec.float().contiguous()}
+
+
+def fitted_weights(
+    x: Tensor, d_hidden: int, seed: int = 1, share: float = 0.1, subtracts_b_dec: bool = True
+) -> dict[str, Tensor]:
+    """A ReLU autoencoder of activations `x` [n, d_hook] whose features are each active on a share of the tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    b_dec = x.mean(0)
+    W_enc = torch.randn(x.shape[1], d_hidden, generator=generator)
+    pre = (x - b_dec if subtracts_b_dec else x) @ W_enc
+    weights = {
+        "W_enc": W_enc,
+        "W_dec": 0.1 * torch.randn(d_hidden, x.shape[1], generator=generator),
+        "b_enc": -torch.quantile(pre, 1 - share, dim=0),
+        "b_dec": b_dec,
+    }
+    return with_fitted_decoder(weights, x, subtracts_b_dec)
+
+
+def activations_of(folder: Path, hook_point: str, tokenizer: Path, corpus: Path) -> Tensor:
+    """[n, d_hook] a model's activations on the first rows of a text, first tokens left out."""
+    rows = read_rows(corpus, tokenizer / "tokenizer.json", 32, 42)
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    model = load_model(str(folder), hook_point, loaded, torch.device("cpu"))
+    found = model.hook_activations(torch.from_numpy(rows[:100].astype("int64")))
+    return found[:, 1:].flatten(0, 1)
 
 
 @cache

@@ -31,9 +31,16 @@ TOKENS_AT_ONCE = 256
 # Another reading is taken to be the right one if it leaves so much of what the configured one leaves, or less. A
 # neighbouring layer's stream can be explained nearly as well as the right one: measured, 0.8 and more.
 CLEARLY_BETTER = 0.7
+AS_GOOD = (
+    1.05  # times the least unexplained: readings that cannot be told apart, all of which are named
+)
 WORTH_A_LOOK = 1.0  # of the configured one's, on the first tokens, from which all tokens decide
 DENSEST = 0.25  # of all features, active on a token
 FAR_OFF = 2.0  # times what is declared
+# What a decoder writes along the mean over d_hook, over what it writes in any direction on average: below the former it
+# was trained on centred activations, where the activations themselves vary along that mean by at least the latter.
+WRITES_NO_MEAN = 0.1
+VARIES_ALONG_MEAN = 0.5
 POINTS = (
     "hook_resid_pre",
     "attn.hook_z",
@@ -97,6 +104,11 @@ def _fit_of(subject: Subject, config: Config) -> Fit:
             figures = measure(candidate, N_TOKENS)
         others.append((candidate, figures))
     reason = objection(subject.autoencoder, config, found, others)
+    if not reason and _could_be_centred(subject) and _was_centred(configured):
+        reason = (
+            "its decoder writes nothing along the mean over the stream's entries, as one that was trained on centred "
+            'weights: set model.processing = ["center_writing_weights"]'
+        )
     if reason and not config.autoencoder.accept_poor_fit:
         raise SourceError(
             f"{subject.autoencoder.provenance.name} does not fit {point} of {subject.model.provenance.name}: {reason}; "
@@ -122,16 +134,13 @@ def objection(
     others: list[tuple[Candidate, Figures]],
 ) -> str:
     """Why the configured reading is not taken to be the right one, and what to do; empty if it is."""
-    best = min(others, key=lambda pair: pair[1].unexplained, default=None)
-    # Even where nothing is explained, the reading that explains something is the most useful thing to name
-    if (
-        best
-        and best[1].unexplained <= CLEARLY_BETTER * found.unexplained
-        and best[1].unexplained < 1
-    ):
+    least = min((figures.unexplained for _, figures in others), default=float("inf"))
+    # Even where nothing is explained, a reading that explains something is the most useful thing to name
+    if least <= CLEARLY_BETTER * found.unexplained and least < 1:
+        as_good = [one for one, figures in others if figures.unexplained <= AS_GOOD * least]
         return (
-            f"it fits {best[0].name} better, {best[1].unexplained:.2g} of the variance unexplained against "
-            f"{found.unexplained:.2g}: set {best[0].remedy}"
+            f"it fits {' or '.join(one.name for one in as_good)} better, {least:.2g} of the variance unexplained "
+            f"against {found.unexplained:.2g}: set {' or '.join(one.remedy for one in as_good)}"
         )
     if not found.unexplained < 1:
         return (
@@ -156,6 +165,32 @@ def objection(
             "give the model, hook point and settings that it was trained with"
         )
     return ""
+
+
+def _could_be_centred(subject: Subject) -> bool:
+    """Whether center_writing_weights would change what the autoencoder is given."""
+    model = subject.model
+    return (
+        model.output.centres
+        and subject.autoencoder.make.normalisation != "layer_norm"  # which centres it in any case
+        and "center_writing_weights" not in model.processing
+        and not MLP_HOOK.fullmatch(model.hook_point)
+        and not HEADS_HOOK.fullmatch(model.hook_point)
+    )
+
+
+@torch.no_grad()
+def _was_centred(configured: Candidate) -> bool:
+    """Whether the decoder leaves out the one direction that centring takes away, though the activations vary there.
+
+    The mean over a stream's entries is one direction of d_hook, often with so small a share of the variance that the
+    variance explained does not tell centred activations from others; the decoder's directions do.
+    """
+    x, W_dec = configured.x.double(), configured.autoencoder.W_dec.double()
+    d_hook = x.shape[1]
+    written = W_dec.mean(1).square().sum() * d_hook**2 / W_dec.square().sum()
+    varies = x.mean(1).var() * d_hook**2 / x.var(0).sum()
+    return bool(written < WRITES_NO_MEAN and varies > VARIES_ALONG_MEAN)
 
 
 @torch.no_grad()

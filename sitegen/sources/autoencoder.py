@@ -91,21 +91,27 @@ class Autoencoder:
         )
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """([n, d_hook] the output for activations `x` [n, d_hook], [n] int64 how many features are active).
+    def features(self, x: Tensor) -> Tensor:
+        """[n, d_hidden] activations for hook-point activations `x` [n, d_hook].
 
         By a plain dense product, independent of the sweep's search.
         """
-        given = self.normalised(x)
         b_in = self.b_dec if self.make.subtracts_b_dec else torch.zeros_like(self.b_dec)
-        features = (given.x - b_in) @ self.W_enc + self.b_enc  # [n, d_hidden]
+        found: Tensor = (self.normalised(x).x - b_in) @ self.W_enc + self.b_enc
         if self.threshold is not None:
-            features = torch.where(features > self.threshold, features, 0)
-        features = features.relu_()
+            found = torch.where(found > self.threshold, found, 0)
+        found = found.relu_()
         if self.make.k:
-            largest = features.topk(self.make.k, 1)
-            features = torch.zeros_like(features).scatter_(1, largest.indices, largest.values)
-        return given.undone(features @ self.W_dec + self.b_dec), (features > 0).sum(1)
+            largest = found.topk(self.make.k, 1)
+            found = torch.zeros_like(found).scatter_(1, largest.indices, largest.values)
+        return found
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """([n, d_hook] the output for activations `x` [n, d_hook], [n] int64 how many features are active)."""
+        features = self.features(x)
+        output = self.normalised(x).undone(features @ self.W_dec + self.b_dec)
+        return output, (features > 0).sum(1)
 
     def normalised(self, x: Tensor) -> Normalised:
         """Hook-point activations [n, d_hook] as it takes them."""

@@ -115,8 +115,8 @@ def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], A
             f"{path.name} does not say what is done with its weights: give the folder with its {SAELENS.settings}"
         )
     beside = _settings_beside(path)
-    is_known = set(weights) == set(WEIGHT_NAMES) and beside is None
-    if not is_known and not said.is_enough:
+    is_open = beside is not None or not {"threshold", "k", "encoder.weight"}.isdisjoint(weights)
+    if is_open and not said.is_enough:
         reason = (
             f"its settings stand in {beside}, a layout that is not known here"
             if beside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from sitegen.cli import main
@@ -20,13 +21,13 @@ from sitegen.config import load_config
 from sitegen.errors import SourceError
 from sitegen.maths.encoder import ActivationFunction, Encoder, Firings, FiringSearch, PairReader
 from sitegen.sources.autoencoder import Autoencoder, load_autoencoder
-from sitegen.sources.autoencoder_files import SAELENS
+from sitegen.sources.autoencoder_files import SAELENS, SaidOfFiles, TextSettings
 from sitegen.sources.model import load_model
 from sitegen.sources.subject import Subject, load_subject
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import as_parquet
 from tests.loopback_hub import COMMIT, LoopbackHub
-from tests.tiny import TinySubject, documents, write_gpt2
+from tests.tiny import TinySubject, activations_of, documents, fitted_weights, write_gpt2
 from tests.unit.test_hub import build
 
 FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests/autoencoders").glob("*/expected*"))
@@ -273,14 +274,19 @@ def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None
         "hook_head_index": None,
     }
     (tmp_path / "old/cfg.json").write_text(json.dumps(old))
-    assert load(tmp_path / "old").make == load(source).make
+    expected = dataclasses.replace(load(source).make, text=TextSettings())
+    assert load(tmp_path / "old").make == expected
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "autoencoder-new"])
 def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> None:
     folder = REPOSITORY / f"tests/autoencoders/dictionary-learning-{name}"
     shutil.copy(folder / "ae.pt", tmp_path / "mine.pt")
-    alone, whole = load(tmp_path / "mine.pt"), load(folder)
+    with pytest.raises(SourceError, match=r"mine\.pt: a plain file .* set autoencoder\.activation"):
+        load(tmp_path / "mine.pt")
+    whole = load(folder)
+    said = SaidOfFiles("relu", subtracts_b_dec=whole.make.subtracts_b_dec)
+    alone = load_autoencoder(str(tmp_path / "mine.pt"), "", CPU, said)
     assert alone.make == whole.make
     for key in ("W_enc", "W_dec", "b_enc", "b_dec"):
         assert torch.equal(getattr(alone, key), getattr(whole, key))
@@ -328,6 +334,7 @@ def test_a_folder_becomes_a_site(
         f'model.name = "{gpt2}"\nmodel.hook_point = "{hook_point}"\nautoencoder.source = "{folder}"\n'
         f'corpus.files = ["{tiny.corpus}"]\ncorpus.seq_len = 32\n'
         "analysis.n_quality_rows = 100\nanalysis.batch_rows = 100\ncorpus.n_rows = 150\ncontexts.n_top = 5\n"
+        "autoencoder.accept_poor_fit = true\n"
     )
     out = tmp_path / "out"
     assert main(["run", str(preset), "--out", str(out)]) == 0
@@ -414,7 +421,7 @@ def test_hook_point_that_the_folder_names_otherwise_is_refused(
         preset.write_text(
             f'model.name = "{gpt2}"\nmodel.hook_point = "{hook_point}"\n'
             f'autoencoder.source = "{folder}"\ncorpus.files = ["{tiny.corpus}"]\n'
-            "corpus.seq_len = 32\ncorpus.n_rows = 20\n"
+            "corpus.seq_len = 32\ncorpus.n_rows = 20\nautoencoder.accept_poor_fit = true\n"
         )
         assert main(["sweep", str(preset), "--out", str(tmp_path / "out")]) == code
     assert (
@@ -433,7 +440,9 @@ def test_own_files_as_documented(
 ) -> None:
     """The second example of your-own-sae.md, word for word, on a folder that SAELens wrote."""
     shutil.copytree(gpt2, tmp_path / "my-model")
+    x = activations_of(gpt2, RESIDUAL, tiny.tokenizer, tiny.corpus)
     shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", tmp_path / "my-sae")
+    save_file(fitted_weights(x, 41), tmp_path / "my-sae/sae_weights.safetensors")
     shutil.copy(tiny.corpus, tmp_path / "my-text.jsonl")
     example = _examples()[1]
     assert len(example.splitlines()) <= 6
@@ -457,7 +466,7 @@ def test_hub_s_files_as_documented(tiny: TinySubject, tmp_path: Path) -> None:
     )
     (tmp_path / "gpt2/tokenizer_config.json").write_text(json.dumps(special))
     hook_point = "blocks.8.hook_resid_pre"
-    source = REPOSITORY / "tests/autoencoders/saelens-standard"
+    x = activations_of(tmp_path / "gpt2", hook_point, tiny.tokenizer, tiny.corpus)
     before_6 = {
         "architecture": "standard",
         "d_in": 24,
@@ -472,7 +481,7 @@ def test_hub_s_files_as_documented(tiny: TinySubject, tmp_path: Path) -> None:
     }
     files = {
         "cfg.json": json.dumps(before_6).encode(),
-        "sae_weights.safetensors": (source / "sae_weights.safetensors").read_bytes(),
+        "sae_weights.safetensors": save(fitted_weights(x, 41)),
         "sparsity.safetensors": b"",
     }
     hub = LoopbackHub()

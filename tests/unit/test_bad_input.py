@@ -170,8 +170,8 @@ def _of_another_width(weights: dict[str, Tensor]) -> None:
     [
         (_without_bias, "lacks b_enc"),
         (_with_extra, "has also scaling_factor"),
-        (_with_short_threshold, "threshold has shape [92]"),
-        (_with_k, "has a k but does not say what it is used for"),
+        (_with_short_threshold, "set autoencoder.activation (relu, jumprelu, topk, batchtopk)"),
+        (_with_k, "a plain file does not say its activation function"),
         (_with_nan, "W_enc holds 1 values that are NaN or infinite"),
         (_with_infinity, "b_dec holds 1 values that are NaN or infinite"),
         (_of_integers, "b_enc is torch.int64 [93]"),

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from sitegen.cli import main
 from sitegen.sources.model import HookedModel, load_model
-from tests.tiny import TinySubject
+from tests.tiny import TinySubject, activations_of, fitted_weights
 
 CPU = torch.device("cpu")
 D_MODEL = 24
@@ -76,13 +76,9 @@ def test_stopping_at_the_hook_changes_no_bit(tiny: TinySubject) -> None:
 def test_site_from_one_toml_file(
     gpt2: Path, tiny: TinySubject, tmp_path: Path, hook_point: str, width: int
 ) -> None:
-    generator = torch.Generator().manual_seed(1)
-    weights = {
-        "W_enc": torch.randn(width, 11, generator=generator),
-        "W_dec": torch.randn(11, width, generator=generator),
-        "b_enc": torch.full((11,), -0.1),
-        "b_dec": torch.zeros(width),
-    }
+    x = activations_of(gpt2, hook_point, tiny.tokenizer, tiny.corpus)
+    assert x.shape[1] == width
+    weights = fitted_weights(x, 11)
     save_file(weights, tmp_path / "sae.safetensors")
     (tmp_path / "mine.toml").write_text(
         f'[model]\nname = "{gpt2}"\nhook_point = "{hook_point}"\n'

@@ -1,0 +1,310 @@
+"""Faults planted on purpose: what the check before the sweep finds of them. docs/fit.md holds the table."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from sitegen.analysis.reading import measure_fit
+from sitegen.config import Config, build_config
+from sitegen.errors import SourceError
+from sitegen.records import Fit
+from sitegen.sources.autoencoder import Autoencoder
+from sitegen.sources.autoencoder_files import AutoencoderMake
+from sitegen.sources.corpus import load_rows
+from sitegen.sources.model import HookedModel, load_model
+from sitegen.sources.provenance import Provenance
+from sitegen.sources.row_marks import row_marks
+from sitegen.sources.subject import Subject
+from sitegen.sources.tokenizer import load_tokenizer
+from tests.conftest import REPOSITORY
+from tests.families import build
+from tests.tiny import TinySubject
+
+CPU = torch.device("cpu")
+WIDTH, D_HIDDEN, N_ROWS, SEQ_LEN = 24, 96, 80, 32
+PRE, MID, POST = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_resid_post"
+ATTN_OUT, MLP_OUT = "blocks.1.hook_attn_out", "blocks.1.hook_mlp_out"
+HEADS, NEURONS = "blocks.1.attn.hook_z", "blocks.1.mlp.hook_post"
+BEFORE, AFTER = "blocks.0.hook_resid_pre", "blocks.2.hook_resid_post"
+NAMED, STOPPED, MISSED = "named", "stopped", "not found"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An autoencoder fitted to one reading of a model."""
+
+    point: str = POST
+    family: str = "gpt2"
+    activation: str = "relu"  # or jumprelu, topk
+    subtracts_b_dec: bool = True
+    normalisation: str = "none"
+    scale: float = 1.0  # of its inputs
+    is_centred: bool = False
+    is_square: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to read it wrong.
+
+    found  what the check makes of it: it names the right reading, it stops the run, or it does not find it
+    names  what the message must hold, where the right reading is named
+    """
+
+    told: str
+    trained: Trained
+    found: str
+    names: str = ""
+    point: str = ""  # to read at; empty: the right one
+    family: str = ""  # to read in
+    make: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed settings
+    loses: str = ""  # a part that is lost: threshold
+    swaps: str = ""  # a matrix that is transposed
+    declared: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def at(point: str, **more: Any) -> Trained:
+    return Trained(point=point, **more)
+
+
+def misread(trained: str, read: str, found: str = NAMED, family: str = "gpt2") -> Fault:
+    told = f"{family}: trained at `{trained}`, read at `{read}`"
+    return Fault(told, at(trained, family=family), found, trained, point=read)
+
+
+def unsaid(told: str, trained: Trained, found: str, names: str = "", **more: Any) -> Fault:
+    return Fault(told, trained, found, names, **more)
+
+
+FAULTS = [
+    misread(PRE, BEFORE),
+    misread(PRE, POST),
+    misread(PRE, AFTER),
+    misread(MID, PRE),
+    misread(MID, POST),
+    misread(POST, PRE),
+    misread(POST, MID),
+    misread(POST, AFTER),
+    misread(ATTN_OUT, MLP_OUT),
+    misread(MLP_OUT, ATTN_OUT),
+    misread(ATTN_OUT, MID),
+    misread(MLP_OUT, POST),
+    misread(HEADS, ATTN_OUT),
+    misread(ATTN_OUT, HEADS),
+    misread(PRE, POST, family="llama/scaled"),
+    misread(POST, PRE, family="llama/scaled"),
+    misread(MID, POST, family="llama/scaled"),
+    misread(MLP_OUT, ATTN_OUT, family="llama/scaled"),
+    misread(PRE, AFTER, family="gpt_neox"),
+    misread(MLP_OUT, ATTN_OUT, family="gpt_neox"),
+    *(
+        unsaid(
+            f"trained on the stream at `{point}` with centred weights, read without",
+            at(point, is_centred=True),
+            NAMED,
+            "center_writing_weights",
+        )
+        for point in (PRE, MID, POST)
+    ),
+    unsaid("`b_dec` subtracted in training, not in reading", at(POST), NAMED, "b_dec subtracted",
+           make={"subtracts_b_dec": False}),
+    unsaid("`b_dec` not subtracted in training, subtracted in reading",
+           at(POST, subtracts_b_dec=False), NAMED, "b_dec not subtracted",
+           make={"subtracts_b_dec": True}),
+    unsaid("the same at an MLP's neurons", at(NEURONS, subtracts_b_dec=False), NAMED,
+           "b_dec not subtracted", make={"subtracts_b_dec": True}),
+    unsaid("`b_dec` subtracted in training, not in reading, at the heads", at(HEADS), NAMED,
+           "b_dec subtracted", make={"subtracts_b_dec": False}),
+    unsaid("thresholds of a JumpReLU lost", at(POST, activation="jumprelu"), STOPPED,
+           loses="threshold"),
+    unsaid("thresholds of a JumpReLU lost, at an MLP's neurons",
+           at(NEURONS, activation="jumprelu"), STOPPED, loses="threshold"),
+    unsaid("thresholds of a JumpReLU lost, at the heads", at(HEADS, activation="jumprelu"),
+           STOPPED, loses="threshold"),
+    unsaid("k of a TopK lost", at(POST, activation="topk"), STOPPED, make={"k": 0}),
+    unsaid("k of a TopK lost, at an MLP's neurons", at(NEURONS, activation="topk"), STOPPED,
+           make={"k": 0}),
+    unsaid("k of a TopK four times too large", at(POST, activation="topk"), STOPPED,
+           make={"k": 32}),
+    unsaid("k of a TopK a fourth of what it is", at(POST, activation="topk"), MISSED,
+           make={"k": 2}),
+    unsaid("layer_norm lost", at(POST, normalisation="layer_norm"), NAMED, "layer_norm",
+           make={"normalisation": "none"}),
+    unsaid("constant_norm_rescale lost", at(POST, normalisation="constant_norm_rescale"), NAMED,
+           "constant_norm_rescale", make={"normalisation": "none"}),
+    unsaid("layer_norm where there was none", at(POST), NAMED, "not normalised",
+           make={"normalisation": "layer_norm"}),
+    unsaid("constant_norm_rescale where there was none", at(POST), NAMED, "not normalised",
+           make={"normalisation": "constant_norm_rescale"}),
+    unsaid("layer_norm for constant_norm_rescale", at(POST, normalisation="constant_norm_rescale"),
+           NAMED, "constant_norm_rescale", make={"normalisation": "layer_norm"}),
+    unsaid("a square decoder transposed", at(POST, is_square=True), NAMED, "decoder transposed",
+           swaps="W_dec"),
+    unsaid("a square encoder transposed", at(POST, is_square=True), NAMED, "encoder transposed",
+           swaps="W_enc"),
+    unsaid("both transposed", at(POST, is_square=True), STOPPED, swaps="both"),
+    unsaid("another model of the same width", at(POST), STOPPED, family="gpt_neo"),
+    unsaid("another model of the same width, of another architecture", at(POST), STOPPED,
+           family="llama/scaled"),
+    unsaid("a model of the same shape with other weights", at(NEURONS), STOPPED,
+           family="gpt-sw3"),
+    unsaid("inputs scaled in training to an average length of sqrt(width), not in reading",
+           at(MLP_OUT, scale=0.0), NAMED, "scaled to an average length"),
+    unsaid("inputs ten times larger in training", at(POST, scale=10.0), STOPPED),
+    unsaid("inputs a tenth in training", at(POST, scale=0.1), STOPPED),
+    unsaid("twice as many active features declared", at(POST), STOPPED, declared={"l0": 40.0}),
+    unsaid("more variance explained declared than can be", at(PRE, activation="topk"), MISSED,
+           declared={"explained_variance": 0.9}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bench(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tiny, tmp_path_factory.mktemp("fit"))
+
+
+class Bench:
+    """Models by family, loaded once, and autoencoders fitted to them."""
+
+    def __init__(self, tiny: TinySubject, folder: Path) -> None:
+        self.tiny, self.folder = tiny, folder
+        self.tokenizer = load_tokenizer(str(tiny.tokenizer))
+        config = self.config(POST)
+        rows = load_rows(config.corpus, self.tokenizer, row_marks(config.corpus, self.tokenizer))
+        # The models know fewer ids than the tokenizer gives
+        self.rows = dataclasses.replace(rows, tokens=rows.tokens % 97)
+        self.model = cache(self._model)
+        self.autoencoder = cache(self._autoencoder)
+
+    def config(self, point: str, **autoencoder: Any) -> Config:
+        table = {
+            "model": {"name": "tiny", "hook_point": point},
+            "autoencoder": {"source": "sae.safetensors", **autoencoder},
+            "corpus": {"files": [str(self.tiny.corpus)], "seq_len": SEQ_LEN, "n_rows": N_ROWS},
+        }
+        return build_config("planted", table, self.folder, {})
+
+    def _model(self, family: str, point: str) -> HookedModel:
+        folder = self.folder / family.replace("/", "-")
+        if not folder.exists():
+            build(family, seed=4 if family == "gpt-sw3" else 0).save_pretrained(folder)
+        words = AutoTokenizer.from_pretrained(self.tiny.tokenizer)
+        return load_model(str(folder), point, words, CPU)
+
+    def _activations(self, trained: Trained) -> Tensor:
+        """[n, width] what the autoencoder is fitted to, first tokens left out."""
+        model = self.model(trained.family, trained.point)
+        tokens = torch.from_numpy(self.rows.tokens[:N_ROWS].astype("int64"))
+        x = model.hook_activations(tokens)[:, 1:].flatten(0, 1)
+        return x - x.mean(1, keepdim=True) if trained.is_centred else x
+
+    def _autoencoder(self, trained: Trained) -> Autoencoder:
+        x = self._activations(trained)
+        scale = trained.scale or x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
+        x = x * scale
+        n = x.shape[1] if trained.is_square else D_HIDDEN
+        make = AutoencoderMake(
+            trained.subtracts_b_dec,
+            8 if trained.activation == "topk" else 0,
+            trained.normalisation,
+        )
+        generator = torch.Generator().manual_seed(7)
+        empty = Autoencoder(
+            torch.randn(x.shape[1], n, generator=generator),
+            torch.zeros(n, x.shape[1]),
+            torch.zeros(n),
+            torch.zeros(x.shape[1]),
+            Provenance("planted", None, ()),
+            make=make,
+        )
+        given = empty.normalised(x)
+        b_dec = given.x.mean(0)
+        pre = (given.x - b_dec if trained.subtracts_b_dec else given.x) @ empty.W_enc
+        share = {"relu": 0.85, "jumprelu": 0.4, "topk": 0.3}[trained.activation]
+        b_enc = -torch.quantile(pre, share, dim=0)
+        threshold = None
+        if trained.activation == "jumprelu":
+            threshold = torch.quantile((pre + b_enc).relu(), 0.9, dim=0)
+        own = dataclasses.replace(empty, b_enc=b_enc, b_dec=b_dec, threshold=threshold)
+        features = own.features(x).double()
+        ridge = 1e-3 * torch.eye(n, dtype=torch.float64)
+        gram = features.T @ features
+        W_dec = torch.linalg.solve(gram + ridge, features.T @ (given.x - b_dec).double())
+        return dataclasses.replace(own, W_dec=W_dec.float())
+
+    def subject(self, autoencoder: Autoencoder, model: HookedModel) -> Subject:
+        features = list(range(autoencoder.d_hidden))
+        return Subject(model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
+
+    def fit(self, fault: Fault | None, trained: Trained) -> Fit:
+        """The fit as it is measured, right or with a fault.
+
+        raises  SourceError as a run does
+        """
+        own = self.autoencoder(trained)
+        if fault is None:
+            model = self.model(trained.family, trained.point)
+            return measure_fit(self.subject(own, model), self.config(trained.point))
+        own = dataclasses.replace(own, make=dataclasses.replace(own.make, **fault.make))
+        if fault.loses:
+            own = dataclasses.replace(own, **{fault.loses: None})
+        for name in ("W_enc", "W_dec"):
+            if fault.swaps in (name, "both"):
+                own = dataclasses.replace(own, **{name: getattr(own, name).T.contiguous()})
+        point = fault.point or trained.point
+        model = self.model(fault.family or trained.family, point)
+        return measure_fit(self.subject(own, model), self.config(point, **fault.declared))
+
+
+def test_there_are_fifty_faults() -> None:
+    assert len(FAULTS) == len({fault.told for fault in FAULTS}) == 50
+
+
+# Centred and scaled inputs are none that the model gives as it is
+RIGHT = sorted(
+    {
+        fault.trained
+        for fault in FAULTS
+        if not fault.trained.is_centred and fault.trained.scale == 1
+    },
+    key=str,
+)
+
+
+@pytest.mark.parametrize("trained", RIGHT, ids=str)
+def test_the_right_reading_passes(bench: Bench, trained: Trained) -> None:
+    fit = bench.fit(None, trained)
+    assert not fit.objection
+    assert fit.explained_variance > 0.3
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.told)
+def test_planted_fault(bench: Bench, fault: Fault) -> None:
+    if fault.found == MISSED:
+        assert not bench.fit(fault, fault.trained).objection
+        return
+    with pytest.raises(SourceError) as refusal:
+        bench.fit(fault, fault.trained)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert "autoencoder.accept_poor_fit = true" in message
+    if fault.found == NAMED:
+        same_place = "blocks.0.hook_resid_post" if fault.names == PRE else fault.names
+        assert fault.names in message or same_place in message
+
+
+def test_the_table_of_the_document_is_that_of_the_test() -> None:
+    document = (REPOSITORY / "docs/fit.md").read_text("utf-8")
+    rows = [line for line in document.splitlines() if line.startswith("| ") and "`" in line]
+    for fault in FAULTS:
+        assert f"| {fault.told} | {fault.found} |" in document, fault.told
+    assert len(rows) <= len(FAULTS)
