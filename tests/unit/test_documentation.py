@@ -53,6 +53,8 @@ def test_every_configuration_field_is_documented(section: str) -> None:
         records.Ablations,
         records.OtherRecord,
         records.Overview,
+        records.Fit,
+        records.Reading,
         records.FeatureTable,
         records.Frequencies,
         records.Split,
