@@ -53,5 +53,5 @@ def _seconds(engine: Engine, files: BenchmarkSubject, n_rows: int, folder: Path)
     subject = load_subject(config)
     shutil.rmtree(folder, ignore_errors=True)
     started = time.perf_counter()
-    engine(subject, config, folder)
+    engine(subject, subject.config, folder)
     return time.perf_counter() - started

@@ -94,6 +94,7 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
     }
     config = load_config(str(files.preset), overrides)
     subject = load_subject(config)
+    config = subject.config
     sweepers = {
         precision: ShardSweeper(
             subject,

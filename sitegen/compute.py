@@ -17,6 +17,7 @@ from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
 from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
+from sitegen.sources.own_text import differences
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
 from sitegen.sweep.driver import Engine, Share, sweep, sweep_share
@@ -43,7 +44,7 @@ class Computed:
     """What a sweep and its analysis came to."""
 
     n_features: int
-    remarks: list[str]  # on what was asked for and left out
+    remarks: list[str]  # on what was left out, and on what readers should know of the rows
 
 
 def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -> Computed:
@@ -53,6 +54,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
     subject = load_subject(config)
+    config = subject.config
     fit = measure_fit(subject, config)
     state = engine(subject, config, output.sweep)
     vocab = token_texts(subject)
@@ -81,6 +83,9 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     remarks = [f"the pages say that the autoencoder may not fit: {fit.objection}"] * bool(
         fit.objection
     )
+    remarks += differences(
+        config.corpus, subject.rows.marks, subject.autoencoder, subject.tokenizer
+    )
     remarks += [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
     return Computed(len(subject.feature_ids), remarks)
 
@@ -91,8 +96,8 @@ def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
     raises  as `compute_data` does
     """
     subject = load_subject(config)
-    measure_fit(subject, config)
-    return sweep_share(subject, config, output.sweep, share)
+    measure_fit(subject, subject.config)
+    return sweep_share(subject, subject.config, output.sweep, share)
 
 
 def _live_model(
@@ -115,8 +120,8 @@ def verify_published(config: Config) -> list[PublishedNumber]:
         known = ", ".join(published_presets())
         raise UsageError(f"no numbers are published of {config.preset}: give {known}")
     subject = load_subject(config)
-    measure_fit(subject, config)
-    return list(verify(subject, config, published))
+    measure_fit(subject, subject.config)
+    return list(verify(subject, subject.config, published))
 
 
 def token_texts(subject: Subject) -> list[TokenText]:

@@ -119,31 +119,27 @@ class OtherConfig:
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """The text, and how it is cut into rows."""
+    """The text, and how it is cut into rows. The defaults of some fields are what the autoencoder was trained on."""
 
-    dataset: str = ""  # Hub dataset; or leave empty and give files
+    dataset: str = ""  # Hub dataset, unless files are given
     revision: str = "main"  # branch, tag or commit of the dataset
     configuration: str = ""  # of a dataset that has several
     split: str = "train"
     files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
     column: str = "text"
-    seq_len: int = 128  # tokens a row, BOS included
-    bos: str = (
-        ""  # what rows begin with: a token's text, or none; empty: the tokenizer's BOS, if any
-    )
-    separator: str = (
-        ""  # behind each document: likewise, or bos; empty: the tokenizer's EOS, if any
-    )
+    seq_len: int = 0  # tokens a row, BOS included; 0: as the autoencoder says, or else 128
+    bos: str = ""  # what rows begin with: a token's text, or none; empty: else the tokenizer's BOS
+    separator: str = ""  # behind each document: likewise, or bos; empty: else the tokenizer's EOS
     seed: int = 42  # of the rows' shuffle
     n_rows: int = 0  # the first so many rows; 0: all
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.dataset) != bool(self.files),
+            not (self.dataset and self.files),
             "give corpus.dataset or corpus.files, one of the two",
         )
         _require(
-            self.seq_len >= 2,
+            self.seq_len >= 2 or self.seq_len == 0,
             f"corpus.seq_len is {self.seq_len}: a row needs two tokens at least",
         )
         _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")

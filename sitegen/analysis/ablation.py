@@ -86,7 +86,7 @@ class Ablator:
         final = subject.final_layer
         if final is None:
             return None
-        n_tokens = config.sweep.batch_rows * config.corpus.seq_len
+        n_tokens = config.sweep.batch_rows * subject.rows.tokens.shape[1]
         return cls(subject, final, config.analysis.n_ablated, n_tokens)
 
     def __init__(self, subject: Subject, final: FinalLayer, k: int, n_tokens: int) -> None:

@@ -34,7 +34,7 @@ class TextSettings:
 
     prepend_bos: bool | None = None
     context_size: int | None = None  # tokens a row
-    separator: str | None = None  # between documents: bos, eos, or none
+    separator: str | None = None  # between documents: bos, eos, none, or another token
     dataset: str = ""
 
 
@@ -269,11 +269,14 @@ def _processing(options: object, name: str) -> tuple[str, ...]:
 def _text_settings(about: dict[str, Any]) -> TextSettings:
     """What SAELens' settings say of the rows; what is no such value is left open."""
     prepend_bos, size = about.get("prepend_bos"), about.get("context_size")
-    separator = about.get("sequence_separator_token", about.get("seqpos_separator"))
+    names = ("sequence_separator_token", "seqpos_separator")
+    separator = next((about[name] for name in names if name in about), "")
+    if separator is None:
+        separator = "none"  # documents follow each other at once
     return TextSettings(
         prepend_bos=prepend_bos if isinstance(prepend_bos, bool) else None,
-        context_size=size if isinstance(size, int) and size >= 2 else None,
-        separator=str(separator) if isinstance(separator, str) else None,
+        context_size=size if type(size) is int and size >= 2 else None,
+        separator=str(separator) or None,
         dataset=str(about.get("dataset_path") or ""),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,14 +18,19 @@ from sitegen.sources.autoencoder_files import SaidOfFiles
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model
 from sitegen.sources.model_files import named_tokenizer
+from sitegen.sources.own_text import with_own_text
 from sitegen.sources.row_marks import row_marks
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
 class Subject:
-    """All that a sweep reads."""
+    """All that a sweep reads.
 
+    config  the run's, with what it leaves open about the text filled in
+    """
+
+    config: Config
     model: HookedModel
     autoencoder: Autoencoder
     other: Autoencoder | None  # a second one on the same hook point
@@ -68,7 +74,9 @@ def load_subject(config: Config) -> Subject:
         other = load_autoencoder(config.other.source, config.other.repository, device, said)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
-    marks = row_marks(config.corpus, tokenizer)
+    corpus = with_own_text(config.corpus, autoencoder, tokenizer)
+    config = dataclasses.replace(config, corpus=corpus)
+    marks = row_marks(corpus, tokenizer)
     # A copy, since TransformerLens gives a tokenizer without BOS or EOS both
     lent = copy.deepcopy(tokenizer.tokenizer)
     processing = model_processing(config, autoencoder)
@@ -76,18 +84,18 @@ def load_subject(config: Config) -> Subject:
     for weights in (autoencoder, other):
         if weights is not None:
             require_hook_point(weights, model.d_hook, config.model.hook_point)
-    if config.corpus.seq_len > model.n_ctx:
+    if corpus.seq_len > model.n_ctx:
         raise UsageError(
-            f"corpus.seq_len is {config.corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
+            f"corpus.seq_len is {corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
         )
-    rows = load_rows(config.corpus, tokenizer, marks)
+    rows = load_rows(corpus, tokenizer, marks)
     largest = int(rows.tokens.max())
     if largest >= model.d_vocab:
         raise SourceError(
             f"{tokenizer.provenance.name} gives token id {largest}, but the model knows {model.d_vocab} ids: "
             "set model.tokenizer to the one that the model was trained with"
         )
-    return Subject(model, autoencoder, other, tokenizer, rows, feature_ids, device)
+    return Subject(config, model, autoencoder, other, tokenizer, rows, feature_ids, device)
 
 
 def said_of_files(settings: AutoencoderConfig) -> SaidOfFiles:

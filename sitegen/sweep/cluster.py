@@ -142,7 +142,11 @@ def _shard_state(config: Config, shard: range) -> bytes:
     global _sweeper
     if _sweeper is None or _sweeper[0] != config:
         subject = load_subject(config)
-        _sweeper = config, ShardSweeper(subject, config), SavedStates(subject, config, [])
+        _sweeper = (
+            config,
+            ShardSweeper(subject, subject.config),
+            SavedStates(subject, subject.config, []),
+        )
     _, sweeper, saved = _sweeper
     file = BytesIO()
     sweeper.sweep(shard).write(file, saved.key(shard))

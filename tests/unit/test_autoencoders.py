@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,11 @@ def test_a_folder_becomes_a_site(
     assert main(["run", str(preset), "--out", str(out)]) == 0
     told = capsys.readouterr().err
     assert "check: 0 findings" in told
+    fit = json.loads((out / "data/overview.json").read_text())["fit"]
+    assert fit["objection"]  # the weights are random
+    assert f"the pages say that the autoencoder may not fit: {fit['objection']}" in told
+    for page in [out / "site/overview.html", *(out / "site/features").glob("*.html")]:
+        assert escape(fit["objection"], quote=False) in page.read_text(), page.name
     runs_live = "no text can be tried on the pages: pages know ReLU and JumpReLU" not in told
     assert runs_live == (name != "saelens-topk") == (out / "site/fires.html").exists()
     subject = load_subject(load_config(str(preset)))

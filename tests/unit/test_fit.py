@@ -243,7 +243,8 @@ class Bench:
 
     def subject(self, autoencoder: Autoencoder, model: HookedModel) -> Subject:
         features = list(range(autoencoder.d_hidden))
-        return Subject(model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
+        config = self.config(model.hook_point)
+        return Subject(config, model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
 
     def fit(self, fault: Fault | None, trained: Trained) -> Fit:
         """The fit as it is measured, right or with a fault.

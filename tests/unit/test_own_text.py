@@ -1,0 +1,107 @@
+"""What an autoencoder's own settings say of its text: the defaults of the rows, and what is told of a difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from sitegen.cli import main
+from sitegen.config import CorpusConfig
+from sitegen.errors import UsageError
+from sitegen.sources.autoencoder import Autoencoder
+from sitegen.sources.autoencoder_files import AutoencoderMake, TextSettings
+from sitegen.sources.own_text import differences, with_own_text
+from sitegen.sources.provenance import Provenance
+from sitegen.sources.row_marks import row_marks
+from sitegen.sources.tokenizer import load_tokenizer
+from tests.conftest import REPOSITORY
+from tests.tiny import TinySubject
+
+FILES = CorpusConfig(files=("text.jsonl",))
+
+
+def trained_on(text: TextSettings) -> Autoencoder:
+    weight = torch.zeros(1, 1)
+    make = AutoencoderMake(text=text)
+    return Autoencoder(
+        weight, weight, weight[0], weight[0], Provenance("mine", None, ()), make=make
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "own", "expected"),
+    [
+        ("tokenizer", TextSettings(), {"seq_len": 128}),
+        ("tokenizer", TextSettings(context_size=256), {"seq_len": 256}),
+        ("tokenizer", TextSettings(True, separator="bos"), {"separator": "bos"}),
+        ("tokenizer", TextSettings(True, separator="eos"), {}),
+        ("tokenizer", TextSettings(True, separator="none"), {"separator": "none"}),
+        ("tokenizer", TextSettings(False), {"bos": "none"}),
+        ("tokenizer", TextSettings(False, None, "bos"), {"bos": "none", "separator": "<|BOS|>"}),
+        ("qwen", TextSettings(True, separator="bos"), {}),  # it has no BOS
+    ],
+)
+def test_what_is_left_open_is_as_the_autoencoder_says(
+    tiny: TinySubject, tokenizer: str, own: TextSettings, expected: dict[str, object]
+) -> None:
+    loaded = load_tokenizer(str(tiny.folder / tokenizer))
+    found = with_own_text(FILES, trained_on(own), loaded)
+    assert found == dataclasses.replace(FILES, **{"seq_len": 128, **expected})
+    row_marks(found, loaded)  # all of them are tokens that there are
+
+
+def test_what_is_set_holds(tiny: TinySubject) -> None:
+    tokenizer = load_tokenizer(str(tiny.tokenizer))
+    own = trained_on(TextSettings(False, 256, "bos", "a/dataset"))
+    corpus = CorpusConfig(dataset="another/one", seq_len=64, bos="<|BOS|>", separator="<|EOS|>")
+    assert with_own_text(corpus, own, tokenizer) == corpus
+    assert differences(corpus, row_marks(corpus, tokenizer), own, tokenizer) == [
+        "mine was trained on rows of 256 tokens, this run's have 64",
+        "mine was trained on rows without BOS, this run's are with",
+        "mine was trained on documents with bos between them, this run's have '<|EOS|>' there",
+        "mine was trained on text of a/dataset, this run reads another/one",
+    ]
+    same = with_own_text(CorpusConfig(), own, tokenizer)
+    assert same.dataset == "a/dataset"
+    assert not differences(same, row_marks(same, tokenizer), own, tokenizer)
+
+
+def test_no_text_at_all_is_refused(tiny: TinySubject) -> None:
+    tokenizer = load_tokenizer(str(tiny.tokenizer))
+    with pytest.raises(UsageError, match=r"give corpus.files or corpus.dataset, mine names no"):
+        with_own_text(CorpusConfig(), trained_on(TextSettings()), tokenizer)
+
+
+def test_a_run_takes_what_saelens_wrote_and_tells_the_rest(
+    tiny: TinySubject, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sae"
+    shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", folder)
+    settings = json.loads((folder / "cfg.json").read_text())
+    settings["metadata"] |= {
+        "hook_name": "blocks.0.hook_resid_post",
+        "prepend_bos": False,
+        "context_size": 24,
+        "sequence_separator_token": None,
+        "dataset_path": "a/dataset",
+    }
+    (folder / "cfg.json").write_text(json.dumps(settings))
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'model.name = "{gpt2}"\nmodel.hook_point = "blocks.0.hook_resid_post"\n'
+        f'autoencoder.source = "sae"\ncorpus.files = ["{tiny.corpus}"]\n'
+        "autoencoder.accept_poor_fit = true\n"  # its weights are random
+    )
+    out = tmp_path / "out"
+    assert main(["sweep", str(preset), "--out", str(out), "--rows", "96"]) == 0
+    told = capsys.readouterr().err
+    assert "sae was trained on text of a/dataset, this run reads files of your own" in told
+    manifest = json.loads((out / "data/manifest.json").read_text())
+    corpus = manifest["config"]["corpus"]
+    assert (corpus["seq_len"], corpus["bos"], corpus["separator"]) == (24, "none", "none")
+    assert manifest["row_marks"] == {"bos_id": None, "separator_id": None}
