@@ -672,10 +672,13 @@ NOT_BUILT = {
 STAYING = ("layer_scalar", "e_score_correction_bias", "expert_bias")  # buffers that are weights
 
 
-def build(name: str, seed: int = 0) -> nn.Module:
-    """A model with no norm, bias or scale at its neutral value."""
+def build(name: str, seed: int = 0, **changes: Any) -> nn.Module:
+    """A model with no norm, bias or scale at its neutral value.
+
+    changes  to the family's configuration
+    """
     model_type = name.split("/")[0]
-    settings = {**GENERIC, **FAMILIES[name].config}
+    settings = {**GENERIC, **FAMILIES[name].config, **changes}
     config = CONFIG_MAPPING[model_type](**{k: v for k, v in settings.items() if v is not None})
     torch.manual_seed(seed)
     model = FAMILIES[name].auto_class.from_config(config, dtype=torch.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,10 +38,10 @@ AS_GOOD = (
 WORTH_A_LOOK = 1.0  # of the configured one's, on the first tokens, from which all tokens decide
 DENSEST = 0.25  # of all features, active on a token
 FAR_OFF = 2.0  # times what is declared
-# What a decoder writes along the mean over d_hook, over what it writes in any direction on average: below the former it
-# was trained on centred activations, where the activations themselves vary along that mean by at least the latter.
-WRITES_NO_MEAN = 0.1
-VARIES_ALONG_MEAN = 0.5
+# Variance along the mean over d_hook, over that in any direction on average. An autoencoder that was trained on centred
+# activations reconstructs next to none; one that was trained on others, about as much as in other directions.
+NEXT_TO_NONE = 0.1
+AS_IN_OTHERS = 0.5
 POINTS = (
     "hook_resid_pre",
     "attn.hook_z",
@@ -104,11 +105,7 @@ def _fit_of(subject: Subject, config: Config) -> Fit:
             figures = measure(candidate, N_TOKENS)
         others.append((candidate, figures))
     reason = objection(subject.autoencoder, config, found, others)
-    if not reason and _could_be_centred(subject) and _was_centred(configured):
-        reason = (
-            "its decoder writes nothing along the mean over the stream's entries, as one that was trained on centred "
-            'weights: set model.processing = ["center_writing_weights"]'
-        )
+    reason = reason or _objection_by_the_mean(subject, configured)
     if reason and not config.autoencoder.accept_poor_fit:
         raise SourceError(
             f"{subject.autoencoder.provenance.name} does not fit {point} of {subject.model.provenance.name}: {reason}; "
@@ -167,30 +164,41 @@ def objection(
     return ""
 
 
-def _could_be_centred(subject: Subject) -> bool:
-    """Whether center_writing_weights would change what the autoencoder is given."""
-    model = subject.model
-    return (
-        model.output.centres
-        and subject.autoencoder.make.normalisation != "layer_norm"  # which centres it in any case
-        and "center_writing_weights" not in model.processing
-        and not MLP_HOOK.fullmatch(model.hook_point)
-        and not HEADS_HOOK.fullmatch(model.hook_point)
-    )
-
-
 @torch.no_grad()
-def _was_centred(configured: Candidate) -> bool:
-    """Whether the decoder leaves out the one direction that centring takes away, though the activations vary there.
+def _objection_by_the_mean(subject: Subject, configured: Candidate) -> str:
+    """Why the model should be processed otherwise, from the one direction that centring takes away; empty if it fits.
 
     The mean over a stream's entries is one direction of d_hook, often with so small a share of the variance that the
-    variance explained does not tell centred activations from others; the decoder's directions do.
+    variance explained does not tell centred activations from others. What the reconstruction does there tells.
     """
-    x, W_dec = configured.x.double(), configured.autoencoder.W_dec.double()
-    d_hook = x.shape[1]
-    written = W_dec.mean(1).square().sum() * d_hook**2 / W_dec.square().sum()
-    varies = x.mean(1).var() * d_hook**2 / x.var(0).sum()
-    return bool(written < WRITES_NO_MEAN and varies > VARIES_ALONG_MEAN)
+    model = subject.model
+    is_elsewhere = MLP_HOOK.fullmatch(model.hook_point) or HEADS_HOOK.fullmatch(model.hook_point)
+    # layer_norm centres what the autoencoder is given in any case
+    is_centred = subject.autoencoder.make.normalisation == "layer_norm"
+    if is_elsewhere or is_centred or not model.output.centres:
+        return ""
+    parts = torch.split(configured.x[:N_TOKENS], TOKENS_AT_ONCE)
+    written = torch.cat([configured.autoencoder.reconstruct(part)[0] for part in parts])
+    there, here = _variance_along_mean(configured.x[:N_TOKENS]), _variance_along_mean(written)
+    step = "center_writing_weights"
+    if step in model.processing and here > NEXT_TO_NONE:
+        rest = [name for name in model.processing if name != step] or [NO_PROCESSING]
+        return (
+            "its reconstruction varies along the mean over the stream's entries, which centred weights take away, so it "
+            f"was not trained on them: set model.processing = {json.dumps(rest)}"
+        )
+    if step not in model.processing and there > AS_IN_OTHERS and here < NEXT_TO_NONE:
+        return (
+            "its reconstruction never varies along the mean over the stream's entries, as one that was trained on "
+            f"centred weights: set model.processing = {json.dumps([*model.processing, step])}"
+        )
+    return ""
+
+
+def _variance_along_mean(x: Tensor) -> float:
+    """Of [n, d_hook] activations, along the mean over d_hook, over the average variance in a direction."""
+    whole = x.double().var(0).sum()
+    return float(x.double().mean(1).var() * x.shape[1] ** 2 / whole) if whole > 0 else 0.0
 
 
 @torch.no_grad()

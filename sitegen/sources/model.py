@@ -251,8 +251,8 @@ def processed(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
     except (RuntimeError, NotImplementedError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(
-            f"{model.provenance.name}: TransformerLens cannot process its weights ({reason}): "
-            "leave model.processing out"
+            f"{model.provenance.name}: TransformerLens cannot process its weights by {', '.join(processing)} "
+            f"({reason}): leave model.processing out"
         ) from None
     bridge.eval().requires_grad_(False)
     after = torch.log_softmax(bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
