@@ -136,7 +136,7 @@ def objection(
     if least <= CLEARLY_BETTER * found.unexplained and least < 1:
         as_good = [one for one, figures in others if figures.unexplained <= AS_GOOD * least]
         return (
-            f"it fits {' or '.join(one.name for one in as_good)} better, {least:.2g} of the variance unexplained "
+            f"a better fit is {' or '.join(one.name for one in as_good)}, {least:.2g} of the variance unexplained "
             f"against {found.unexplained:.2g}: set {' or '.join(one.remedy for one in as_good)}"
         )
     if not found.unexplained < 1:
@@ -184,8 +184,8 @@ def _objection_by_the_mean(subject: Subject, configured: Candidate) -> str:
     if step in model.processing and here > NEXT_TO_NONE:
         rest = [name for name in model.processing if name != step] or [NO_PROCESSING]
         return (
-            "its reconstruction varies along the mean over the stream's entries, which centred weights take away, so it "
-            f"was not trained on them: set model.processing = {json.dumps(rest)}"
+            "its reconstruction varies along the mean over the stream's entries, which centred weights take away: it "
+            f"was not trained on them; set model.processing = {json.dumps(rest)}"
         )
     if step not in model.processing and there > AS_IN_OTHERS and here < NEXT_TO_NONE:
         return (
