@@ -176,6 +176,7 @@ def _manifest(
             "d_hidden": subject.autoencoder.d_hidden,
             "d_hook": subject.model.d_hook,
             "d_vocab": subject.model.d_vocab,
+            **dataclasses.asdict(subject.rows.documents),
             "n_rows": n_rows,
             "seq_len": seq_len,
             "n_positions": state.counts.n_positions,

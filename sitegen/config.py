@@ -21,6 +21,7 @@ PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value
 NO_PROCESSING = "none"
 ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
+LARGEST_SEED = 2**32 - 1  # that NumPy and scikit-learn both take
 FILE_FIELDS = (
     "model.name",
     "model.tokenizer",
@@ -132,6 +133,7 @@ class CorpusConfig:
     separator: str = ""  # behind each document: likewise, or bos; empty: else the tokenizer's EOS
     seed: int = 42  # of the rows' shuffle
     n_rows: int = 0  # the first so many rows; 0: all
+    n_documents: int = 0  # the text ends after so many documents; 0: all are read
 
     def __post_init__(self) -> None:
         _require(
@@ -144,7 +146,14 @@ class CorpusConfig:
         )
         _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
         _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")
-        _require(self.seed >= 0, f"corpus.seed is {self.seed}: give 0 or more")
+        _require(
+            self.n_documents >= 0,
+            f"corpus.n_documents is {self.n_documents}: give 0 (all) or more",
+        )
+        _require(
+            0 <= self.seed <= LARGEST_SEED,
+            f"corpus.seed is {self.seed}: give 0 to {LARGEST_SEED}",
+        )
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 Documents are encoded one after another, the separator behind each, the run of ids is cut to rows that begin with BOS,
 and the rows are shuffled; there may be no separator and no BOS. No part of that depends on the number of processes.
-Rows are kept on disk under a key of all that determines them, and read as a memory map.
+Rows are kept on disk under a key of all that determines them, with a hash of what they are, and read as a memory map.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,26 @@ import numpy as np
 
 from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
-from sitegen.files import whole_file
-from sitegen.sources import hub
-from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.files import sha256, whole_file
+from sitegen.sources.documents import cache_folder, open_documents
+from sitegen.sources.provenance import Provenance
 from sitegen.sources.row_marks import RowMarks
 from sitegen.sources.tokenizer import TextTokenizer
 
 ROWS_VERSION = 1  # raised when the way from text to rows changes, so that no older cache is read
 DOCUMENTS_AT_ONCE = 256
-FILE_KINDS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
+CHARACTERS_AT_ONCE = (
+    1 << 22
+)  # a tokenizer takes some 30 bytes for a character of what it reads at once
+
+
+@dataclass(frozen=True)
+class DocumentCounts:
+    """What became of the corpus' documents."""
+
+    n_documents: int  # read, those left out included
+    n_empty: int  # left out: without a character
+    n_null: int  # left out: a null in the place of a text
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class Rows:
 
     tokens: np.ndarray
     marks: RowMarks  # what stands in them beside text
+    documents: DocumentCounts  # that all rows were made of
     provenance: Provenance
     key: str  # hash of all that determines the rows but how many of them are read
 
@@ -45,144 +58,62 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, marks: RowMarks) -
 
     raises  SourceError if the text cannot be read, has no such column or split, or fills no row
     """
-    dataset, provenance = _open_dataset(config)
-    key = _rows_key(config, provenance, tokenizer, marks)
-    path = _cache_folder("rows") / f"{key}.npy"
-    tokens = _cached_rows(path, config.seq_len)
-    if tokens is None:
+    documents = open_documents(config)
+    key = _rows_key(config, documents.provenance, tokenizer, marks)
+    path = cache_folder("rows") / f"{key}.npy"
+    counts = _counts_of_cached(path)
+    if counts is None:
+        texts = documents.texts()
+        if config.n_documents:
+            texts = itertools.islice(texts, config.n_documents)
+        reading = _Reading(texts)
         with whole_file(path) as partial:
-            batches = (tokenizer.encode(texts) for texts in _texts(dataset, config))
+            batches = (tokenizer.encode(some) for some in reading.batches())
             _write_rows(partial, batches, config, marks)
-        tokens = np.load(path, mmap_mode="r")
-    return Rows(tokens[: config.n_rows] if config.n_rows else tokens, marks, provenance, key)
+            digest = sha256(partial)
+        counts = reading.counts
+        with whole_file(path.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps({"sha256": digest, **dataclasses.asdict(counts)}))
+    tokens = np.load(path, mmap_mode="r")
+    chosen = tokens[: config.n_rows] if config.n_rows else tokens
+    return Rows(chosen, marks, counts, documents.provenance, key)
 
 
-def _cached_rows(path: Path, seq_len: int) -> np.ndarray | None:
-    """The rows of a cache file; None where there is none, or it is cut off or damaged."""
+def _counts_of_cached(path: Path) -> DocumentCounts | None:
+    """What was noted beside a file of rows; None where there is none, or the file has changed since it was made."""
     try:
-        tokens: np.ndarray = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return tokens if tokens.ndim == 2 and tokens.shape[1] == seq_len else None
+        noted = json.loads(path.with_suffix(".json").read_text())
+        if noted.pop("sha256") == sha256(path):
+            return DocumentCounts(**noted)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return None
 
 
-def _open_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
-    """(the `datasets` table, where it came from), its column known to be there."""
-    from datasets import disable_progress_bars
+class _Reading:
+    """The documents that have text, some at a time, with a count of all."""
 
-    disable_progress_bars()
-    dataset, provenance = _open_files(config) if config.files else _open_hub_dataset(config)
-    if config.column not in dataset.column_names:
-        raise SourceError(
-            f"{provenance.name} has no column {config.column!r}; it has {', '.join(dataset.column_names)}: "
-            "set corpus.column"
-        )
-    return dataset, provenance
+    def __init__(self, texts: Iterator[str | None]) -> None:
+        self._texts = texts
+        self.counts = DocumentCounts(0, 0, 0)
 
-
-def _open_files(config: CorpusConfig) -> tuple[Any, Provenance]:
-    from datasets import load_dataset
-
-    kind, paths = _local_files(config.files)
-    provenance = local_provenance(", ".join(path.name for path in paths), paths)
-    options = {"sample_by": "document"} if kind == "text" else {}
-    # `datasets` knows its tables by path and time of change; a folder for the content keeps them apart
-    tables = _cache_folder("tables") / _hash([file.sha256 for file in provenance.files])
-    try:
-        files = [str(path) for path in paths]
-        return load_dataset(
-            kind, data_files=files, split="train", cache_dir=str(tables), **options
-        ), provenance
-    except OSError:
-        raise
-    except Exception as error:  # whatever a reader makes of a file that is not what its name says
-        raise SourceError(f"{provenance.name} cannot be read as {kind}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error's cause."""
-    text = str(error.__cause__ or error).strip() or type(error).__name__
-    return text.splitlines()[0]
-
-
-def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
-    """A split of a Hub dataset. Its files' hashes are checked before a table is built from them."""
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-    from huggingface_hub import hf_hub_download
-
-    name = config.dataset
-    try:
-        with hub.hub_errors(name):
-            builder = load_dataset_builder(
-                name, config.configuration or None, revision=config.revision
-            )
-            paths = {}
-            for url in _dataset_urls(builder, config):
-                commit, _, file = url.split("@", 1)[1].partition("/")
-                paths[file] = Path(
-                    hf_hub_download(name, file, repo_type="dataset", revision=commit)
-                )
-                hub.verify_download(paths[file], name, file, "dataset")
-            builder.download_and_prepare()
-            return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(
-            f"{name}: no such dataset, or the Hub cannot be reached ({reason})"
-        ) from None
-    except (DatasetGenerationError, ValueError) as error:
-        raise SourceError(f"{name} cannot be read: {_reason(error)}") from None
-
-
-def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:
-    """The split's files as `hf://datasets/OWNER/NAME@COMMIT/path`, noted so that they are known without the Hub too."""
-    key = _hash([config.dataset, config.configuration, config.revision, config.split])
-    noted = _cache_folder("datasets") / f"{key}.json"
-    splits = builder.config.data_files
-    if splits is None:  # offline: `datasets` has its table, but not what that was built from
-        if not noted.is_file():
-            raise SourceError(
-                f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
-                "unset HF_HUB_OFFLINE"
-            )
-        return [str(url) for url in json.loads(noted.read_text())]
-    if config.split not in splits:
-        raise SourceError(
-            f"{config.dataset} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
-        )
-    urls = list(splits[config.split])
-    with whole_file(noted) as partial:
-        partial.write_text(json.dumps(urls))
-    return urls
-
-
-def _local_files(names: tuple[str, ...]) -> tuple[str, list[Path]]:
-    """(the loader's name, the files), all of one kind."""
-    paths = [Path(name) for name in names]
-    for path in paths:
-        if not path.is_file():
-            raise SourceError(f"{path}: no such corpus file")
-        if path.suffix not in FILE_KINDS:
-            raise SourceError(f"{path.name}: a corpus file ends in {', '.join(FILE_KINDS)}")
-    kinds = {FILE_KINDS[path.suffix] for path in paths}
-    if len(kinds) > 1:
-        raise SourceError(
-            f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one"
-        )
-    return kinds.pop(), paths
-
-
-def _texts(dataset: Any, config: CorpusConfig) -> Iterator[list[str]]:
-    """The documents, some at a time; empty ones are left out."""
-    for batch in dataset.select_columns([config.column]).iter(DOCUMENTS_AT_ONCE):
-        texts = batch[config.column]
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if wrong is not None or None in texts:
-            raise SourceError(
-                f"column {config.column!r} holds {type(wrong).__name__}, not text: set corpus.column"
-            )
-        yield [text for text in texts if text]
+    def batches(self) -> Iterator[list[str]]:
+        """Lists of texts, bounded in number and in characters but for a single longer one."""
+        batch: list[str] = []
+        n_read = n_empty = n_null = n_characters = 0
+        for text in self._texts:
+            n_read += 1
+            n_null += text is None
+            n_empty += text == ""
+            if text:
+                batch.append(text)
+                n_characters += len(text)
+            if len(batch) == DOCUMENTS_AT_ONCE or n_characters >= CHARACTERS_AT_ONCE:
+                yield batch
+                batch, n_characters = [], 0
+        self.counts = DocumentCounts(n_read, n_empty, n_null)
+        if batch:
+            yield batch
 
 
 def _write_rows(
@@ -233,7 +164,7 @@ def _rows_key(
     config: CorpusConfig, provenance: Provenance, tokenizer: TextTokenizer, marks: RowMarks
 ) -> str:
     """Hash of all that determines the rows: the files' own hashes, the tokenizer's, and how rows are made."""
-    facts = [
+    facts: list[Any] = [
         ROWS_VERSION,
         [file.sha256 for file in provenance.files],
         [config.configuration, config.split] if config.dataset else [],
@@ -244,16 +175,10 @@ def _rows_key(
         marks.bos_id,
         marks.separator_id,
     ]
+    if config.n_documents:
+        facts.append(config.n_documents)
     return _hash(facts)
 
 
 def _hash(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
-def _cache_folder(kind: str) -> Path:
-    """A folder of this program's own cache, made if need be."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "sae-sitegen" / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -113,7 +113,8 @@ def _shards(index: Path | None, name: str) -> list[str]:
 def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
     """A model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
     index = folder / WEIGHTS_INDEX
-    weights = _shards(index, folder.name) if index.is_file() else [WEIGHTS]
+    is_split = index.is_file() and not (folder / WEIGHTS).is_file()  # as `transformers` chooses
+    weights = _shards(index, folder.name) if is_split else [WEIGHTS]
     paths = [folder / name for name in ("config.json", *weights)]
     for path in paths:
         if not path.is_file():

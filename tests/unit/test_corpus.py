@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -93,13 +95,16 @@ def test_changed_text_is_read_anew(tmp_path: Path, tokenizer: TextTokenizer) -> 
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("nothing.jsonl", "", "cannot be read as json"),
+        ("nothing.jsonl", "", "the corpus has 0 tokens, too few for one row"),
         ("nothing.txt", "", "too few for one row"),
         ("empty.jsonl", '{"text": ""}\n', "too few for one row"),
         ("short.jsonl", '{"text": "a"}\n', "too few for one row"),
         ("other.jsonl", '{"body": "a"}\n', "no column 'text'; it has body"),
-        ("numbers.jsonl", '{"text": 3}\n', "holds int, not text"),
-        ("broken.jsonl", '{"text": \n', "cannot be read as json"),
+        ("numbers.jsonl", '{"text": 3}\n', "line 1: column 'text' holds int, not text"),
+        ("broken.jsonl", '{"text": "a"}\n{"text": \n', "line 2 cannot be read as JSON"),
+        ("list.jsonl", '["a"]\n', "line 1 is no JSON object: give one object a line"),
+        ("nulls.jsonl", '{"text": null}\n', "too few for one row"),
+        ("broken.parquet", "PAR1", "broken.parquet cannot be read as Parquet"),
         ("text.doc", "a", "a corpus file ends in .txt, .jsonl, .parquet"),
     ],
 )
@@ -110,6 +115,92 @@ def test_unfit_corpus_is_named(
     path.write_text(content)
     with pytest.raises(SourceError, match=complaint):
         rows_of(CorpusConfig(files=(str(path),), seq_len=SEQ_LEN), tokenizer)
+
+
+def test_a_file_in_no_encoding_that_is_known(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"latin.txt is no UTF-8 text \(byte 3\)"):
+        rows_of(CorpusConfig(files=(str(path),), seq_len=8), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "decoy"),
+    [
+        ("part[1].jsonl", "part1.jsonl"),
+        ("a*b/text.jsonl", "aXb/text.jsonl"),
+        ("what?.jsonl", "whats.jsonl"),
+        ("{one,two}.jsonl", "one.jsonl"),
+        ("**/text.jsonl", "deep/er/text.jsonl"),
+        ("a::b.jsonl", "b.jsonl"),
+        ("with space %20.jsonl", "with space  .jsonl"),
+    ],
+)
+@pytest.mark.parametrize("kind", [".jsonl", ".parquet", ".txt"])
+def test_a_name_is_no_pattern(
+    name: str, decoy: str, kind: str, tmp_path: Path, tokenizer: TextTokenizer
+) -> None:
+    """What is read is the file whose hash the provenance has, not one whose name the pattern fits."""
+    texts = {name: "zebra " * 40, decoy: "apple " * 40}
+    for file, text in texts.items():
+        path = (tmp_path / file).with_suffix(kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == ".parquet":
+            pq.write_table(pa.table({"text": [text]}), path)
+        else:
+            path.write_text(json.dumps({"text": text}) if kind == ".jsonl" else text)
+    chosen = (tmp_path / name).with_suffix(kind)
+    rows = rows_of(CorpusConfig(files=(str(chosen),), seq_len=8), tokenizer)
+    assert "zebra" in tokenizer.tokenizer.decode(rows.tokens[0])
+    assert rows.provenance.files[0].sha256 == hashlib.sha256(chosen.read_bytes()).hexdigest()
+
+
+def test_only_the_column_is_looked_at(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    """Other columns may be missing or of other types from file to file, and lines may be blank."""
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_bytes(
+        b'\xef\xbb\xbf{"text": "one two three", "n": 1}\n\n{"text": null}\n{"n": 2}\n{"text": ""}\n'
+    )
+    second.write_text('{"n": "three", "deep": {"text": 7}, "text": "four five six"}')
+    config = CorpusConfig(files=(str(first), str(second)), seq_len=6)
+    rows = rows_of(config, tokenizer)
+    assert vars(rows.documents) == {"n_documents": 5, "n_empty": 1, "n_null": 2}
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text('{"text": "one two three"}\n{"text": "four five six"}\n')
+    same = rows_of(dataclasses.replace(config, files=(str(plain),)), tokenizer)
+    np.testing.assert_array_equal(rows.tokens, same.tokens)
+    again = rows_of(config, tokenizer)  # from the cache
+    assert again.documents == rows.documents
+    without = tmp_path / "without.jsonl"
+    without.write_text('{"body": "seven"}\n')
+    with pytest.raises(SourceError, match=r"without.jsonl has no column 'text'; it has body"):
+        rows_of(dataclasses.replace(config, files=(str(first), str(without))), tokenizer)
+
+
+def test_a_text_that_ends_after_some_documents(
+    tmp_path: Path, tokenizer: TextTokenizer, config: CorpusConfig
+) -> None:
+    path = tmp_path / "fewer.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents()[:9]))
+    expected = rows_of(dataclasses.replace(config, files=(str(path),)), tokenizer)
+    found = rows_of(dataclasses.replace(config, n_documents=9), tokenizer)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    assert found.documents == expected.documents
+    assert found.key != rows_of(config, tokenizer).key
+
+
+def test_changed_bytes_of_a_cache_are_noticed(
+    tokenizer: TextTokenizer, config: CorpusConfig
+) -> None:
+    rows = rows_of(config, tokenizer)
+    expected = rows.tokens.copy()
+    path = Path(os.environ["XDG_CACHE_HOME"]) / "sae-sitegen/rows" / f"{rows.key}.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-100:-20] = bytes(80)  # 20 ids of the last row
+    path.write_bytes(damaged)
+    np.testing.assert_array_equal(rows_of(config, tokenizer).tokens, expected)
+    path.with_suffix(".json").write_text("[]")
+    np.testing.assert_array_equal(rows_of(config, tokenizer).tokens, expected)
 
 
 def test_vocabulary_gives_every_byte_of_a_text(tokenizer: TextTokenizer) -> None:

@@ -88,6 +88,12 @@ def test_damaged_or_foreign_shards_are_computed_again(
     np.savez(shards[4].with_suffix(""), key=np.array("another key"))
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0
     assert folder_bytes(tmp_path / "data") == one_process
+    for i, shard in enumerate(sorted((tmp_path / "sweep").iterdir())):
+        content = bytearray(shard.read_bytes())
+        content[(i + 1) * len(content) // 9] ^= 1
+        shard.write_bytes(content)
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0
+    assert folder_bytes(tmp_path / "data") == one_process
 
 
 def test_changed_special_token_makes_no_use_of_old_shards(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,13 @@ def test_a_model_in_several_files(gpt2: Path, tiny: TinySubject, tmp_path: Path)
     assert torch.equal(loaded.hook_activations(tokens), whole.hook_activations(tokens))
     named = {file.name for file in loaded.provenance.files}
     assert named == {"config.json", "model.safetensors.index.json", *shards}
+    other = GPT2LMHeadModel.from_pretrained(gpt2)
+    other.transformer.wte.weight.data.mul_(2)
+    other.save_pretrained(tmp_path / "whole")
+    shutil.copy(tmp_path / "whole/model.safetensors", folder)
+    both = load_model(str(folder), STREAM, words, CPU)
+    assert {file.name for file in both.provenance.files} == {"config.json", "model.safetensors"}
+    assert not torch.equal(both.hook_activations(tokens), whole.hook_activations(tokens))
 
 
 def _losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,242 @@
+"""The documents of a corpus in their order: one column of a Hub dataset, or of files on this machine.
+
+Files on this machine are opened by their own names and nothing but the column is looked at, so that what is read is
+what was hashed, whatever characters are in the names and whatever else is in the files.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sitegen.config import CorpusConfig
+from sitegen.errors import SitegenError, SourceError
+from sitegen.files import whole_file
+from sitegen.sources import hub
+from sitegen.sources.provenance import Provenance, local_provenance
+
+RECORDS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A corpus before it is tokenized.
+
+    texts  yields each document's text in order, None for a null, anew with each call;
+           raises SourceError where a document is no text, or what holds it cannot be read
+    """
+
+    provenance: Provenance
+    texts: Callable[[], Iterator[str | None]]
+
+
+def open_documents(config: CorpusConfig) -> Documents:
+    """The documents that a configuration names, their files' hashes known.
+
+    raises  SourceError if there are no such files, dataset, split or column
+    """
+    if config.files:
+        return _local_documents(config)
+    return _hub_documents(config)
+
+
+def cache_folder(kind: str) -> Path:
+    """A folder of this program's own cache, made if need be."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "sae-sitegen" / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _local_documents(config: CorpusConfig) -> Documents:
+    """Documents of files, one file after another; their order is the configuration's."""
+    paths = [Path(name) for name in config.files]
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(f"{path}: no such corpus file")
+        if path.suffix not in READERS:
+            raise SourceError(f"{path.name}: a corpus file ends in {', '.join(READERS)}")
+    kinds = {path.suffix for path in paths}
+    if len(kinds) > 1:
+        raise SourceError(
+            f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one"
+        )
+    provenance = local_provenance(", ".join(path.name for path in paths), paths)
+
+    def texts() -> Iterator[str | None]:
+        for path in paths:
+            yield from READERS[path.suffix](path, config.column)
+
+    return Documents(provenance, texts)
+
+
+def _text_file(path: Path, column: str) -> Iterator[str]:
+    """A file that is one document."""
+    try:
+        yield path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path.name} is no UTF-8 text (byte {error.start:,}): save it as UTF-8"
+        ) from None
+
+
+def _json_lines(path: Path, column: str) -> Iterator[str | None]:
+    """A file with a JSON object a line; blank lines are passed over."""
+    first: dict[str, Any] | None = None
+    has_column = False
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(codecs.BOM_UTF8).strip()
+            if not content:
+                continue
+            where = f"{path.name}, line {number:,}"
+            found = _json_object(content, where)
+            first = first or found
+            has_column = has_column or column in found
+            yield _require_text(found.get(column), where, column)
+    if first is not None and not has_column:
+        raise _no_column(path.name, column, list(first))
+
+
+def _json_object(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise SourceError(f"{where} cannot be read as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise SourceError(f"{where} is no JSON object: give one object a line")
+    return found
+
+
+def _parquet(path: Path, column: str) -> Iterator[str | None]:
+    """A column of a Parquet file, a few rows in memory at a time."""
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if column not in names:
+                raise _no_column(path.name, column, names)
+            number = 0
+            for batch in file.iter_batches(RECORDS_AT_ONCE, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    number += 1
+                    yield _require_text(value, f"{path.name}, row {number:,}", column)
+    except pa.ArrowException as error:
+        raise SourceError(f"{path.name} cannot be read as Parquet: {_in_one_line(error)}") from None
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[str | None]]] = {
+    ".txt": _text_file,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}
+
+
+def _require_text(value: object, where: str, column: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise SourceError(
+        f"{where}: column {column!r} holds {type(value).__name__}, not text: set corpus.column"
+    )
+
+
+def _no_column(name: str, column: str, there: list[str]) -> SourceError:
+    return SourceError(
+        f"{name} has no column {column!r}; it has {', '.join(there)}: set corpus.column"
+    )
+
+
+def _in_one_line(error: BaseException) -> str:
+    """All that an error says of its cause, cut where it grows long."""
+    text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _hub_documents(config: CorpusConfig) -> Documents:
+    """A split of a Hub dataset. Its files' hashes are checked before a table is built from them."""
+    dataset, provenance = _hub_table(config)
+    if config.column not in dataset.column_names:
+        raise _no_column(provenance.name, config.column, dataset.column_names)
+
+    def texts() -> Iterator[str | None]:
+        number = 0
+        for batch in dataset.select_columns([config.column]).iter(RECORDS_AT_ONCE):
+            for value in batch[config.column]:
+                number += 1
+                yield _require_text(value, f"{provenance.name}, row {number:,}", config.column)
+
+    return Documents(provenance, texts)
+
+
+def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
+    """(the `datasets` table of a split, where it came from)."""
+    from datasets import disable_progress_bars, load_dataset_builder
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub import hf_hub_download
+
+    disable_progress_bars()
+    name = config.dataset
+    try:
+        with hub.hub_errors(name):
+            builder = load_dataset_builder(
+                name, config.configuration or None, revision=config.revision
+            )
+            paths = {}
+            for url in _dataset_urls(builder, config):
+                commit, _, file = url.split("@", 1)[1].partition("/")
+                paths[file] = Path(
+                    hf_hub_download(name, file, repo_type="dataset", revision=commit)
+                )
+                hub.verify_download(paths[file], name, file, "dataset")
+            builder.download_and_prepare()
+            return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        raise SourceError(
+            f"{name}: no such dataset, or the Hub cannot be reached ({_in_one_line(error)})"
+        ) from None
+    except (SitegenError, OSError):
+        raise
+    except Exception as error:  # builders of many formats raise what they like
+        raise SourceError(f"{name} cannot be read: {_said_by_datasets(error)}") from None
+
+
+def _said_by_datasets(error: Exception) -> str:
+    """What is wrong with a dataset, and what to set."""
+    reason = _in_one_line(error)
+    if "Config name is missing" in reason:
+        return f"{reason}: set corpus.configuration to one of these"
+    if "scripts are no longer supported" in reason:
+        return f"{reason}: give a dataset of Parquet or JSON files"
+    return reason
+
+
+def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:
+    """The split's files as `hf://datasets/OWNER/NAME@COMMIT/path`, noted so that they are known without the Hub too."""
+    facts = [config.dataset, config.configuration, config.revision, config.split]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    noted = cache_folder("datasets") / f"{key}.json"
+    splits = builder.config.data_files
+    if splits is None:  # offline: `datasets` has its table, but not what that was built from
+        if not noted.is_file():
+            raise SourceError(
+                f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
+                "unset HF_HUB_OFFLINE"
+            )
+        return [str(url) for url in json.loads(noted.read_text())]
+    if config.split not in splits:
+        raise SourceError(
+            f"{config.dataset} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
+        )
+    urls = list(splits[config.split])
+    with whole_file(noted) as partial:
+        partial.write_text(json.dumps(urls))
+    return urls
