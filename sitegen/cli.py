@@ -305,9 +305,11 @@ def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
     computed = compute_data(config, output, engine)
     for remark in computed.remarks:
         _say(remark)
-    _say(
-        f"wrote {output.data}: {computed.n_features:,} features in {time.monotonic() - started:.0f} s"
-    )
+    seconds = time.monotonic() - started
+    if computed.is_kept:
+        _say(f"kept {output.data}: it was computed from the same inputs before ({seconds:.0f} s)")
+    else:
+        _say(f"wrote {output.data}: {computed.n_features:,} features in {seconds:.0f} s")
 
 
 def _render(options: argparse.Namespace) -> int:

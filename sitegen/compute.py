@@ -15,6 +15,7 @@ from sitegen.analysis.reading import measure_fit
 from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
+from sitegen.finished import inputs_key, note_finished, remarks_if_finished
 from sitegen.output import OutputFolder
 from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.own_text import differences
@@ -44,6 +45,7 @@ class Computed:
     """What a sweep and its analysis came to."""
 
     n_features: int
+    is_kept: bool  # it was there already, from the same inputs
     remarks: list[str]  # on what was left out, and on what readers should know of the rows
 
 
@@ -55,6 +57,10 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     """
     subject = load_subject(config)
     config = subject.config
+    key = inputs_key(_facts(subject, config))
+    former = remarks_if_finished(output, key)
+    if former is not None:
+        return Computed(len(subject.feature_ids), True, former)
     fit = measure_fit(subject, config)
     state = engine(subject, config, output.sweep)
     vocab = token_texts(subject)
@@ -87,7 +93,19 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
         config.corpus, subject.rows.marks, subject.autoencoder, subject.tokenizer
     )
     remarks += [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
-    return Computed(len(subject.feature_ids), remarks)
+    note_finished(output, key, remarks)
+    return Computed(len(subject.feature_ids), False, remarks)
+
+
+def _facts(subject: Subject, config: Config) -> dict[str, Any]:
+    """All that `data/` is a function of, beside this package's code."""
+    return {
+        "config": config.as_dict(),
+        "sources": _sources(subject),
+        "rows": subject.rows.key,
+        "device": str(subject.device.type),
+        "versions": _versions(),
+    }
 
 
 def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
@@ -147,17 +165,7 @@ def _manifest(
     return {
         "preset": config.preset,
         "config": settings,
-        "sources": {
-            "model": dataclasses.asdict(subject.model.provenance),
-            "autoencoder": dataclasses.asdict(subject.autoencoder.provenance),
-            "tokenizer": dataclasses.asdict(subject.tokenizer.provenance),
-            "corpus": dataclasses.asdict(subject.rows.provenance),
-            **(
-                {"other": dataclasses.asdict(subject.other.provenance)}
-                if subject.other is not None
-                else {}
-            ),
-        },
+        "sources": _sources(subject),
         "model": {
             "processing": list(subject.model.processing),
             "left_out": list(subject.model.output.left_out),
@@ -192,9 +200,27 @@ def _manifest(
             "largest_error is the largest difference found, as a share of its bound.",
         },
         "special_ids": list(subject.special_ids),
-        "versions": {
-            "sitegen": sitegen.__version__,
-            "python": platform.python_version(),
-            **{library: version(library) for library in LIBRARIES},
-        },
+        "versions": _versions(),
+    }
+
+
+def _sources(subject: Subject) -> dict[str, Any]:
+    """Where everything that was read came from."""
+    read = {
+        "model": subject.model.provenance,
+        "autoencoder": subject.autoencoder.provenance,
+        "tokenizer": subject.tokenizer.provenance,
+        "corpus": subject.rows.provenance,
+    }
+    if subject.other is not None:
+        read["other"] = subject.other.provenance
+    return {name: dataclasses.asdict(provenance) for name, provenance in read.items()}
+
+
+def _versions() -> dict[str, str]:
+    """Of everything that numbers may depend on."""
+    return {
+        "sitegen": sitegen.__version__,
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
     }

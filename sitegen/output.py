@@ -12,9 +12,10 @@ from sitegen.errors import OutputError
 from sitegen.files import restore_former
 
 LABELS_FILE = "labels.json"
+COMPUTED_FILE = "computed.json"
 ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
 OWN_NAMES = {"sweep", "data", "site", "export"}
-OWN_FILES = {LABELS_FILE, ARCHIVE, ARCHIVE_CHECKSUM}
+OWN_FILES = {LABELS_FILE, COMPUTED_FILE, ARCHIVE, ARCHIVE_CHECKSUM}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
@@ -64,6 +65,11 @@ class OutputFolder:
     def labels(self) -> Path:
         """The labels that pages show, as they were last given."""
         return self.root / LABELS_FILE
+
+    @property
+    def computed(self) -> Path:
+        """A note of what the data was computed from."""
+        return self.root / COMPUTED_FILE
 
     def site_files(self) -> list[Path]:
         """Every file of what gets published, in order."""

@@ -88,6 +88,7 @@ def test_damaged_or_foreign_shards_are_computed_again(
     np.savez(shards[4].with_suffix(""), key=np.array("another key"))
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]) == 0
     assert folder_bytes(tmp_path / "data") == one_process
+    (tmp_path / "computed.json").unlink()
     for i, shard in enumerate(sorted((tmp_path / "sweep").iterdir())):
         content = bytearray(shard.read_bytes())
         content[(i + 1) * len(content) // 9] ^= 1
@@ -140,3 +141,28 @@ def test_subset_of_features_has_the_same_records(
     manifest = (tmp_path / "data/manifest.json").read_text()
     assert '"n_features": 4' in manifest
     assert (tmp_path / "site/features/40.html").is_file()
+
+
+def test_finished_data_is_kept_until_something_changes(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", str(tiny.preset), "--out", str(tmp_path), "--rows", "96"]
+
+    def told(*more: str) -> str:
+        assert main([*command, *more]) == 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert told().startswith(f"wrote {tmp_path}/data")
+    expected = folder_bytes(tmp_path / "data")
+    assert told().startswith(f"kept {tmp_path}/data: it was computed from the same inputs before")
+    assert told("--set", "site.title=Other").startswith(f"wrote {tmp_path}/data")
+    assert told().startswith(f"wrote {tmp_path}/data")
+    record = tmp_path / "data/features/00007.json"
+    damaged = record.read_bytes().replace(b"7", b"8", 1)
+    record.write_bytes(damaged)
+    assert told().startswith(f"wrote {tmp_path}/data")
+    (tmp_path / "data/features/00008.json").unlink()
+    assert told().startswith(f"wrote {tmp_path}/data")
+    (tmp_path / "computed.json").write_text("[]")
+    assert told().startswith(f"wrote {tmp_path}/data")
+    assert folder_bytes(tmp_path / "data") == expected
