@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from sitegen.progress import Progress
 from sitegen.publish.archive import archive_findings
 from sitegen.render.scripts import evidence_script, evidence_script_name
 from sitegen.render.site import PageRenderer, RenderedFeatures, feature_page_name, feature_tasks
+from sitegen.workers import worker_pool
 
 # So that two runs of so many features fit one site of GitHub Pages: fewer features may take more each
 BUDGET_FEATURES = 16_384
@@ -116,7 +115,7 @@ class _Seen:
 def _examine_features(output: OutputFolder, n_features: int) -> _Seen:
     progress = Progress("check", n_features, "features")
     seen = _Seen()
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker, initargs=(output,)) as pool:
+    with worker_pool(_start_worker, output) as pool:
         tasks = feature_tasks(n_features)
         for task, part in zip(tasks, pool.map(_examine_part, tasks), strict=True):
             seen.findings += part.findings

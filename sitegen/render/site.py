@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import unicodedata
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +48,7 @@ from sitegen.store import (
     read_vocab,
     rows_files,
 )
+from sitegen.workers import worker_pool
 
 FEATURES_PER_TASK = 128
 FILES_OF_ALL_PAGES = ("manifest.json", "vocab.json", "overview.json")
@@ -288,9 +287,7 @@ def _render_features(
     """Makes every feature's page and data and every row stand, and what hangs on no feature, on all cores."""
     progress = Progress("render", len(renderer.paths), "pages")
     features = RenderedFeatures()
-    with ProcessPoolExecutor(
-        os.cpu_count(), initializer=_start_worker, initargs=(output, folder)
-    ) as pool:
+    with worker_pool(_start_worker, output, folder) as pool:
         apart = [pool.submit(_write_apart, what) for what in ("live", "beside")]
         for part in pool.map(_render_part, feature_tasks(len(renderer.paths))):
             features.merge(part)
