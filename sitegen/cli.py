@@ -13,6 +13,7 @@ from sitegen.config import Config, is_number, load_config, parse_features, prese
 from sitegen.errors import SitegenError, UsageError
 from sitegen.labels import given_labels, require_known
 from sitegen.output import OutputFolder, finished_output, open_output
+from sitegen.progress import COMPUTING, plan_stages
 from sitegen.records import PublishedNumber
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def _run(options: argparse.Namespace) -> int:
     output = open_output(options.out or Path("out") / config.preset)
     if options.labels not in (None, FORGET):
         _require_labels(Path(options.labels), config)  # refused now rather than after hours
+    plan_stages(*COMPUTING, "render", "check")
     _compute(config, output, _engine(options))
     _render_site(output, options.labels)
     return _check_output(output)
@@ -249,6 +251,7 @@ def _require_labels(path: Path, config: Config) -> None:
 def _sweep(options: argparse.Namespace) -> int:
     config, output, engine = _config(options), open_output(options.out), _engine(options)
     if options.shard is None:
+        plan_stages(*COMPUTING)
         _compute(config, output, engine)
     elif options.engine != "process":
         raise UsageError("--shard is for machines without an engine: leave --engine out")

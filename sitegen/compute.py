@@ -17,6 +17,7 @@ from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.finished import inputs_key, note_finished, remarks_if_finished
 from sitegen.output import OutputFolder
+from sitegen.progress import announce
 from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.own_text import differences
 from sitegen.sources.subject import Subject, load_subject
@@ -55,12 +56,14 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     engine  what gives the statistics of all rows
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
+    announce("sources")
     subject = load_subject(config)
     config = subject.config
     key = inputs_key(_facts(subject, config))
     former = remarks_if_finished(output, key)
     if former is not None:
         return Computed(len(subject.feature_ids), True, former)
+    announce("fit")
     fit = measure_fit(subject, config)
     state = engine(subject, config, output.sweep)
     vocab = token_texts(subject)

@@ -21,7 +21,7 @@ from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import LogitExtremes, logit_effects, logit_extremes, logit_histograms
-from sitegen.progress import Progress
+from sitegen.progress import Progress, announce
 from sitegen.records import (
     RARE_DENSITY,
     ROWS_PER_FILE,
@@ -60,6 +60,7 @@ class Analysis:
         copies = count_copies(table, rows, config)
         self._contexts = ContextRecords(table, readings.activations, copies, rows)
         self._sample = read_sample(subject, config)
+        announce("relations")
         self._relations = Relations(subject, table, self._sample, config)
         self._misses = find_near_misses(table, self._sample, rows, ids, config)
         self._other_contexts = None
@@ -103,13 +104,15 @@ class Analysis:
     def overview(self, fit: Fit) -> Overview:
         """Of the autoencoder as a whole; how it fits what is read was measured before the sweep."""
         subject, config = self._subject, self._config
+        quality = measure_quality(subject, self._sample, config)
+        announce("overview")
         W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
         cosines, matches = self._rare_cosines, self._relations.matches
         return Overview(
             n_sample_rows=self._sample.n_rows,
             fit=fit,
             features=self._feature_table(),
-            quality=measure_quality(subject, self._sample, config),
+            quality=quality,
             frequencies=frequencies(self._density),
             rare_cosine=None
             if cosines is None

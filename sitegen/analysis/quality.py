@@ -28,9 +28,9 @@ def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality
     n_rows = min(config.analysis.n_quality_rows, sample.n_rows)
     batch_rows = min(config.analysis.batch_rows, n_rows)
     meter = _Meter(subject, sample, config)
-    progress = Progress("quality", n_rows, "rows")
     # A last batch of fewer rows would weigh as much as a whole one
     batches = [rows for rows in row_ranges(0, n_rows, batch_rows) if len(rows) == batch_rows]
+    progress = Progress("quality", len(batches) * batch_rows, "rows")
     figures: dict[str, list[float | None]] = defaultdict(list)
     for rows in batches:
         for name, value in meter.measure(rows).items():

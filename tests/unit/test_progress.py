@@ -1,0 +1,49 @@
+"""What a run says of how far it is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sitegen import progress
+from sitegen.cli import main
+from sitegen.progress import COMPUTING, Progress, announce, plan_stages
+from tests.tiny import TinySubject
+
+
+def test_every_stage_is_told_once_as_one_of_how_many(
+    tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path_factory.mktemp("told") / "out"
+    command = ["run", str(tiny.preset), "--out", str(out), "--rows", "96"]
+    assert main(command) == 0
+    told = capsys.readouterr().err.splitlines()
+    numbers = [line.split()[0] for line in told if re.match(r"\d+/\d+ ", line)]
+    assert numbers == [f"{i}/11" for i in range(1, 12)]
+    assert len(set(told)) == len(told)
+    assert [line for line in told if re.search(r"reconstruction: (\d+)/\1 rows \(100%\)", line)]
+    assert not [line for line in told if " left" in line]
+
+
+def test_counts_and_their_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10_000, 11))  # seconds
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    plan_stages(*COMPUTING)
+    announce("sources")
+    counted = Progress("sweep", 30, "tokens")
+    for _ in range(3):
+        counted.advance(10)
+    counted.finish()
+    plan_stages()
+    Progress("a stage of no plan", 1, "rows").finish()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "1/9 reading the model, the autoencoder and the text …"
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        "3/9 sweeping all rows: 10/30 tokens (33%)",
+        "3/9 sweeping all rows: 20/30 tokens (67%)",
+        "3/9 sweeping all rows: 30/30 tokens (100%)",
+        "a stage of no plan: 0/1 rows (0%)",
+    ]
