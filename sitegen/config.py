@@ -10,7 +10,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sitegen.errors import UsageError
 
@@ -21,7 +21,7 @@ PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value
 NO_PROCESSING = "none"
 ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
-LARGEST_SEED = 2**32 - 1  # that NumPy and scikit-learn both take
+MOST = 10**9  # of a count that nothing else bounds
 FILE_FIELDS = (
     "model.name",
     "model.tokenizer",
@@ -29,6 +29,36 @@ FILE_FIELDS = (
     "other.source",
     "corpus.files",
 )
+
+
+def _between(least: float, most: float, default: float) -> Any:
+    """A number field with its bounds, which are checked when the section is made."""
+    return field(default=default, metadata={"least": least, "most": most})
+
+
+class _Section:
+    """What all sections share: numbers within the bounds of their fields."""
+
+    section: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]  # all sections are dataclasses
+            if one.metadata:
+                self._require_between(one.name, one.metadata["least"], one.metadata["most"])
+
+    def _require_between(self, field_name: str, least: float, most: float) -> None:
+        value = getattr(self, field_name)
+        _require(
+            least <= value <= most,
+            f"{self.section}.{field_name} is {value}: give {least:,} to {most:,}",
+        )
+
+    def _require_known(self, field_name: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, field_name)
+        _require(
+            value in known,
+            f"{self.section}.{field_name} is {value!r}: give {', '.join(filter(None, known))}",
+        )
 
 
 @dataclass(frozen=True)
@@ -56,217 +86,160 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(_Section):
     """The sparse autoencoder's weights."""
 
-    source: str = (
-        ""  # run1, run2, a version number or a folder of `repository`; or a file or folder here
-    )
+    section = "autoencoder"
+    # run1, run2, a version number or a folder of `repository`; or a file or folder here
+    source: str = ""
     repository: str = "NeelNanda/sparse_autoencoder"
     # What a plain file of tensors leaves open; where files say something else, what is said here holds. Also of
     # other.source
     activation: str = ""  # relu, jumprelu, topk or batchtopk
-    k: int = 0  # features active on a token at most, of topk; 0: as the files say
+    k: int = _between(0, MOST, 0)  # features active on a token at most, of topk; 0: as files say
     subtracts_b_dec: bool | None = None  # from its input
     normalisation: str = ""  # of its input: none, layer_norm or constant_norm_rescale
     # What its makers report of it, which the run is held against; 0: not known
-    l0: float = 0.0  # features active on a token
-    explained_variance: float = 0.0  # 0 to 1
-    accept_poor_fit: bool = (
-        False  # goes on although another reading fits better, and says so on every page
-    )
-    l1_coeff: float = 0.0  # of the loss it was trained with; 0: not known, and no l1 is shown
-    l1_positions: int = 1  # that training summed the activations over; 1: it took their mean
+    l0: float = _between(0, MOST, 0.0)  # features active on a token
+    explained_variance: float = _between(0, 1, 0.0)
+    accept_poor_fit: bool = False  # goes on although it does not fit, and says so on every page
+    # Of the loss it was trained with; 0: not known, and no l1 is shown
+    l1_coeff: float = _between(0, MOST, 0.0)
+    # That training summed the activations over; 1: it took their mean
+    l1_positions: int = _between(1, MOST, 1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(
             bool(self.source),
             "autoencoder.source is empty: give run1, run2, a version number, a file or a folder",
         )
-        for name, known in (("activation", ACTIVATION_NAMES), ("normalisation", NORMALISATIONS)):
-            _require(
-                getattr(self, name) in ("", *known),
-                f"autoencoder.{name} is {getattr(self, name)!r}: give {', '.join(known)}",
-            )
-        _require(
-            self.k >= 0, f"autoencoder.k is {self.k}: give 1 or more, or 0 for what the files say"
-        )
-        _require(self.l0 >= 0, f"autoencoder.l0 is {self.l0}: give 0 (not known) or more")
-        _require(
-            0 <= self.explained_variance <= 1,
-            f"autoencoder.explained_variance is {self.explained_variance}: give 0 (not known) to 1",
-        )
-        _require(
-            self.l1_coeff >= 0 and self.l1_positions >= 1,
-            "autoencoder.l1_coeff and l1_positions: give 0 or more, and 1 or more",
-        )
+        self._require_known("activation", ("", *ACTIVATION_NAMES))
+        self._require_known("normalisation", ("", *NORMALISATIONS))
 
 
 @dataclass(frozen=True)
-class OtherConfig:
+class OtherConfig(_Section):
     """A second autoencoder on the same hook point, to find each feature's best match in."""
 
+    section = "other"
     source: str = ""  # as autoencoder.source; empty: there is none
     repository: str = "NeelNanda/sparse_autoencoder"
     title: str = "the other run"  # what pages call it
-    n_contexts: int = 3  # strongest contexts shown of a match
-
-    def __post_init__(self) -> None:
-        _require(
-            1 <= self.n_contexts <= 100,
-            f"other.n_contexts is {self.n_contexts}: give 1 to 100",
-        )
+    n_contexts: int = _between(1, 100, 3)  # strongest contexts shown of a match
 
 
 @dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(_Section):
     """The text, and how it is cut into rows. The defaults of some fields are what the autoencoder was trained on."""
 
+    section = "corpus"
     dataset: str = ""  # Hub dataset, unless files are given
     revision: str = "main"  # branch, tag or commit of the dataset
     configuration: str = ""  # of a dataset that has several
     split: str = "train"
     files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
     column: str = "text"
-    seq_len: int = 0  # tokens a row, BOS included; 0: as the autoencoder says, or else 128
+    # Tokens a row, BOS included; 0: as the autoencoder says, or else 128
+    seq_len: int = _between(0, 32768, 0)
     bos: str = ""  # what rows begin with: a token's text, or none; empty: else the tokenizer's BOS
     separator: str = ""  # behind each document: likewise, or bos; empty: else the tokenizer's EOS
-    seed: int = 42  # of the rows' shuffle
-    n_rows: int = 0  # the first so many rows; 0: all
-    n_documents: int = 0  # the text ends after so many documents; 0: all are read
+    seed: int = _between(0, 2**32 - 1, 42)  # of the rows' shuffle; NumPy and scikit-learn take it
+    n_rows: int = _between(0, MOST, 0)  # the first so many rows; 0: all
+    n_documents: int = _between(0, MOST, 0)  # the text ends after so many; 0: all are read
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(
             not (self.dataset and self.files),
             "give corpus.dataset or corpus.files, one of the two",
         )
-        _require(
-            self.seq_len >= 2 or self.seq_len == 0,
-            f"corpus.seq_len is {self.seq_len}: a row needs two tokens at least",
-        )
-        _require(self.seq_len <= 32768, f"corpus.seq_len is {self.seq_len}: at most 32768")
-        _require(self.n_rows >= 0, f"corpus.n_rows is {self.n_rows}: give 0 (all) or more")
-        _require(
-            self.n_documents >= 0,
-            f"corpus.n_documents is {self.n_documents}: give 0 (all) or more",
-        )
-        _require(
-            0 <= self.seed <= LARGEST_SEED,
-            f"corpus.seed is {self.seed}: give 0 to {LARGEST_SEED}",
-        )
+        _require(self.seq_len != 1, "corpus.seq_len is 1: a row needs two tokens at least")
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(_Section):
     """The pass over the rows. Batches and shards are a matter of the configuration, never of the number of workers."""
 
+    section = "sweep"
     features: str = ""  # ranges such as 0-99,512; empty: all
-    batch_rows: int = 8  # rows a pass of the model and a product; the model's bits may depend on it
-    shard_rows: int = 1024  # rows of one saved state, a multiple of batch_rows
+    # Rows a pass of the model and a product; the model's bits may depend on it
+    batch_rows: int = _between(1, 65536, 8)
+    shard_rows: int = _between(1, MOST, 1024)  # rows of one saved state, a multiple of batch_rows
     precision: str = "fp32"  # in which firings are searched for: fp32, bf16, or tf32 on CUDA
     device: str = "auto"  # auto, cpu or cuda
 
     def __post_init__(self) -> None:
-        _require(self.batch_rows > 0, f"sweep.batch_rows is {self.batch_rows}: give 1 or more")
+        super().__post_init__()
         _require(
-            self.shard_rows > 0 and self.shard_rows % self.batch_rows == 0,
+            self.shard_rows % self.batch_rows == 0,
             f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
         )
-        _require(
-            self.precision in ("fp32", "bf16", "tf32"),
-            f"sweep.precision is {self.precision!r}: give fp32, bf16, or tf32 on a CUDA device",
-        )
-        _require(
-            self.device in ("auto", "cpu", "cuda"),
-            f"sweep.device is {self.device!r}: give auto, cpu or cuda",
-        )
+        self._require_known("precision", ("fp32", "bf16", "tf32"))
+        self._require_known("device", ("auto", "cpu", "cuda"))
         parse_features(self.features)
 
 
 @dataclass(frozen=True)
-class ContextConfig:
+class ContextConfig(_Section):
     """How many contexts a feature keeps, and how long they are."""
 
-    n_top: int = 20  # largest activations, one for each distinct text
-    n_intervals: int = 10  # equal slices of (0, maximum]
-    n_per_interval: int = 2  # samples of each, at most, beside what the top contexts show of it
-    n_before: int = 12  # tokens shown before the peak
-    n_after: int = 7  # tokens shown after it
-
-    def __post_init__(self) -> None:
-        _require(1 <= self.n_top <= 1000, f"contexts.n_top is {self.n_top}: give 1 to 1000")
-        _require(
-            0 <= self.n_intervals <= 16, f"contexts.n_intervals is {self.n_intervals}: give 0 to 16"
-        )
-        _require(
-            1 <= self.n_per_interval <= 100,
-            f"contexts.n_per_interval is {self.n_per_interval}: give 1 to 100",
-        )
-        _require(
-            self.n_before >= 0 and self.n_after >= 0,
-            "contexts.n_before and n_after: give 0 or more",
-        )
+    section = "contexts"
+    n_top: int = _between(1, 1000, 20)  # largest activations, one for each distinct text
+    n_intervals: int = _between(0, 16, 10)  # equal slices of (0, maximum]
+    # Samples of each, at most, beside what the top contexts show of it
+    n_per_interval: int = _between(1, 100, 2)
+    n_before: int = _between(0, 1000, 12)  # tokens shown before the peak
+    n_after: int = _between(0, 1000, 7)  # tokens shown after it
 
 
 @dataclass(frozen=True)
-class LogitConfig:
+class LogitConfig(_Section):
     """How much of each logit effect is kept."""
 
-    n_top: int = 16  # largest effects, and as many smallest
-    n_bins: int = 40  # of the histogram over the vocabulary
-
-    def __post_init__(self) -> None:
-        _require(self.n_top >= 1, f"logits.n_top is {self.n_top}: give 1 or more")
-        _require(self.n_bins >= 1, f"logits.n_bins is {self.n_bins}: give 1 or more")
+    section = "logits"
+    n_top: int = _between(1, 1000, 16)  # largest effects, and as many smallest
+    n_bins: int = _between(1, 1000, 40)  # of the histogram over the vocabulary
 
 
 @dataclass(frozen=True)
-class AnalysisConfig:
+class AnalysisConfig(_Section):
     """What is measured beside the sweep, and on how many rows."""
 
-    n_rows: int = 512  # first rows, on which features are held against each other and neurons
-    n_quality_rows: int = 320  # first rows, on which losses are measured
-    batch_rows: int = 64  # of those, over whose batches standard errors are taken
-    n_neighbours: int = 4  # of each kind
-    n_neurons: int = 3  # strongest, and as many most correlated
-    n_near_misses: int = 3  # contexts in which a feature might fire and does not
-    n_ablated: int = 5  # tokens most promoted at a firing, and as many most suppressed; 0: none
+    section = "analysis"
+    # First rows, on which features are held against each other and neurons
+    n_rows: int = _between(1, MOST, 512)
+    n_quality_rows: int = _between(1, MOST, 320)  # first rows, on which losses are measured
+    batch_rows: int = _between(
+        1, MOST, 64
+    )  # of those, over whose batches standard errors are taken
+    n_neighbours: int = _between(1, 100, 4)  # of each kind
+    n_neurons: int = _between(1, 100, 3)  # strongest, and as many most correlated
+    n_near_misses: int = _between(0, 100, 3)  # contexts in which a feature might fire and does not
+    # Tokens most promoted at a firing, and as many most suppressed; 0: none
+    n_ablated: int = _between(0, 100, 5)
 
     def __post_init__(self) -> None:
-        for name in ("n_rows", "n_quality_rows", "batch_rows", "n_neighbours", "n_neurons"):
-            _require(
-                getattr(self, name) >= 1,
-                f"analysis.{name} is {getattr(self, name)}: give 1 or more",
-            )
+        super().__post_init__()
         _require(
             self.n_quality_rows <= self.n_rows,
             f"analysis.n_quality_rows is {self.n_quality_rows}: give at most analysis.n_rows, {self.n_rows}",
         )
-        for name in ("n_near_misses", "n_ablated"):
-            _require(
-                getattr(self, name) >= 0,
-                f"analysis.{name} is {getattr(self, name)}: give 0 or more",
-            )
 
 
 @dataclass(frozen=True)
-class LiveConfig:
+class LiveConfig(_Section):
     """The model that readers' pages run on text of their own."""
 
-    precision: str = (
-        "int16"  # of its weights: int16 with a scale a row, fp32 of twice the size, or none
-    )
-    max_megabytes: int = 220  # that it may take in the site; a larger one is left out
+    section = "live"
+    # Of its weights: int16 with a scale a row, fp32 of twice the size, or none
+    precision: str = "int16"
+    # That it may take in the site; a larger one is left out
+    max_megabytes: int = _between(0, MOST, 220)
 
     def __post_init__(self) -> None:
-        _require(
-            self.precision in ("int16", "fp32", "none"),
-            f"live.precision is {self.precision!r}: give int16, fp32 or none",
-        )
-        _require(
-            self.max_megabytes >= 0,
-            f"live.max_megabytes is {self.max_megabytes}: give 0 or more",
-        )
+        super().__post_init__()
+        self._require_known("precision", ("int16", "fp32", "none"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Every number of a configuration at its bounds, below and above them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sitegen.cli import main
+from sitegen.config import Config, build_config
+from sitegen.errors import UsageError
+from tests.conftest import REPOSITORY
+from tests.tiny import TinySubject
+
+TABLE: dict[str, Any] = {
+    "model": {"name": "gelu-1l"},
+    "autoencoder": {"source": "run1"},
+    "corpus": {"dataset": "some/text"},
+}
+NUMBERS = {
+    f"{section}.{one.name}": (one.metadata["least"], one.metadata["most"])
+    for section, kind in typing.get_type_hints(Config).items()
+    if dataclasses.is_dataclass(kind)
+    for one in dataclasses.fields(kind)
+    if one.metadata
+}
+# What other fields must be for a bound to be allowed
+TOGETHER = {
+    "analysis.n_rows": {"analysis.n_quality_rows": 1},
+    "analysis.n_quality_rows": {"analysis.n_rows": 10**9},
+    "sweep.batch_rows": {"sweep.shard_rows": 65536},
+    "sweep.shard_rows": {"sweep.batch_rows": 1},
+}
+
+
+def with_value(field: str, value: float) -> Config:
+    return build_config("mine", TABLE, REPOSITORY, {**TOGETHER.get(field, {}), field: value})
+
+
+def test_every_number_has_bounds() -> None:
+    hints = typing.get_type_hints(Config)
+    numbers = {
+        f"{section}.{name}"
+        for section, kind in hints.items()
+        if dataclasses.is_dataclass(kind)
+        for name, wanted in typing.get_type_hints(kind).items()
+        if wanted in (int, float)
+    }
+    assert numbers == set(NUMBERS)
+    assert len(numbers) > 20
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+def test_bounds_are_kept(field: str) -> None:
+    least, most = NUMBERS[field]
+    section, _, name = field.partition(".")
+    for value in (least, most):
+        assert getattr(getattr(with_value(field, value), section), name) == value
+    for value in (least - 1, most + 1, -(10**30), 10**30):
+        with pytest.raises(UsageError, match=rf"^{field} is -?[\d.e+]+: give [\d,]+ to [\d,]+$"):
+            with_value(field, value)
+    for wrong in ("many", "", "1e999", "nan", [1], True, None):
+        with pytest.raises(UsageError, match=rf"^{field} is "):
+            with_value(field, wrong)  # type: ignore[arg-type]  # what a TOML file may hold
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_run_with_every_number_at_a_bound(tiny: TinySubject, tmp_path: Path, end: int) -> None:
+    """All at once, but for those that would need more rows, features or tokens than there are."""
+    bounds = {
+        field: bound[end]
+        for field, bound in NUMBERS.items()
+        if not field.startswith("autoencoder.")  # what its makers report is held against the run
+    }
+    bounds |= {"sweep.batch_rows": 1} if end == 0 else {"sweep.shard_rows": 65536}
+    if end == 1:  # a row is no longer than the model reads
+        bounds |= {"corpus.seq_len": 64, "analysis.batch_rows": 48}
+    else:
+        bounds |= {"corpus.seq_len": 2, "corpus.n_rows": 96}
+    flags = [part for field, value in bounds.items() for part in ("--set", f"{field}={value}")]
+    command = ["run", str(tiny.preset), "--out", str(tmp_path / "out"), *flags]
+    assert main([*command, "--features", "0-1"]) == 0
