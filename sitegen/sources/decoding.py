@@ -32,17 +32,17 @@ def decoded_tokens(backend: Tokenizer, name: str) -> dict[int, bytes]:
     between = [[neighbour.token_id, token_id, neighbour.token_id] for token_id in written]
     texts = backend.decode_batch(between, skip_special_tokens=False)
     own = {i: neighbour.without(text) for i, text in zip(written, texts, strict=True)}
-    kinds, added = decoder_kinds(backend), set(backend.get_added_tokens_decoder())
+    kinds, added = _decoder_kinds(backend), set(backend.get_added_tokens_decoder())
     table = {}
     for token_id, text in own.items():
         found = None if text is None else _bytes(text, written[token_id], kinds, token_id in added)
         if found is None:
-            raise _refusal(name, f"makes of {written[token_id]!r} what is not known here")
+            raise _refusal(backend, name, f"makes of {written[token_id]!r} what is not known here")
         table[token_id] = found
     return table
 
 
-def decoder_kinds(backend: Tokenizer) -> set[str]:
+def _decoder_kinds(backend: Tokenizer) -> set[str]:
     """The types of the steps of a tokenizer's decoder."""
     decoder = json.dumps(json.loads(backend.to_str())["decoder"])
     return set(re.findall(r'"type": ?"(\w+)"', decoder))
@@ -72,8 +72,9 @@ class _Neighbour(NamedTuple):
 
     def without(self, text: str) -> str | None:
         """What stands between two of it; None where that changed them."""
+        end = len(text) - len(self.later)
         is_whole = text.startswith(self.first) and text.endswith(self.later)
-        return text[len(self.first) : len(text) - len(self.later)] if is_whole else None
+        return text[len(self.first) : end] if is_whole and end >= len(self.first) else None
 
 
 def _neighbour(backend: Tokenizer, ids: Iterable[int], name: str) -> _Neighbour:
@@ -85,12 +86,13 @@ def _neighbour(backend: Tokenizer, ids: Iterable[int], name: str) -> _Neighbour:
         added = two.removeprefix(one)
         if added.isascii() and added.isalnum() and [one + added, two + added] == [two, three]:
             return _Neighbour(token_id, one, added)
-    raise _refusal(name, "puts something between any two, or drops some")
+    raise _refusal(backend, name, "puts something between any two, or drops some")
 
 
-def _refusal(name: str, what: str) -> SourceError:
+def _refusal(backend: Tokenizer, name: str, what: str) -> SourceError:
+    kinds = ", ".join(sorted(_decoder_kinds(backend))) or "none"
     return SourceError(
-        f"{name}: what its tokens stand for cannot be told, the decoder in its tokenizer.json {what}: "
+        f"{name}: what its tokens stand for cannot be told, the decoder in its tokenizer.json ({kinds}) {what}: "
         "set model.tokenizer to a folder whose decoder joins tokens as they are"
     )
 

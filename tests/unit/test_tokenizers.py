@@ -152,8 +152,8 @@ def test_pages_take_texts_apart_in_the_same_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("decoder", "complaint"),
     [
-        (None, "puts something between any two, or drops some"),
-        (decoders.CTC(), "puts something between any two, or drops some"),
+        (None, "(none) puts something between any two, or drops some"),
+        (decoders.CTC(), "(CTC) puts something between any two, or drops some"),
         (
             decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\ufffd", "?\ufffd")]),
             "is not known here",
