@@ -128,7 +128,7 @@ def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], A
             f"{path.name}: {reason}: set autoencoder.activation ({', '.join(ACTIVATION_NAMES)}) and "
             "autoencoder.subtracts_b_dec, and autoencoder.k and .normalisation where they apply"
         )
-    named = _named(weights)
+    named = _named(weights, path.name)
     k = named.pop("k", None)
     return named, AutoencoderMake(k=0 if k is None else _checked_k(k.tolist(), path.name))
 
@@ -332,7 +332,8 @@ def _dictionary_learning(
     """As dictionary_learning 0.1 writes it, which names the class in `trainer.dict_class`."""
     trainer = settings.get("trainer")
     kind = trainer.get("dict_class") if isinstance(trainer, dict) else None
-    named = _named({key: weight for key, weight in weights.items() if key not in NOT_IN_USE})
+    in_use = {key: weight for key, weight in weights.items() if key not in NOT_IN_USE}
+    named = _named(in_use, name)
     k, threshold = named.pop("k", None), named.pop("threshold", None)
     if kind in ("AutoEncoder", "AutoEncoderNew"):
         return named, AutoencoderMake(subtracts_b_dec=kind == "AutoEncoder")
@@ -352,13 +353,26 @@ def _dictionary_learning(
     )
 
 
-def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of linear layers, [out, in], under the usual names, [in, out]; others as they are."""
+def _named(weights: dict[str, Tensor], file: str) -> dict[str, Tensor]:
+    """Weights of linear layers, [out, in], under the usual names, [in, out]; others as they are.
+
+    Which axis is which follows from a weight's name, never from its shape: matrices may be square.
+
+    raises  SourceError if two weights would have one name
+    """
     if "encoder.weight" not in weights:
         return dict(weights)
+    origin: dict[str, str] = {}
+    for key in weights:
+        usual = LINEAR_NAMES.get(key, key)
+        if usual in origin:
+            raise SourceError(
+                f"{file}: {origin[usual]} and {key} both stand for {usual}: leave out the one that is not in use"
+            )
+        origin[usual] = key
     return {
-        LINEAR_NAMES.get(key, key): weight.T.contiguous()
-        if key.endswith(".weight") and weight.ndim == 2
-        else weight
-        for key, weight in weights.items()
+        usual: weights[key].T.contiguous()
+        if key.endswith(".weight") and weights[key].ndim == 2
+        else weights[key]
+        for usual, key in origin.items()
     }

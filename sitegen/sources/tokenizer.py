@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import pre_tokenizers
-
 from sitegen.errors import SourceError
 from sitegen.sources import hub
+from sitegen.sources.decoding import BYTE_TOKEN, decoded_tokens
 from sitegen.sources.provenance import Provenance, local_provenance
 
 TOKENIZER_FILES = (
@@ -22,7 +19,6 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 @dataclass(frozen=True)
@@ -54,51 +50,48 @@ class TextTokenizer:
         ]
 
     def id_of(self, text: str) -> int | None:
-        """The id of the token that stands for a text; None if there is none."""
+        """The id of the token that stands for a text, of a special token for its name; None if there is none.
+
+        Of several, the one that is written so, and a single byte's own token last.
+        """
         table, wanted = self.token_bytes(), text.encode()
-        written_so = self.tokenizer.get_vocab().get(text)  # before a single byte's own token
-        if written_so is not None and table[written_so] == wanted:
+        written_so = self.tokenizer.get_vocab().get(text)
+        if written_so is not None and (
+            table[written_so] == wanted or written_so in self.special_ids
+        ):
             return int(written_so)
-        return table.index(wanted) if wanted in table else None
+        found = [token_id for token_id, token in enumerate(table) if token == wanted]
+        return min(found, key=lambda token_id: (self._is_byte(token_id), token_id), default=None)
 
     def text_of(self, token_id: int) -> str:
         """The text that an id stands for; bytes that are no whole character are replaced."""
         return (self.token_bytes()[token_id] or b"").decode(errors="replace")
 
     def token_bytes(self) -> list[bytes | None]:
-        """[d_vocab] the bytes each id stands for; None where the vocabulary has a gap."""
-        vocab = self.tokenizer.get_vocab()
-        table: list[bytes | None] = [None] * (max(vocab.values()) + 1)
-        added = set(self.tokenizer.get_added_vocab())
-        to_bytes = self._decoder()
-        for token, token_id in vocab.items():
-            table[token_id] = token.encode() if token in added else to_bytes(token)
-        return table
+        """[d_vocab] the bytes each id stands for within a text; None where the vocabulary has a gap.
+
+        raises  SourceError if the tokenizer's decoder does not tell
+        """
+        return self._token_bytes
 
     @cached_property
     def definition(self) -> str:
         """The tokenizer.json: all that determines how text becomes ids."""
         return str(self.tokenizer.backend_tokenizer.to_str())
 
-    def _decoder(self) -> Any:
-        """How this kind of tokenizer writes bytes as characters, undone."""
-        kinds = set(
-            re.findall(r'"type": ?"(\w+)"', json.dumps(json.loads(self.definition)["decoder"]))
-        )
-        if "ByteLevel" in kinds:
-            return _undo_byte_level
-        if kinds & {"Metaspace", "ByteFallback", "Replace"}:
-            return _undo_metaspace
-        raise SourceError(
-            f"{self.provenance.name}: a tokenizer whose decoder is {', '.join(sorted(kinds)) or 'none'} is not known "
-            "here; byte-level and SentencePiece ones are"
-        )
+    @cached_property
+    def _token_bytes(self) -> list[bytes | None]:
+        found = decoded_tokens(self.tokenizer.backend_tokenizer, self.provenance.name)
+        return [found.get(token_id) for token_id in range(max(found) + 1)]
+
+    def _is_byte(self, token_id: int) -> bool:
+        return BYTE_TOKEN.fullmatch(self.tokenizer.convert_ids_to_tokens(token_id)) is not None
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
     """The tokenizer of a folder or of a Hub repository.
 
-    raises  SourceError if it cannot be read or is no fast tokenizer
+    raises  SourceError if it cannot be read, is no fast tokenizer, or does not tell what its tokens stand for
     """
     folder = Path(name)
     if folder.is_dir():
@@ -118,31 +111,6 @@ def load_tokenizer(name: str) -> TextTokenizer:
         raise SourceError(f"{name}: no tokenizer can be read there ({reason[:160]})") from None
     if not fast:
         raise SourceError(f"{name}: it has no tokenizer.json, which is needed here")
-    return TextTokenizer(tokenizer, provenance, tokenizer.bos_token_id, tokenizer.eos_token_id)
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The byte behind each character of the byte-level alphabet.
-
-    source  GPT-2's encoder: printable Latin-1 bytes stand for themselves, the others follow from U+0100 on
-    """
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(own)]
-    alphabet = {chr(byte): byte for byte in own} | {
-        chr(0x100 + n): byte for n, byte in enumerate(others)
-    }
-    assert set(alphabet) == set(pre_tokenizers.ByteLevel.alphabet())
-    return alphabet
-
-
-_ALPHABET = _byte_alphabet()
-
-
-def _undo_byte_level(token: str) -> bytes:
-    return bytes(_ALPHABET[character] for character in token)
-
-
-def _undo_metaspace(token: str) -> bytes:
-    if match := BYTE_TOKEN.fullmatch(token):
-        return bytes([int(match[1], 16)])
-    return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+    found = TextTokenizer(tokenizer, provenance, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    found.token_bytes()  # refused now rather than behind a sweep of hours
+    return found

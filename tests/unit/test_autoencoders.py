@@ -293,6 +293,94 @@ def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> 
         assert torch.equal(getattr(alone, key), getattr(whole, key))
 
 
+D_SQUARE = 24  # of as many features as the activations are wide, where no shape tells an axis from the other
+
+
+def square_weights(*names: str) -> dict[str, Tensor]:
+    """Random weights: matrices that are not symmetric, and vectors for names that tell of a bias."""
+    generator = torch.Generator().manual_seed(11)
+    shapes = {name: (D_SQUARE,) * (1 if "bias" in name or name[0] == "b" else 2) for name in names}
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
+    """Both [d_sae, d_in]; its forward pass, step by step.
+
+    source  EleutherAI/sparsify, sparse_coder.py `SparseCoder.encode` and `decode`, fused_encoder.py
+    """
+    weights = square_weights("encoder.weight", "encoder.bias", "W_dec", "b_dec")
+    save_file(weights, tmp_path / "sae.safetensors")
+    (tmp_path / "cfg.json").write_text('{"activation": "topk", "k": 5, "d_in": 24}')
+    with pytest.raises(SourceError, match=r"^sae\.safetensors: its settings stand in cfg\.json"):
+        load(tmp_path / "sae.safetensors")
+    said = SaidOfFiles("topk", k=5, subtracts_b_dec=True)
+    read = load_autoencoder(str(tmp_path / "sae.safetensors"), "", CPU, said)
+
+    x = torch.randn(60, D_SQUARE, generator=torch.Generator().manual_seed(12))
+    encoder = torch.nn.Linear(D_SQUARE, D_SQUARE)
+    encoder.load_state_dict({part: weights[f"encoder.{part}"] for part in ("weight", "bias")})
+    with torch.no_grad():
+        top = encoder(x - weights["b_dec"]).relu().topk(5, dim=-1)
+    expected, output = torch.zeros(60, D_SQUARE), weights["b_dec"].repeat(60, 1)
+    for token, (features, values) in enumerate(zip(top.indices, top.values, strict=True)):
+        for feature, value in zip(features, values, strict=True):
+            expected[token, feature] = value
+            output[token] += value * weights["W_dec"][feature]
+
+    torch.testing.assert_close(read.features(x), expected, atol=1e-5, rtol=1e-5)
+    found = dense(FiringSearch(read.encoder(), "fp32").firings(x), 60, D_SQUARE)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(read.reconstruct(x)[0], output, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "transposed"),
+    [
+        (("W_enc", "b_enc", "W_dec", "b_dec"), (False, False)),
+        (("encoder.weight", "encoder.bias", "decoder.weight", "bias"), (True, True)),
+        (("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"), (True, True)),
+        (("encoder.weight", "encoder.bias", "decoder.weight", "b_dec"), (True, True)),
+        (("encoder.weight", "encoder.bias", "W_dec", "b_dec"), (True, False)),
+    ],
+)
+def test_names_alone_say_which_axis_is_which(
+    names: tuple[str, ...], transposed: tuple[bool, bool], tmp_path: Path
+) -> None:
+    weights = square_weights(*names)
+    save_file(weights, tmp_path / "mine.safetensors")
+    said = SaidOfFiles("relu", subtracts_b_dec=True)
+    read = load_autoencoder(str(tmp_path / "mine.safetensors"), "", CPU, said)
+    for own, name, turned in zip((read.W_enc, read.W_dec), names[::2], transposed, strict=True):
+        assert torch.equal(own, weights[name].T if turned else weights[name])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("W_dec", "decoder.weight and W_dec both stand for W_dec"),
+        ("W_enc", "encoder.weight and W_enc both stand for W_enc"),
+        ("b_dec", "bias and b_dec both stand for b_dec"),
+    ],
+)
+def test_two_weights_for_one_name_are_refused_in_a_line(
+    more: str,
+    told: str,
+    tiny: TinySubject,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = square_weights("encoder.weight", "encoder.bias", "decoder.weight", "bias", more)
+    torch.save(weights, tmp_path / "mine.pt")
+    fields = {"source": tmp_path / "mine.pt", "activation": "relu", "subtracts_b_dec": "true"}
+    options = [
+        part for name, value in fields.items() for part in ("--set", f"autoencoder.{name}={value}")
+    ]
+    assert main(["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), *options]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"build.py: mine.pt: {told}: leave out the one that is not in use"
+    ]
+
+
 def test_heads_write_through_W_O(gpt2: Path) -> None:
     """What a direction at the heads' hook adds to the attention's output."""
     model = load_model(str(gpt2), "blocks.1.attn.hook_z", None, CPU)
