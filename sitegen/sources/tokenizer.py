@@ -19,6 +19,9 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+KIND_FILE = (
+    "config.json"  # the model's, which names the tokenizer's class where its own files do not
+)
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,17 @@ def load_tokenizer(name: str) -> TextTokenizer:
         files = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
         provenance = local_provenance(folder.name, files)
     else:
-        provenance = hub.download(name, [TOKENIZER_FILES[0]], optional=TOKENIZER_FILES[1:])[1]
+        optional = (*TOKENIZER_FILES[1:], KIND_FILE)
+        paths, _ = hub.download(name, [TOKENIZER_FILES[0]], optional=optional)
+        folder = paths[
+            TOKENIZER_FILES[0]
+        ].parent  # and not its name: what is read is what was hashed
+        paths.pop(KIND_FILE, None)
+        provenance = hub.cache_provenance(name, paths)
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         fast = bool(tokenizer.is_fast)
     except (
         Exception
