@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sitegen.config import Config, is_number, load_config, parse_features, preset_names
 from sitegen.errors import SitegenError, UsageError
 from sitegen.labels import given_labels, require_known
-from sitegen.output import OutputFolder, finished_output, open_output
+from sitegen.lock import locked
+from sitegen.output import OutputFolder, finished_output, writing_to
 from sitegen.records import PublishedNumber
 
 if TYPE_CHECKING:
@@ -230,12 +231,12 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
-    output = open_output(options.out or Path("out") / config.preset)
-    if options.labels not in (None, FORGET):
-        _require_labels(Path(options.labels), config)  # refused now rather than after hours
-    _compute(config, output, _engine(options))
-    _render_site(output, options.labels)
-    return _check_output(output)
+    with writing_to(options.out or Path("out") / config.preset) as output:
+        if options.labels not in (None, FORGET):
+            _require_labels(Path(options.labels), config)  # refused now rather than after hours
+        _compute(config, output, _engine(options))
+        _render_site(output, options.labels)
+        return _check_output(output)
 
 
 def _require_labels(path: Path, config: Config) -> None:
@@ -247,13 +248,15 @@ def _require_labels(path: Path, config: Config) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    config, output, engine = _config(options), open_output(options.out), _engine(options)
-    if options.shard is None:
-        _compute(config, output, engine)
-    elif options.engine != "process":
-        raise UsageError("--shard is for machines without an engine: leave --engine out")
-    else:
-        _sweep_share(config, output, options.shard)
+    config, is_share = _config(options), options.shard is not None
+    with writing_to(options.out, shared=is_share) as output:
+        engine = _engine(options)
+        if not is_share:
+            _compute(config, output, engine)
+        elif options.engine != "process":
+            raise UsageError("--shard is for machines without an engine: leave --engine out")
+        else:
+            _sweep_share(config, output, options.shard)
     return DONE
 
 
@@ -269,12 +272,13 @@ def _sweep_share(config: Config, output: OutputFolder, text: str) -> None:
 def _merge(options: argparse.Namespace) -> int:
     from sitegen.sweep.driver import merge_engine
 
-    config, output = _config(options), open_output(options.out)
+    config = _config(options)
     others = [OutputFolder(folder).sweep for folder in options.others]
-    for folder in others:
-        if not folder.is_dir():
-            raise UsageError(f"--from {folder.parent}: there is no {folder}")
-    _compute(config, output, merge_engine(others))
+    with writing_to(options.out) as output:
+        for folder in others:
+            if not folder.is_dir():
+                raise UsageError(f"--from {folder.parent}: there is no {folder}")
+        _compute(config, output, merge_engine(others))
     return DONE
 
 
@@ -311,7 +315,8 @@ def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
 
 
 def _render(options: argparse.Namespace) -> int:
-    _render_site(open_output(finished_output(options.out).root), options.labels)
+    with writing_to(finished_output(options.out).root) as output:
+        _render_site(output, options.labels)
     return DONE
 
 
@@ -348,10 +353,11 @@ def _archive(options: argparse.Namespace) -> int:
     from sitegen.publish.archive import write_archive
 
     output = finished_output(options.out)
-    if _check_output(output, of_archive=False) == FOUND_WANTING:
-        _say("no archive was written: mend what was found first")
-        return FOUND_WANTING
-    archive = write_archive(output)
+    with locked(output.root):
+        if _check_output(output, of_archive=False) == FOUND_WANTING:
+            _say("no archive was written: mend what was found first")
+            return FOUND_WANTING
+        archive = write_archive(output)
     _say(
         f"wrote {output.archive}: {archive.n_files:,} files, {archive.n_bytes / 1e6:,.1f} MB, "
         f"SHA-256 {archive.sha256}"
@@ -362,7 +368,8 @@ def _archive(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from sitegen.export.formats import export
 
-    exported = export(open_output(finished_output(options.out).root), options.to)
+    with writing_to(finished_output(options.out).root) as output:
+        exported = export(output, options.to)
     _say(f"wrote {exported.folder}: {exported.n_files:,} files, {exported.n_bytes / 1e6:,.1f} MB")
     return DONE
 
@@ -385,7 +392,7 @@ def _publication(
 
 def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
-    with _publication(options, output) as prepared:
+    with locked(output.root), _publication(options, output) as prepared:  # what is checked is sent
         if _check_output(output) == FOUND_WANTING:
             _say("nothing was sent: mend what was found first")
             return FOUND_WANTING

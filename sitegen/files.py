@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -53,9 +54,14 @@ def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
 
 def restore_former(path: Path) -> None:
     """Puts the former folder back where a run ended between moving it away and moving the new one in."""
-    former = _beside(path)[1]
-    if former.exists() and not path.exists():
-        former.rename(path)
+    if former_waits(path):
+        with contextlib.suppress(FileNotFoundError):  # another process of the same sweep was first
+            _beside(path)[1].rename(path)
+
+
+def former_waits(path: Path) -> bool:
+    """Whether there is a former folder to be put back."""
+    return _beside(path)[1].exists() and not path.exists()
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
