@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -471,12 +472,23 @@ def _say(line: str) -> None:
 
 def _os_error_line(error: OSError) -> str:
     what = f"{error.filename}: " if error.filename else ""
+    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full_disk_line(error)
     remedies = {
-        errno.ENOSPC: "free space on that disk, then run the same command again",
-        errno.EDQUOT: "free space in your quota, then run the same command again",
+        errno.ENOSPC: "free space on the disk that was written to, then run the same command again",
         errno.EFBIG: "write to a disk that takes larger files",
         errno.EACCES: "give a folder that you may write to, or change its permissions",
         errno.EROFS: "give a folder on a disk that can be written to",
     }
     remedy = remedies.get(error.errno or 0, "see to that, then run the same command again")
     return f"{what}{(error.strerror or str(error)).lower()}; {remedy}"
+
+
+def _full_disk_line(error: OSError) -> str:
+    """Names the folder that has no room, and what is free on its disk."""
+    place = Path(error.filename).absolute()
+    folder = next((one for one in (place, *place.parents) if one.is_dir()), place)
+    free = shutil.disk_usage(folder).free / 1e6
+    is_quota = error.errno == errno.EDQUOT
+    reason = "your quota is used up" if is_quota else "no space left on its disk"
+    return f"{folder}: {reason} ({free:,.1f} MB free): free space there, then run the same command again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -11,6 +12,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+# What a write meets that finds no room; it names no file, only opening one does
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_DISK = os.strerror(errno.ENOSPC)  # as libraries that are no Python say it too
+
+
+@contextmanager
+def written_in(place: Path) -> Iterator[None]:
+    """Gives an error of a full disk the place that was written to, whatever a library made of that error.
+
+    raises  OSError with that place as its file, where there was no room
+    """
+    try:
+        yield
+    except Exception as error:
+        require_room(error, place)
+        raise
+
+
+def require_room(error: Exception, place: Path) -> None:
+    """That an error met while a place was written to is not one of a full disk.
+
+    raises  OSError with that place as its file, if it is
+    """
+    full = _no_room(error)
+    if full is not None:
+        full.filename = full.filename or str(place)
+        raise full from None
+
+
+def _no_room(error: BaseException) -> OSError | None:
+    """The error of a full disk that an error is, came from or speaks of."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            return cause
+        if not isinstance(cause, OSError) and FULL_DISK in str(cause):
+            return OSError(errno.ENOSPC, FULL_DISK)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextmanager
@@ -18,7 +58,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to; it takes the place of `path` when the block ends well, and vanishes otherwise."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        yield partial
+        with written_in(path.parent):
+            yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -39,7 +80,8 @@ def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
     try:
-        yield partial
+        with written_in(path.parent):
+            yield partial
         if path.exists():
             path.rename(former)
         partial.rename(path)

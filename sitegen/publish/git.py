@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from sitegen.errors import UsageError
+from sitegen.files import FULL_DISK
 
 NO_IDENTITY = ("sae-sitegen", "sae-sitegen@localhost")  # name and address where git knows none
 # Variables that name another repository or parts of one, as git sets them for its hooks
@@ -160,6 +163,8 @@ def _run(
         raise UsageError("git is not installed, and publishing to a branch needs it") from None
     except subprocess.CalledProcessError as error:
         told = _reason(error.stderr) or f"exit code {error.returncode}"
+        if FULL_DISK in told and not told.startswith("remote:"):  # of our own, temporary files
+            raise OSError(errno.ENOSPC, FULL_DISK, tempfile.gettempdir()) from None
         raise UsageError(f"git {arguments[0]}: {told}") from None
     return done.stdout
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
-from sitegen.files import whole_file
+from sitegen.files import whole_file, written_in
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.row_marks import RowMarks
@@ -90,9 +90,10 @@ def _open_files(config: CorpusConfig) -> tuple[Any, Provenance]:
     tables = _cache_folder("tables") / _hash([file.sha256 for file in provenance.files])
     try:
         files = [str(path) for path in paths]
-        return load_dataset(
-            kind, data_files=files, split="train", cache_dir=str(tables), **options
-        ), provenance
+        with written_in(tables.parent):
+            return load_dataset(
+                kind, data_files=files, split="train", cache_dir=str(tables), **options
+            ), provenance
     except OSError:
         raise
     except Exception as error:  # whatever a reader makes of a file that is not what its name says
@@ -124,7 +125,8 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
                     hf_hub_download(name, file, repo_type="dataset", revision=commit)
                 )
                 hub.verify_download(paths[file], name, file, "dataset")
-            builder.download_and_prepare()
+            with written_in(Path(builder.cache_dir).parent):
+                builder.download_and_prepare()
             return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         reason = str(error).splitlines()[0]

@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from torch import Tensor
 
 from sitegen.errors import SitegenError, SourceError
+from sitegen.files import require_room
 from sitegen.sources import hub
 from sitegen.sources.output_path import is_near
 from sitegen.sources.provenance import Provenance, local_provenance
@@ -281,5 +282,6 @@ def _weight_errors(name: str) -> Iterator[None]:
     except KeyError as error:
         raise SourceError(f"{name}: the model's files lack {error}") from None
     except Exception as error:  # a loader meets values of any kind in a foreign configuration
+        require_room(error, hub.cache_folder())
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets.exceptions import DatasetGenerationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -302,6 +306,72 @@ def test_full_disk_is_one_line_and_loses_nothing(
     assert "Traceback" not in done.stderr
     assert "file too large" in done.stderr.strip().splitlines()[-1]
     assert folder_bytes(out) == before
+
+
+def _no_room(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write says it: without a name
+
+
+def _no_room_for_a_table(*arguments: object, **options: object) -> None:
+    try:
+        _no_room()
+    except OSError as error:
+        raise DatasetGenerationError("An error occurred while generating the dataset") from error
+
+
+def _no_room_in_rust(*arguments: object, **options: object) -> None:
+    raise RuntimeError("Data processing error: IO Error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("function", "fails", "setting", "full"),
+    [
+        ("sitegen.sweep.state.SweepState.write", _no_room, "contexts.n_top=5", "OUT/sweep"),
+        (
+            "sitegen.sources.corpus._write_stream",
+            _no_room,
+            "corpus.seed=5",
+            "XDG_CACHE_HOME/sae-sitegen/rows",
+        ),
+        (
+            "datasets.load_dataset",
+            _no_room_for_a_table,
+            "corpus.seed=6",
+            "XDG_CACHE_HOME/sae-sitegen/tables",
+        ),
+        ("sitegen.sources.hub.hf_hub_download", _no_room, "autoencoder.source=run1", "HF_HOME/hub"),
+        (
+            "sitegen.sources.hub.hf_hub_download",
+            _no_room_in_rust,
+            "autoencoder.source=run1",
+            "HF_HOME/hub",
+        ),
+    ],
+)
+def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
+    function: str,
+    fails: Callable[..., None],
+    setting: str,
+    full: str,
+    tiny: TinySubject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (Path(os.environ["HF_HOME"]) / "hub").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(function, fails)
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--set", setting]
+    assert main(arguments) == 2
+    root, _, below = full.partition("/")
+    full = str(Path(tmp_path / "out" if root == "OUT" else os.environ[root]) / below)
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    found = re.fullmatch(
+        r"build\.py: (.+): no space left on its disk \([\d.,]+ MB free\): "
+        r"free space there, then run the same command again",
+        told,
+    )
+    assert found, told
+    assert found[1] == full
 
 
 def test_data_of_another_schema_is_refused(
