@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sitegen.errors import SourceError
+
 CHUNK_BYTES = 1 << 20
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"  # with which such a file begins
 # What a write meets that finds no room; it names no file, only opening one does
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_DISK = os.strerror(errno.ENOSPC)  # as libraries that are no Python say it too
@@ -109,6 +112,19 @@ def former_waits(path: Path) -> bool:
 def _beside(path: Path) -> tuple[Path, Path]:
     """(where a folder is being filled, where the former one waits)."""
     return path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.former")
+
+
+def require_content(path: Path) -> Path:
+    """A file that is to be read, known not to be a stand-in for it.
+
+    raises  SourceError if a clone without Git LFS left its pointer there, OSError if it cannot be opened
+    """
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise SourceError(
+                f"{path} is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
+            )
+    return path
 
 
 def sha256(path: Path) -> str:

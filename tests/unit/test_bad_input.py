@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sitegen.cli import main
+from sitegen.config import load_config
+from sitegen.sources.settings import read_settings
 from sitegen.store import SCHEMA_VERSION
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject
@@ -306,6 +309,60 @@ def test_full_disk_is_one_line_and_loses_nothing(
     assert "Traceback" not in done.stderr
     assert "file too large" in done.stderr.strip().splitlines()[-1]
     assert folder_bytes(out) == before
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "file"),
+    [
+        ("autoencoder.source", "sae.safetensors"),
+        ("autoencoder.source", "sae.pt"),
+        ("autoencoder.source", "folder/sae_weights.safetensors"),
+        ("autoencoder.source", "folder/cfg.json"),
+        ("other.source", "sae.safetensors"),
+        ("model.name", "folder/model.safetensors"),
+        ("model.name", "folder/config.json"),
+        ("model.tokenizer", "folder/tokenizer.json"),
+        ("corpus.files", "text.jsonl"),
+        ("corpus.files", "text.parquet"),
+        ("corpus.files", "text.txt"),
+        ("--labels", "labels.csv"),
+        ("--labels", "folder/explanations/batch-0.jsonl.gz"),
+        ("--labels", "folder/explanations/a_latent1.txt"),
+        ("PRESET", "preset.toml"),
+    ],
+)
+def test_a_pointer_of_git_lfs_is_told_by_its_file(
+    field: str, file: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, path = tmp_path / "folder", tmp_path / file
+    if field == "model.name":
+        shutil.copytree(tiny.model, folder)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if field == "autoencoder.source" and file.startswith("folder"):
+        shutil.copy(tiny.autoencoder, folder / "sae_weights.safetensors")
+        (folder / "cfg.json").write_text("{}")
+    path.write_text(POINTER)
+    given = folder if file.startswith("folder") else path
+    preset = path if field == "PRESET" else tiny.preset
+    more = [field, str(given)] if field == "--labels" else ["--set", f"{field}={given}"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["run", str(preset), *out, *(more if field != "PRESET" else [])]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"build.py: {path} is a Git LFS pointer, not the file itself: "
+        "run git lfs pull in its repository"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_byte_order_mark_changes_nothing(tiny: TinySubject, tmp_path: Path) -> None:
+    (tmp_path / tiny.preset.name).write_bytes(BOM_UTF8 + tiny.preset.read_bytes())
+    given = load_config(str(tmp_path / tiny.preset.name))
+    assert given.corpus.seq_len == load_config(str(tiny.preset)).corpus.seq_len
+    (tmp_path / "cfg.json").write_bytes(BOM_UTF8 + b'{"k": 3}')
+    assert read_settings(tmp_path / "cfg.json", "sae") == {"k": 3}
 
 
 def _no_room(*arguments: object, **options: object) -> None:
