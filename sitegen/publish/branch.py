@@ -47,12 +47,25 @@ class Publication:
     def push(self) -> None:
         """Makes the site, and the files that others put beside it, the last commit of the branch.
 
-        A commit of others is built on; one of this program gives way, so that the branch does not grow. Nothing is
-        pushed over a commit that was not read.
+        A commit of others is built on; one of this program gives way, so that the branch does not grow, unless the
+        remote takes no such push. Nothing is pushed over a commit that was not read.
 
         raises  UsageError if the remote refuses it, or its branch has changed since it was read
         """
-        commit = self.git.commit(self._tree(), self.tip.parents if self.tip else [], MESSAGE)
+        tree = self._tree()
+        if self.tip is None:
+            self._send(tree, [])
+            return
+        try:
+            self._send(tree, self.tip.parents)
+        except UsageError as error:
+            if "[remote rejected]" not in str(error) or self.tip.parents == [self.tip.commit]:
+                raise
+            self._send(tree, [self.tip.commit])
+
+    def _send(self, tree: str, parents: list[str]) -> None:
+        """Pushes a commit, if the branch is as it was read."""
+        commit = self.git.commit(tree, parents, MESSAGE)
         ref, expected = f"refs/heads/{self.branch}", self.tip.commit if self.tip else ""
         options = ("--quiet", "--no-signed", "--recurse-submodules=no")
         lease = f"--force-with-lease={ref}:{expected}"

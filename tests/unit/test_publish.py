@@ -165,6 +165,18 @@ def test_what_is_pushed_meanwhile_is_not_lost(
     assert git("rev-parse", "gh-pages", folder=remote).strip() == theirs
 
 
+def test_a_branch_that_nothing_may_be_taken_from_is_built_on(
+    output: OutputFolder, remote: Path
+) -> None:
+    git("config", "receive.denyNonFastForwards", "true", folder=remote)
+    push(output, remote)
+    first = git("rev-parse", "gh-pages", folder=remote).strip()
+    (output.site / "404.html").write_text("of another run")
+    push(output, remote)
+    assert git("rev-list", "gh-pages", folder=remote).split()[1:] == [first]
+    assert raw(remote, "gh-pages:404.html") == b"of another run"
+
+
 def test_a_refused_push_says_why(output: OutputFolder, remote: Path) -> None:
     hook = remote / "hooks/pre-receive"
     hook.parent.mkdir(exist_ok=True)
