@@ -120,11 +120,19 @@ def require_content(path: Path) -> Path:
     raises  SourceError if a clone without Git LFS left its pointer there, OSError if it cannot be opened
     """
     with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise SourceError(
-                f"{path} is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
-            )
+        require_no_pointer(file.read(len(LFS_POINTER)), path)
     return path
+
+
+def require_no_pointer(content: bytes, path: Path) -> None:
+    """Likewise of what was read of a file, from its beginning.
+
+    raises  SourceError if it is a pointer
+    """
+    if content.startswith(LFS_POINTER):
+        raise SourceError(
+            f"{path} is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
+        )
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from sitegen.errors import OutputError
-from sitegen.files import former_waits, restore_former
+from sitegen.files import former_waits, require_content, restore_former
 from sitegen.lock import LOCK_FILE, locked
 
 LABELS_FILE = "labels.json"
@@ -179,7 +179,7 @@ def _require_own_files(folder: Path, own: re.Pattern[str]) -> None:
 
 def _require_own_manifest(path: Path) -> None:
     try:
-        manifest = orjson.loads(path.read_bytes())
+        manifest = orjson.loads(require_content(path).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         manifest = None
     if not isinstance(manifest, dict) or not {"schema_version", "preset"} <= manifest.keys():

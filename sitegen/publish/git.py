@@ -72,7 +72,10 @@ class Git:
 
         raises  UsageError with the line of what went wrong
         """
-        return _run(arguments, self._environment(), self.site, options=QUIET)
+        try:
+            return _run(arguments, self._environment(), self.site, options=QUIET)
+        except UsageError as error:
+            raise UsageError(f"{error}: see to that, then run the same command again") from None
 
     def commit(self, tree: str, parents: list[str], message: str) -> str:
         """The name of a new commit, unsigned, by whom the user's settings name, or by this program.

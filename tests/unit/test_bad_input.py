@@ -357,6 +357,20 @@ def test_a_pointer_of_git_lfs_is_told_by_its_file(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "vocab.json", "features/00003.json"])
+def test_data_that_git_lfs_keeps_is_not_to_be_swept_again(
+    file: str, tiny_output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_output / "data", tmp_path / "data")
+    shutil.copytree(tiny_output / "site", tmp_path / "site")
+    (tmp_path / "data" / file).write_text(POINTER)
+    told = f"{tmp_path / 'data' / file} is a Git LFS pointer"
+    assert main(["check", str(tmp_path)]) == 1
+    assert told in capsys.readouterr().out
+    assert main(["render", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"build.py: {told}")
+
+
 def test_a_byte_order_mark_changes_nothing(tiny: TinySubject, tmp_path: Path) -> None:
     (tmp_path / tiny.preset.name).write_bytes(BOM_UTF8 + tiny.preset.read_bytes())
     given = load_config(str(tmp_path / tiny.preset.name))
