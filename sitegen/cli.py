@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sitegen.config import Config, is_number, load_config, parse_features, preset_names
 from sitegen.errors import SitegenError, UsageError
 from sitegen.labels import given_labels, require_known
-from sitegen.output import OutputFolder, finished_output, open_output
+from sitegen.lock import locked
+from sitegen.output import OutputFolder, finished_output, writing_to
 from sitegen.progress import COMPUTING, plan_stages
 from sitegen.records import PublishedNumber
 
@@ -231,13 +233,13 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
-    output = open_output(options.out or Path("out") / config.preset)
-    if options.labels not in (None, FORGET):
-        _require_labels(Path(options.labels), config)  # refused now rather than after hours
-    plan_stages(*COMPUTING, "render", "check")
-    _compute(config, output, _engine(options))
-    _render_site(output, options.labels)
-    return _check_output(output)
+    with writing_to(options.out or Path("out") / config.preset) as output:
+        if options.labels not in (None, FORGET):
+            _require_labels(Path(options.labels), config)  # refused now rather than after hours
+        plan_stages(*COMPUTING, "render", "check")
+        _compute(config, output, _engine(options))
+        _render_site(output, options.labels)
+        return _check_output(output)
 
 
 def _require_labels(path: Path, config: Config) -> None:
@@ -249,14 +251,16 @@ def _require_labels(path: Path, config: Config) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    config, output, engine = _config(options), open_output(options.out), _engine(options)
-    if options.shard is None:
-        plan_stages(*COMPUTING)
-        _compute(config, output, engine)
-    elif options.engine != "process":
-        raise UsageError("--shard is for machines without an engine: leave --engine out")
-    else:
-        _sweep_share(config, output, options.shard)
+    config, is_share = _config(options), options.shard is not None
+    with writing_to(options.out, shared=is_share) as output:
+        engine = _engine(options)
+        if not is_share:
+            plan_stages(*COMPUTING)
+            _compute(config, output, engine)
+        elif options.engine != "process":
+            raise UsageError("--shard is for machines without an engine: leave --engine out")
+        else:
+            _sweep_share(config, output, options.shard)
     return DONE
 
 
@@ -272,12 +276,13 @@ def _sweep_share(config: Config, output: OutputFolder, text: str) -> None:
 def _merge(options: argparse.Namespace) -> int:
     from sitegen.sweep.driver import merge_engine
 
-    config, output = _config(options), open_output(options.out)
+    config = _config(options)
     others = [OutputFolder(folder).sweep for folder in options.others]
-    for folder in others:
-        if not folder.is_dir():
-            raise UsageError(f"--from {folder.parent}: there is no {folder}")
-    _compute(config, output, merge_engine(others))
+    with writing_to(options.out) as output:
+        for folder in others:
+            if not folder.is_dir():
+                raise UsageError(f"--from {folder.parent}: there is no {folder}")
+        _compute(config, output, merge_engine(others))
     return DONE
 
 
@@ -316,7 +321,8 @@ def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
 
 
 def _render(options: argparse.Namespace) -> int:
-    _render_site(open_output(finished_output(options.out).root), options.labels)
+    with writing_to(finished_output(options.out).root) as output:
+        _render_site(output, options.labels)
     return DONE
 
 
@@ -353,10 +359,11 @@ def _archive(options: argparse.Namespace) -> int:
     from sitegen.publish.archive import write_archive
 
     output = finished_output(options.out)
-    if _check_output(output, of_archive=False) == FOUND_WANTING:
-        _say("no archive was written: mend what was found first")
-        return FOUND_WANTING
-    archive = write_archive(output)
+    with locked(output.root):
+        if _check_output(output, of_archive=False) == FOUND_WANTING:
+            _say("no archive was written: mend what was found first")
+            return FOUND_WANTING
+        archive = write_archive(output)
     _say(
         f"wrote {output.archive}: {archive.n_files:,} files, {archive.n_bytes / 1e6:,.1f} MB, "
         f"SHA-256 {archive.sha256}"
@@ -367,7 +374,8 @@ def _archive(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from sitegen.export.formats import export
 
-    exported = export(open_output(finished_output(options.out).root), options.to)
+    with writing_to(finished_output(options.out).root) as output:
+        exported = export(output, options.to)
     _say(f"wrote {exported.folder}: {exported.n_files:,} files, {exported.n_bytes / 1e6:,.1f} MB")
     return DONE
 
@@ -390,7 +398,7 @@ def _publication(
 
 def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
-    with _publication(options, output) as prepared:
+    with locked(output.root), _publication(options, output) as prepared:  # what is checked is sent
         if _check_output(output) == FOUND_WANTING:
             _say("nothing was sent: mend what was found first")
             return FOUND_WANTING
@@ -469,12 +477,23 @@ def _say(line: str) -> None:
 
 def _os_error_line(error: OSError) -> str:
     what = f"{error.filename}: " if error.filename else ""
+    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full_disk_line(error)
     remedies = {
-        errno.ENOSPC: "free space on that disk, then run the same command again",
-        errno.EDQUOT: "free space in your quota, then run the same command again",
+        errno.ENOSPC: "free space on the disk that was written to, then run the same command again",
         errno.EFBIG: "write to a disk that takes larger files",
         errno.EACCES: "give a folder that you may write to, or change its permissions",
         errno.EROFS: "give a folder on a disk that can be written to",
     }
     remedy = remedies.get(error.errno or 0, "see to that, then run the same command again")
     return f"{what}{(error.strerror or str(error)).lower()}; {remedy}"
+
+
+def _full_disk_line(error: OSError) -> str:
+    """Names the folder that has no room, and what is free on its disk."""
+    place = Path(error.filename).absolute()
+    folder = next((one for one in (place, *place.parents) if one.is_dir()), place)
+    free = shutil.disk_usage(folder).free / 1e6
+    is_quota = error.errno == errno.EDQUOT
+    reason = "your quota is used up" if is_quota else "no space left on its disk"
+    return f"{folder}: {reason} ({free:,.1f} MB free): free space there, then run the same command again"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sitegen.errors import UsageError
+from sitegen.files import require_content
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 REPOSITORY_ROOT = Path(__file__).parent.parent
@@ -304,7 +305,7 @@ def load_config(preset: str, overrides: dict[str, Any] | None = None) -> Config:
                 f"no preset named {preset!r}{meant}: give {', '.join(preset_names())}, or a TOML file of your own"
             )
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(require_content(path).read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not valid TOML: {error}") from None
     return build_config(path.stem, table, base, overrides or {})

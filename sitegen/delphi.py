@@ -6,12 +6,14 @@ source  eai-delphi 0.1, delphi/__main__.py and delphi/log/result_analysis.py
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from sitegen.errors import UsageError
+from sitegen.files import require_content
 
 RESULT_FILE = re.compile(r"(.*)_latent(\d+)\.txt")
 
@@ -58,7 +60,7 @@ def _results(folder: Path) -> dict[tuple[str, int], Path]:
 
 def _read(path: Path) -> Any:
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(require_content(path).read_bytes().removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path} is no JSON: {error}") from None
 

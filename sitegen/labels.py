@@ -18,9 +18,10 @@ import orjson
 from sitegen.config import is_number
 from sitegen.delphi import delphi_entries
 from sitegen.errors import UsageError
-from sitegen.files import whole_file
+from sitegen.files import require_content, whole_file
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # which no page can hold
+WHOLE = re.compile(r"^([0-9]+)\.0+\Z")  # as pandas writes a number in a column that has gaps
 LONGEST = 500  # characters of a label; an author's name is shorter
 FIELDS = "feature, label, author (or method) and score"
 # What stands in a field, under our name for it or another tool's: Neuronpedia says index and description
@@ -127,7 +128,7 @@ def _shortened(text: Any) -> Any:
 def _file_entries(path: Path) -> list[tuple[str, Any]]:
     """Likewise of a file."""
     try:
-        content = path.read_bytes()
+        content = require_content(path).read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8: save it as such") from None
@@ -169,7 +170,7 @@ def _json(text: str, path: Path) -> Any:
 def _csv_entries(text: str, path: Path) -> list[Any]:
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        entries = list(reader)
+        entries = [entry for entry in reader if any(map(_is_filled, entry.values()))]
     except csv.Error as error:
         raise UsageError(
             f"{path} is no CSV ({error}): give a head and lines with {FIELDS}"
@@ -188,6 +189,11 @@ def _csv_entries(text: str, path: Path) -> list[Any]:
     return entries
 
 
+def _is_filled(cell: Any) -> bool:
+    """That something stands in a cell, or in those beyond the head's."""
+    return any(map(_is_filled, cell)) if isinstance(cell, list) else bool(cell and cell.strip())
+
+
 def _is_star_alone(entry: Any) -> bool:
     """That an exported entry only says that a reader starred the feature."""
     return isinstance(entry, dict) and "starred" in entry and not entry.get("label")
@@ -203,7 +209,8 @@ def _label(entry: Any, where: str) -> Label:
         for names in NAMES_OF.values()
     )
     author = "" if author is None else author
-    if not is_number(str(feature)):
+    number = WHOLE.sub(r"\1", str(feature).strip())
+    if not is_number(number):
         raise UsageError(f"{where}: feature is {feature!r}: give its number")
     if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST:
         raise UsageError(f"{where}: label is {text!r:.60}: give 1 to {LONGEST} characters")
@@ -211,7 +218,7 @@ def _label(entry: Any, where: str) -> Label:
         raise UsageError(f"{where}: label is {text!r:.60}: take control characters out")
     if not isinstance(author, str) or len(author) > LONGEST:
         raise UsageError(f"{where}: author is {author!r:.60}: give a name")
-    return Label(int(str(feature)), text.strip(), author.strip(), _score(score, where))
+    return Label(int(number), text.strip(), author.strip(), _score(score, where))
 
 
 def _score(score: Any, where: str) -> float | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from sitegen.errors import OutputError
-from sitegen.files import restore_former
+from sitegen.files import former_waits, require_content, restore_former
+from sitegen.lock import LOCK_FILE, locked
 
 LABELS_FILE = "labels.json"
 COMPUTED_FILE = "computed.json"
 ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
 OWN_NAMES = {"sweep", "data", "site", "export"}
-OWN_FILES = {LABELS_FILE, COMPUTED_FILE, ARCHIVE, ARCHIVE_CHECKSUM}
+OWN_FILES = {LABELS_FILE, COMPUTED_FILE, ARCHIVE, ARCHIVE_CHECKSUM, LOCK_FILE}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
@@ -96,18 +99,24 @@ class OutputFolder:
             )
 
 
+@contextmanager
+def writing_to(root: Path, shared: bool = False) -> Iterator[OutputFolder]:
+    """The folder, to be written to while the block lasts, by this process alone.
+
+    shared  or by those that sweep other shards too
+    raises  as `open_output` does, and OutputError if another process writes there
+    """
+    _require_own_names(root)
+    with locked(root, shared):
+        yield open_output(root)
+
+
 def open_output(root: Path) -> OutputFolder:
     """The folder, to be written to: absent, empty, or holding an earlier run and nothing else.
 
     raises  OutputError if it is a file or holds anything that a run did not write
     """
-    if root.exists() and not root.is_dir():
-        raise OutputError(f"{root} is a file: give a folder with --out")
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if not _is_own(path):
-            raise OutputError(
-                f"{root} holds something else ({path.name}): give an empty or new folder with --out"
-            )
+    _require_own_names(root)
     folder = OutputFolder(root)
     exports = (path.with_suffix("") for path in folder.export.glob("*.former"))
     for path in (folder.data, folder.site, *exports):
@@ -123,7 +132,7 @@ def open_output(root: Path) -> OutputFolder:
 
 
 def finished_output(root: Path) -> OutputFolder:
-    """The folder of a run whose sweep has been done.
+    """The folder of a run whose sweep has been done, to be read; writing to it is `writing_to`'s matter.
 
     raises  OutputError if there is none
     """
@@ -131,12 +140,28 @@ def finished_output(root: Path) -> OutputFolder:
         what = "a file" if root.is_file() else "a site alone"
         raise OutputError(f"{root} is {what}: give the output folder, with data/ and site/ in it")
     folder = OutputFolder(root)
-    restore_former(folder.data)
+    if former_waits(folder.data):
+        with locked(root):  # unless a run is just about to move the new one in
+            restore_former(folder.data)
     if not (folder.data / "manifest.json").is_file():
         raise OutputError(
             f"{root} holds no data/manifest.json: run build.py sweep PRESET --out {root} first"
         )
     return folder
+
+
+def _require_own_names(root: Path) -> None:
+    """That a folder is none yet, or holds nothing that a run does not write.
+
+    raises  OutputError
+    """
+    if root.exists() and not root.is_dir():
+        raise OutputError(f"{root} is a file: give a folder with --out")
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if not _is_own(path):
+            raise OutputError(
+                f"{root} holds something else ({path.name}): give an empty or new folder with --out"
+            )
 
 
 def _is_own(path: Path) -> bool:
@@ -160,7 +185,7 @@ def _require_own_files(folder: Path, own: re.Pattern[str]) -> None:
 
 def _require_own_manifest(path: Path) -> None:
     try:
-        manifest = orjson.loads(path.read_bytes())
+        manifest = orjson.loads(require_content(path).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         manifest = None
     if not isinstance(manifest, dict) or not {"schema_version", "preset"} <= manifest.keys():

@@ -21,7 +21,8 @@ import numpy as np
 import orjson
 import safetensors.numpy
 
-from sitegen.errors import StoreError
+from sitegen.errors import SourceError, StoreError
+from sitegen.files import require_no_pointer
 from sitegen.records import (
     ROWS_PER_FILE,
     EvidenceRecord,
@@ -329,12 +330,16 @@ def matched_features(fields: Any) -> list[int]:
 def read_bytes(path: Path) -> bytes:
     """A file's content.
 
-    raises  StoreError if it is missing
+    raises  StoreError if it is missing, or a pointer of Git LFS stands in its place
     """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        require_no_pointer(content, path)
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: run the sweep first") from None
+    except SourceError as error:
+        raise StoreError(str(error)) from None
+    return content
 
 
 def _bytes_to_json(value: Any) -> Any:

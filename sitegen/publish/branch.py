@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,35 +10,83 @@ from tempfile import TemporaryDirectory
 
 from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
+from sitegen.publish.git import Git, url_of
+from sitegen.publish.held import MESSAGE, OWN_FILE, files_of_others, kept_clause
 
-OWN_FILE = "data/manifest.json"  # that a branch holds if a site was published there before
-MESSAGE = "Publish the site"
+DEPTH = "2"  # of what is fetched: the branch's last commit, and the one that it was built on
+
+
+@dataclass(frozen=True)
+class Tip:
+    """The last commit of the branch, as it was read."""
+
+    commit: str
+    parents: list[str]  # those of the next publication
+    kept: dict[str, str]  # files that are no site's: name to its line of the tree
 
 
 @dataclass(frozen=True)
 class Publication:
     """A push that is ready to be made."""
 
-    git: _Git
+    git: Git
     remote: str
     branch: str
     n_files: int
     n_bytes: int
-    replaces: bool  # a site that was published there before
+    tip: Tip | None  # of a site that was published there before
 
     def __str__(self) -> str:
         what = f"{self.n_files:,} files, {self.n_bytes / 1e6:,.1f} MB"
-        there = "in the place of the site that stands there" if self.replaces else "which is new"
-        return f"{what}, to branch {self.branch} of {self.remote}, {there}"
+        there, kept = "which is new", ""
+        if self.tip is not None:
+            there = "in the place of the site that stands there"
+            kept = kept_clause(sorted(self.tip.kept))
+        return f"{what}, to branch {self.branch} of {self.remote}, {there}{kept}"
 
     def push(self) -> None:
-        """Makes the site the one commit of the branch.
+        """Makes the site, and the files that others put beside it, the last commit of the branch.
 
-        raises  UsageError if the remote refuses it
+        A commit of others is built on; one of this program gives way, so that the branch does not grow, unless the
+        remote takes no such push. Nothing is pushed over a commit that was not read.
+
+        raises  UsageError if the remote refuses it, or its branch has changed since it was read
         """
-        self.git.run("add", "--all", "--force", ".")
-        self.git.run("commit", "--quiet", "--message", MESSAGE)
-        self.git.run("push", "--quiet", "--force", self.remote, f"HEAD:refs/heads/{self.branch}")
+        tree = self._tree()
+        if self.tip is None:
+            self._send(tree, [])
+            return
+        try:
+            self._send(tree, self.tip.parents)
+        except UsageError as error:
+            if "[remote rejected]" not in str(error) or self.tip.parents == [self.tip.commit]:
+                raise
+            self._send(tree, [self.tip.commit])
+
+    def _send(self, tree: str, parents: list[str]) -> None:
+        """Pushes a commit, if the branch is as it was read."""
+        commit = self.git.commit(tree, parents, MESSAGE)
+        ref, expected = f"refs/heads/{self.branch}", self.tip.commit if self.tip else ""
+        options = ("--quiet", "--no-signed", "--recurse-submodules=no")
+        lease = f"--force-with-lease={ref}:{expected}"
+        try:
+            self.git.over_network("push", *options, lease, self.remote, f"{commit}:{ref}")
+        except UsageError as error:
+            if "stale info" not in str(error):
+                raise
+            raise UsageError(
+                f"branch {self.branch} of {self.remote}: somebody pushed to it meanwhile, so nothing was sent: "
+                "run the same command again"
+            ) from None
+
+    def _tree(self) -> str:
+        """The name of the tree that is to be pushed."""
+        # Ignored files too; others' come after, so that none of their attributes changes a byte
+        self.git.here("add", "--all", "--force", ".")
+        if self.tip is not None:
+            lines = "".join(f"{line}\0" for line in self.tip.kept.values())
+            self.git.here("update-index", "-z", "--index-info", given=lines)
+        return self.git.here("write-tree").strip()
 
 
 @contextmanager
@@ -53,72 +99,31 @@ def publication(output: OutputFolder, remote: str, branch: str) -> Iterator[Publ
     """
     output.require_site()
     with TemporaryDirectory() as folder:
-        git = _Git(Path(folder) / "git", output.site.resolve())
+        git = Git(Path(folder) / "git", output.site.resolve())
         git.require_branch(branch)
-        url = git.url_of(remote)
-        git.run("init", "--quiet")
-        replaces = bool(git.run("ls-remote", "--heads", url, f"refs/heads/{branch}"))
-        if replaces:
-            git.run("fetch", "--quiet", "--depth", "1", url, f"refs/heads/{branch}")
-            if not git.run("ls-tree", "--name-only", "FETCH_HEAD", OWN_FILE):
-                raise UsageError(
-                    f"branch {branch} of {remote} holds something else than a site: give another with --branch"
-                )
-        sizes = [path.stat().st_size for path in output.site_files()]
-        yield Publication(git, url, branch, len(sizes), sum(sizes), replaces)
-
-
-@dataclass(frozen=True)
-class _Git:
-    """Git with a repository of its own and a site for its files, so that nothing of the reader's is touched."""
-
-    repository: Path
-    site: Path
-
-    def run(self, *arguments: str) -> str:
-        """What a command prints.
-
-        raises  UsageError with the line of what went wrong
-        """
-        places = {"GIT_DIR": str(self.repository), "GIT_WORK_TREE": str(self.site)}
-        return self._run(arguments, {**os.environ, **places}, self.site)
-
-    def require_branch(self, name: str) -> None:
-        """That a branch can have that name.
-
-        raises  UsageError
-        """
-        try:
-            self.run("check-ref-format", f"refs/heads/{name}")
-        except UsageError:
-            raise UsageError(f"--branch {name!r}: git takes no such name, give another") from None
-
-    def url_of(self, remote: str) -> str:
-        """A remote's URL: its own words where they are one, else what the repository around calls so."""
-        if Path(remote).exists():
-            return str(Path(remote).resolve())
-        if "/" in remote or ":" in remote:
-            return remote
-        try:
-            return self._run(("remote", "get-url", remote), dict(os.environ), Path.cwd()).strip()
-        except UsageError as error:
-            raise UsageError(f"{error}: give a URL or a folder with --remote") from None
-
-    def _run(self, arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> str:
-        environment = {**environment, "GIT_TERMINAL_PROMPT": "0"}
-        try:
-            done = subprocess.run(
-                ["git", *arguments],
-                env=environment,
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=True,
+        url = url_of(remote)
+        git.init()
+        tip = _tip(git, url, branch)
+        if tip is not None and not git.here("ls-tree", "--name-only", tip.commit, OWN_FILE):
+            raise UsageError(
+                f"branch {branch} of {remote} holds something else than a site: give another with --branch"
             )
-        except FileNotFoundError:
-            raise UsageError("git is not installed, and publishing to a branch needs it") from None
-        except subprocess.CalledProcessError as error:
-            lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-            told = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
-            raise UsageError(f"git {arguments[0]}: {told}") from None
-        return done.stdout
+        sizes = [path.stat().st_size for path in output.site_files()]
+        yield Publication(git, url, branch, len(sizes), sum(sizes), tip)
+
+
+def _tip(git: Git, url: str, branch: str) -> Tip | None:
+    """The branch's last commit; None where there is no such branch."""
+    ref = f"refs/heads/{branch}"
+    if not git.over_network("ls-remote", "--heads", url, ref):
+        return None
+    options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--depth", DEPTH)
+    git.over_network("fetch", *options, url, ref)
+    commit = git.here("rev-parse", "FETCH_HEAD").strip()
+    message = git.here("log", "-1", "--format=%B", commit).strip()
+    parents = git.here("log", "-1", "--format=%P", commit).split()
+    lines = git.here("ls-tree", "-r", "-z", commit).split("\0")
+    entries = {line.partition("\t")[2]: line for line in lines if line}
+    others = (name for name in files_of_others(entries) if not (git.site / name).is_file())
+    kept = {name: entries[name] for name in others}
+    return Tip(commit, parents if message == MESSAGE else [commit], kept)

@@ -14,14 +14,13 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.publish.branch import MESSAGE, OWN_FILE
+from sitegen.publish.held import MESSAGE, OWN_FILE, files_of_others, kept_clause
 from sitegen.sources.hub import hub_errors
 
 FILES_A_FOLDER = 10_000  # more make the Hub refuse a push; source: huggingface/datasets, issue 7956
 FILES_A_COMMIT = 1000
 CARD = "README.md"  # whose head says that the Space is static; one that is there is kept
 THEIRS = (CARD, ".gitattributes", "index.html", "style.css")  # that a new Space may hold already
-KEPT = (CARD, ".gitattributes")
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,16 @@ class SpacePublication:
     def __str__(self) -> str:
         sizes = [path.stat().st_size for path in self.output.site_files()]
         what = f"{len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB"
-        there = "which is new" if self.held is None else "in the place of what stands there"
-        return f"{what}, to the static Space {self.space} at {self.api.endpoint}, {there}"
+        there, kept = "which is new", ""
+        if self.held is not None:
+            there, kept = (
+                "in the place of what stands there",
+                kept_clause(files_of_others(self.held)),
+            )
+        return f"{what}, to the static Space {self.space} at {self.api.endpoint}, {there}{kept}"
 
     def push(self) -> None:
-        """Sends the site and takes away what it no longer has.
+        """Sends the site and takes away what it no longer has; files that are no site's stay.
 
         The file that tells a site from anything else goes first, so that an upload that broke off can be made again;
         pages that lead to others go last.
@@ -66,7 +70,7 @@ class SpacePublication:
                 self._commit(part)
                 progress.advance(len(part))
             progress.finish()
-            gone = sorted(held - {*names, *KEPT})
+            gone = sorted(held - {*names, *files_of_others(held)})
             if gone:
                 self._commit([CommitOperationDelete(name) for name in gone])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from sitegen.config import ACTIVATION_NAMES, PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.normalisation import KINDS
+from sitegen.sources.settings import read_settings
 from sitegen.sources.tensors import read_tensors
 
 WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
@@ -95,7 +95,7 @@ def read_folder(files: dict[str, Path], name: str) -> tuple[dict[str, Tensor], A
     """
     for layout, read in ((SAELENS, _saelens), (DICTIONARY_LEARNING, _dictionary_learning)):
         if all(file in files for file in layout.names):
-            settings = _read_settings(files[layout.settings], name)
+            settings = read_settings(files[layout.settings], name)
             return read(settings, read_tensors(files[layout.weights]), name)
     wanted = " or ".join(" and ".join(layout.names) for layout in FOLDER_LAYOUTS)
     raise SourceError(f"{name} is no autoencoder's folder: that holds {wanted}")
@@ -180,16 +180,6 @@ def _settings_beside(path: Path) -> str | None:
         folders.append(path.parent.parent)
     there = (folder / name for folder in folders for name in SETTINGS_NAMES)
     return next((found.name for found in there if found.is_file()), None)
-
-
-def _read_settings(path: Path, name: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{name}/{path.name} is no JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise SourceError(f"{name}/{path.name} is no JSON object")
-    return settings
 
 
 def _saelens(

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from sitegen.config import CorpusConfig
 from sitegen.errors import SitegenError, SourceError
-from sitegen.files import whole_file
+from sitegen.files import whole_file, written_in
 from sitegen.sources import hub
 from sitegen.sources.provenance import Provenance, local_provenance
 
@@ -197,7 +197,8 @@ def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
                     hf_hub_download(name, file, repo_type="dataset", revision=commit)
                 )
                 hub.verify_download(paths[file], name, file, "dataset")
-            builder.download_and_prepare()
+            with written_in(Path(builder.cache_dir).parent):
+                builder.download_and_prepare()
             return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise SourceError(

@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 
 from sitegen.errors import SourceError
-from sitegen.files import CHUNK_BYTES, sha256
+from sitegen.files import CHUNK_BYTES, sha256, written_in
 from sitegen.sources.provenance import Provenance, SourceFile
 
 SHA256_DIGITS = 64
@@ -54,6 +54,11 @@ def download(
                 raise
             verify_download(paths[name], repository, name)
     return paths, cache_provenance(repository, paths)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    return Path(constants.HF_HUB_CACHE)
 
 
 def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
@@ -87,9 +92,13 @@ def verify_download(path: Path, repository: str, name: str, repo_type: str = "mo
 
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
-    """Turns the client's errors into one line that names what was asked for and the remedy."""
+    """Turns the client's errors into one line that names what was asked for and the remedy.
+
+    raises  SourceError, and OSError with the cache's folder where that is full
+    """
     try:
-        yield
+        with written_in(cache_folder()):
+            yield
     except RepositoryNotFoundError:
         raise SourceError(
             f"{what}: no such repository on the Hub, or it needs a login (`hf auth login`)"

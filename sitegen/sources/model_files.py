@@ -6,7 +6,6 @@ other models.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from huggingface_hub import constants
 from torch import Tensor
 
 from sitegen.errors import SitegenError, SourceError
+from sitegen.files import require_room
 from sitegen.sources import hub
 from sitegen.sources.output_path import is_near
 from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.settings import read_settings
 from sitegen.sources.tensors import read_tensors
 
 LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
@@ -55,7 +56,7 @@ def named_tokenizer(name: str) -> str:
     if not repository.startswith(LEGACY_OWNERS):
         return repository
     config = hub.download(repository, LEGACY_FILES[:1])[0][LEGACY_FILES[0]]
-    return str(_read_config(config).get("tokenizer_name") or repository)
+    return str(read_settings(config, config.parent.name).get("tokenizer_name") or repository)
 
 
 def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
@@ -104,7 +105,7 @@ def _shards(index: Path | None, name: str) -> list[str]:
     """The index of a model in several files, and those files."""
     if index is None:
         raise SourceError(f"{name} holds no {WEIGHTS}: models are read from safetensors alone")
-    files = _read_config(index).get("weight_map")
+    files = read_settings(index, index.parent.name).get("weight_map")
     if not isinstance(files, dict):
         raise SourceError(f"{name}/{WEIGHTS_INDEX} has no weight_map: download the model again")
     return [WEIGHTS_INDEX, *sorted(set(map(str, files.values())))]
@@ -123,7 +124,7 @@ def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
                 f"{WEIGHTS_INDEX} and the files that it names"
             )
     provenance = local_provenance(folder.name, paths)
-    if "model_type" in _read_config(paths[0]):
+    if "model_type" in read_settings(paths[0], paths[0].parent.name):
         return _boot_transformers(folder, folder.name, tokenizer), provenance
     return _boot_legacy_files(*paths), provenance
 
@@ -241,16 +242,6 @@ def run_with_points(
     return {point: found[point] for point in points if point in found}, logits
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise SourceError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise SourceError(f"{path.parent.name}/{path.name} is no JSON object")
-    return values
-
-
 def _boot_legacy_files(config_path: Path, weights_path: Path) -> Any:
     """A model from a legacy config.json and its weights under TransformerLens' names."""
     from transformer_lens.config import TransformerBridgeConfig
@@ -258,7 +249,7 @@ def _boot_legacy_files(config_path: Path, weights_path: Path) -> Any:
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
-        values = _read_config(config_path)
+        values = read_settings(config_path, config_path.parent.name)
         names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
         config = TransformerBridgeConfig(
             **{name: values[name] for name in names},
@@ -282,5 +273,6 @@ def _weight_errors(name: str) -> Iterator[None]:
     except KeyError as error:
         raise SourceError(f"{name}: the model's files lack {error}") from None
     except Exception as error:  # a loader meets values of any kind in a foreign configuration
+        require_room(error, hub.cache_folder())
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sitegen.files import sha256
+from sitegen.files import require_content, sha256
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,9 @@ class Provenance:
 
 
 def local_provenance(name: str, paths: list[Path]) -> Provenance:
-    """Provenance of files on this machine; of each only its own name is kept."""
-    return Provenance(name, None, tuple(SourceFile(path.name, sha256(path)) for path in paths))
+    """Provenance of files on this machine; of each only its own name is kept.
+
+    raises  SourceError if one is a Git LFS pointer
+    """
+    files = (SourceFile(path.name, sha256(require_content(path))) for path in paths)
+    return Provenance(name, None, tuple(files))

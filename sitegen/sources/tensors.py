@@ -10,13 +10,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sitegen.errors import SourceError
+from sitegen.files import require_content
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a plain state dict, on the CPU whatever device they were saved from.
 
-    raises  SourceError if the file is damaged or holds anything but tensors
+    raises  SourceError if the file is damaged, a Git LFS pointer, or holds anything but tensors
     """
+    require_content(path)
     try:
         loaded = _load(path)
     except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.errors import SourceError
+from sitegen.files import require_room
 from sitegen.sources import hub
 from sitegen.sources.decoding import BYTE_TOKEN, decoded_tokens
 from sitegen.sources.provenance import Provenance, local_provenance
@@ -116,6 +117,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
     except (
         Exception
     ) as error:  # the libraries below raise plain Exception too for files they cannot read
+        require_room(error, hub.cache_folder())
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(f"{name}: no tokenizer can be read there ({reason[:160]})") from None
     if not fast:

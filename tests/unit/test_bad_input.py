@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sitegen.cli import main
+from sitegen.config import load_config
+from sitegen.sources.settings import read_settings
 from sitegen.store import SCHEMA_VERSION
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinySubject
@@ -302,6 +308,127 @@ def test_full_disk_is_one_line_and_loses_nothing(
     assert "Traceback" not in done.stderr
     assert "file too large" in done.stderr.strip().splitlines()[-1]
     assert folder_bytes(out) == before
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "file"),
+    [
+        ("autoencoder.source", "sae.safetensors"),
+        ("autoencoder.source", "sae.pt"),
+        ("autoencoder.source", "folder/sae_weights.safetensors"),
+        ("autoencoder.source", "folder/cfg.json"),
+        ("other.source", "sae.safetensors"),
+        ("model.name", "folder/model.safetensors"),
+        ("model.name", "folder/config.json"),
+        ("model.tokenizer", "folder/tokenizer.json"),
+        ("corpus.files", "text.jsonl"),
+        ("corpus.files", "text.parquet"),
+        ("corpus.files", "text.txt"),
+        ("--labels", "labels.csv"),
+        ("--labels", "folder/explanations/batch-0.jsonl.gz"),
+        ("--labels", "folder/explanations/a_latent1.txt"),
+        ("PRESET", "preset.toml"),
+    ],
+)
+def test_a_pointer_of_git_lfs_is_told_by_its_file(
+    field: str, file: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, path = tmp_path / "folder", tmp_path / file
+    if field == "model.name":
+        shutil.copytree(tiny.model, folder)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if field == "autoencoder.source" and file.startswith("folder"):
+        shutil.copy(tiny.autoencoder, folder / "sae_weights.safetensors")
+        (folder / "cfg.json").write_text("{}")
+    path.write_text(POINTER)
+    given = folder if file.startswith("folder") else path
+    preset = path if field == "PRESET" else tiny.preset
+    more = [field, str(given)] if field == "--labels" else ["--set", f"{field}={given}"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["run", str(preset), *out, *(more if field != "PRESET" else [])]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"build.py: {path} is a Git LFS pointer, not the file itself: "
+        "run git lfs pull in its repository"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "vocab.json", "features/00003.json"])
+def test_data_that_git_lfs_keeps_is_not_to_be_swept_again(
+    file: str, tiny_output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_output / "data", tmp_path / "data")
+    shutil.copytree(tiny_output / "site", tmp_path / "site")
+    (tmp_path / "data" / file).write_text(POINTER)
+    told = f"{tmp_path / 'data' / file} is a Git LFS pointer"
+    assert main(["check", str(tmp_path)]) == 1
+    assert told in capsys.readouterr().out
+    assert main(["render", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"build.py: {told}")
+
+
+def test_a_byte_order_mark_changes_nothing(tiny: TinySubject, tmp_path: Path) -> None:
+    (tmp_path / tiny.preset.name).write_bytes(BOM_UTF8 + tiny.preset.read_bytes())
+    given = load_config(str(tmp_path / tiny.preset.name))
+    assert given.corpus.seq_len == load_config(str(tiny.preset)).corpus.seq_len
+    (tmp_path / "cfg.json").write_bytes(BOM_UTF8 + b'{"k": 3}')
+    assert read_settings(tmp_path / "cfg.json", "sae") == {"k": 3}
+
+
+def _no_room(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write says it: without a name
+
+
+def _no_room_in_rust(*arguments: object, **options: object) -> None:
+    raise RuntimeError("Data processing error: IO Error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("function", "fails", "setting", "full"),
+    [
+        ("sitegen.sweep.state.SweepState.write", _no_room, "contexts.n_top=5", "OUT/sweep"),
+        (
+            "sitegen.sources.corpus._write_stream",
+            _no_room,
+            "corpus.seed=5",
+            "XDG_CACHE_HOME/sae-sitegen/rows",
+        ),
+        ("sitegen.sources.hub.hf_hub_download", _no_room, "autoencoder.source=run1", "HF_HOME/hub"),
+        (
+            "sitegen.sources.hub.hf_hub_download",
+            _no_room_in_rust,
+            "autoencoder.source=run1",
+            "HF_HOME/hub",
+        ),
+    ],
+)
+def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
+    function: str,
+    fails: Callable[..., None],
+    setting: str,
+    full: str,
+    tiny: TinySubject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (Path(os.environ["HF_HOME"]) / "hub").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(function, fails)
+    arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--set", setting]
+    assert main(arguments) == 2
+    root, _, below = full.partition("/")
+    full = str(Path(tmp_path / "out" if root == "OUT" else os.environ[root]) / below)
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    found = re.fullmatch(
+        r"build\.py: (.+): no space left on its disk \([\d.,]+ MB free\): "
+        r"free space there, then run the same command again",
+        told,
+    )
+    assert found, told
+    assert found[1] == full
 
 
 def test_data_of_another_schema_is_refused(

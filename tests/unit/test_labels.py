@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 
 from sitegen.cli import main
@@ -51,6 +52,9 @@ def test_written_labels_are_read_back(tmp_path: Path) -> None:
         ('[{"feature": "x", "label": "a"}]', "feature is 'x'"),
         ('[{"feature": -1, "label": "a"}]', "feature is -1"),
         ('[{"feature": 1.5, "label": "a"}]', "feature is 1.5"),
+        ('[{"feature": "7.5", "label": "a"}]', "feature is '7.5'"),
+        ('[{"feature": "7.05", "label": "a"}]', "feature is '7.05'"),
+        ('[{"feature": "-7.0", "label": "a"}]', "feature is '-7.0'"),
         ('[{"feature": 1}]', "label is None"),
         ('[{"feature": 1, "label": " "}]', "label is ' '"),
         ('[{"feature": 1, "label": "a", "author": 3}]', "author is 3"),
@@ -68,6 +72,26 @@ def test_a_bad_labels_file_is_refused_by_its_entry(content: str, told: str, tmp_
     with pytest.raises(UsageError, match=r"labels\.json") as raised:
         read_labels(path)
     assert told in str(raised.value)
+
+
+def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
+    table = pandas.DataFrame({"feature": [7, None, 3], "label": ["whales", "b", "the sea"]})
+    table = table[table["feature"].notna()]  # whose column stays one of floats
+    expected = [Label(3, "the sea", "", None), Label(7, "whales", "", None)]
+    table.to_csv(tmp_path / "labels.csv")
+    table.to_json(tmp_path / "list.json", orient="records")
+    table.to_json(tmp_path / "lines.jsonl", orient="records", lines=True)
+    assert "7.0" in (tmp_path / "labels.csv").read_text()
+    for name in ("labels.csv", "list.json", "lines.jsonl"):
+        assert read_labels(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\r\n \r\n", "\n,,\n", "\n  , \n\n"])
+def test_a_blank_line_is_no_label(end: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(f"feature,label\n7,whales{end}".encode())
+    (tmp_path / "labels.jsonl").write_text('{"feature": 7, "label": "whales"}\n \n\n')
+    for name in ("labels.csv", "labels.jsonl"):
+        assert read_labels(tmp_path / name) == [Label(7, "whales", "", None)]
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sitegen.cli import main
+from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
+from sitegen.publish.branch import publication
 from tests.conftest import REPOSITORY, folder_bytes
 
 
@@ -39,6 +43,38 @@ def git(*arguments: str, folder: Path | None = None) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
     ).stdout
+
+
+def raw(repository: Path, name: str) -> bytes:
+    """A file's bytes as a repository holds them."""
+    return subprocess.check_output(["git", "cat-file", "blob", name], cwd=repository)
+
+
+def as_another(remote: Path, work: Path, files: dict[str, bytes]) -> str:
+    """Commits files to the branch by another hand; returns the commit."""
+    git("clone", "--quiet", "--branch", "gh-pages", str(remote), str(work))
+    for name, content in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(content)
+    git("add", "--all", folder=work)
+    git("commit", "--quiet", "--message", "By another hand", folder=work)
+    git("push", "--quiet", "origin", "gh-pages", folder=work)
+    return git("rev-parse", "HEAD", folder=work).strip()
+
+
+def push(output: OutputFolder, remote: Path) -> str:
+    """Publishes without the check that comes before; returns what is said of it."""
+    with publication(output, str(remote), "gh-pages") as prepared:
+        prepared.push()
+        return str(prepared)
+
+
+def bytes_of_branch(remote: Path, work: Path) -> dict[str, bytes]:
+    """Every file of the branch as the repository holds it, whatever a checkout would make of it."""
+    plain = ["-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"]
+    git(*plain, "clone", "--quiet", "--branch", "gh-pages", str(remote), str(work))
+    shutil.rmtree(work / ".git")
+    return folder_bytes(work)
 
 
 def publish(output: OutputFolder, remote: Path | str, *more: str) -> int:
@@ -80,6 +116,174 @@ def test_a_second_time_replaces_the_first(
     assert "in the place of the site that stands there" in capsys.readouterr().err
     assert git("rev-list", "--count", "gh-pages", folder=remote).strip() == "1"
     assert "whales" in git("show", "gh-pages:features/5.html", folder=remote)
+
+
+OF_OTHERS = {
+    "CNAME": b"features.example.org\n",
+    "LICENSE": b"MIT\n",
+    ".gitattributes": b"* text eol=crlf\n*.html filter=broken\n",
+    ".github/workflows/pages.yml": b"on: push\n",
+    "docs/caf\u00e9 notes.md": b"mine",
+    "features/notes.txt": b"beside the pages",
+}
+
+
+def test_what_others_put_on_the_branch_is_kept(
+    output: OutputFolder, remote: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(output, remote)
+    theirs = as_another(remote, tmp_path / "work", {**OF_OTHERS, "features/9999.html": b"old"})
+    assert publish(output, remote, "--yes") == 0
+    told = "; kept as they are: .gitattributes, .github/workflows/pages.yml, CNAME, LICENSE, docs/"
+    assert told in (said := capsys.readouterr().err)
+    assert " and 1 more\n" in said
+    assert "fatal" not in said
+    commits = git("rev-list", "gh-pages", folder=remote).split()
+    assert len(commits) == 3
+    assert commits[1] == theirs
+    push(output, remote)  # gives way to the one before, so that the branch does not grow
+    assert git("rev-list", "gh-pages", folder=remote).split()[1:] == commits[1:]
+    held = git("ls-tree", "-r", "-z", "--name-only", "gh-pages", folder=remote).split("\0")
+    assert {*held} - {""} == {*folder_bytes(output.site), *OF_OTHERS}
+    for name in ("CNAME", "LICENSE", ".gitattributes"):
+        assert raw(remote, f"gh-pages:{name}") == OF_OTHERS[name]
+    assert raw(remote, "gh-pages:index.html") == (output.site / "index.html").read_bytes()
+
+
+def test_what_is_pushed_meanwhile_is_not_lost(
+    output: OutputFolder, remote: Path, tmp_path: Path
+) -> None:
+    with publication(output, str(remote), "gh-pages") as prepared:
+        push(output, remote)
+        (output.site / "404.html").write_text("of another run")
+        with pytest.raises(UsageError, match="somebody pushed to it meanwhile, so nothing was"):
+            prepared.push()
+    with publication(output, str(remote), "gh-pages") as prepared:
+        theirs = as_another(remote, tmp_path / "work", {"CNAME": b"example.org"})
+        with pytest.raises(UsageError, match="run the same command again"):
+            prepared.push()
+    assert git("rev-parse", "gh-pages", folder=remote).strip() == theirs
+
+
+def test_a_branch_that_nothing_may_be_taken_from_is_built_on(
+    output: OutputFolder, remote: Path
+) -> None:
+    git("config", "receive.denyNonFastForwards", "true", folder=remote)
+    push(output, remote)
+    first = git("rev-parse", "gh-pages", folder=remote).strip()
+    (output.site / "404.html").write_text("of another run")
+    push(output, remote)
+    assert git("rev-list", "gh-pages", folder=remote).split()[1:] == [first]
+    assert raw(remote, "gh-pages:404.html") == b"of another run"
+
+
+def test_a_refused_push_says_why(output: OutputFolder, remote: Path) -> None:
+    hook = remote / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(UsageError, match=r"git push: ! \[remote rejected\] .*hook declined"):
+        push(output, remote)
+
+
+def _no_identity(home: Path) -> str:
+    return "[user]\nuseConfigOnly = true\n"
+
+
+def _signing_without_a_key(home: Path) -> str:
+    return (
+        "[commit]\ngpgSign = true\n[push]\ngpgSign = true\n"
+        "[gpg]\nprogram = /nowhere\n[user]\nsigningKey = none\n"
+    )
+
+
+def _hooks_that_refuse(home: Path) -> str:
+    for name in ("pre-commit", "commit-msg", "pre-push"):
+        (home / "hooks").mkdir(exist_ok=True)
+        (home / "hooks" / name).write_text("#!/bin/sh\nexit 1\n")
+        (home / "hooks" / name).chmod(0o755)
+    return f"[core]\nhooksPath = {home / 'hooks'}\n"
+
+
+def _other_line_ends(home: Path) -> str:
+    (home / "attributes").write_text("* text=auto eol=crlf\n*.json filter=broken ident\n")
+    return (
+        f"[core]\nautocrlf = true\nsafecrlf = true\nattributesFile = {home / 'attributes'}\n"
+        '[filter "broken"]\nclean = false\nrequired = true\n'
+    )
+
+
+def _ignoring_all(home: Path) -> str:
+    (home / "ignore").write_text("*\n")
+    return f"[core]\nexcludesFile = {home / 'ignore'}\n"
+
+
+def _other_defaults(home: Path) -> str:
+    (home / "template/hooks").mkdir(parents=True)
+    return (
+        f"[init]\ndefaultBranch = a..b\ntemplateDir = {home / 'template'}\n"
+        "defaultObjectFormat = sha256\n[i18n]\ncommitEncoding = UTF-16\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        _no_identity,
+        _signing_without_a_key,
+        _hooks_that_refuse,
+        _other_line_ends,
+        _ignoring_all,
+        _other_defaults,
+    ],
+)
+def test_no_setting_of_git_is_in_the_way(
+    settings: Callable[[Path], str],
+    output: OutputFolder,
+    remote: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "home").mkdir()
+    (output.site / "404.html").write_bytes(b"a\nb\r\nc\n")
+    (tmp_path / "hostile").write_text(settings(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as hostile:
+        hostile.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "hostile"))
+        push(output, remote)
+        push(output, remote)
+    assert bytes_of_branch(remote, tmp_path / "clone") == folder_bytes(output.site)
+    author = git("log", "-1", "--format=%an <%ae>", "gh-pages", folder=remote).strip()
+    assert author == "sae-sitegen <sae-sitegen@localhost>"
+
+
+def test_who_publishes_is_whom_the_repository_around_names(
+    output: OutputFolder, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("init", "--quiet", str(tmp_path / "mine"))
+    git("config", "user.name", "Somebody", folder=tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "ci@example.org")
+    push(output, remote)
+    told = git("log", "-1", "--format=%an %ae %cn %ce", "gh-pages", folder=remote).strip()
+    assert told == "Somebody test@example.org Somebody ci@example.org"
+
+
+def test_a_hook_of_another_repository_is_no_place(
+    output: OutputFolder, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git tells its hooks of their repository by variables, which are not of this one."""
+    git("init", "--quiet", str(tmp_path / "another"))
+    git("init", "--quiet", str(tmp_path / "mine"))
+    git("remote", "add", "origin", str(remote), folder=tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    with monkeypatch.context() as hook:
+        hook.setenv("GIT_DIR", str(tmp_path / "another/.git"))
+        hook.setenv("GIT_INDEX_FILE", str(tmp_path / "another/.git/index"))
+        hook.setenv("GIT_OBJECT_DIRECTORY", str(tmp_path / "another/.git/objects"))
+        push(output, Path("origin"))
+    assert bytes_of_branch(remote, tmp_path / "clone") == folder_bytes(output.site)
+    assert not (tmp_path / "another/.git/index").exists()
 
 
 def test_a_branch_of_something_else_is_left_alone(

@@ -50,14 +50,17 @@ def test_the_space_holds_the_site_and_keeps_its_card(hub: LoopbackHub, out: Path
     assert [*held][2] == "data/manifest.json"
     held["README.md"] = mine = b"---\ntitle: Mine\nsdk: static\n---\nMy words.\n"
     held["features/999.html"] = b"of an earlier run"
+    held |= {"CNAME": b"example.org", "notes/mine.md": b"mine"}
     (out / "site/about.html").unlink()
     assert "nothing was sent" in publish(hub, out, "--yes", code=1)
     (out.parent / "mine.csv").write_text("feature,label\n5,whales\n")
     command = ["render", str(out), "--labels", str(out.parent / "mine.csv")]
     assert build(hub.endpoint, out.parent, *command).returncode == 0
     n_before = hub.n_commits
-    assert "in the place of what stands there" in publish(hub, out, "--yes")
-    assert held == {**folder_bytes(out / "site"), ".gitattributes": b"", "README.md": mine}
+    said = publish(hub, out, "--yes")
+    assert "in the place of what stands there; kept as they are: .gitattributes, CNAME, R" in said
+    others = {".gitattributes": b"", "README.md": mine, "CNAME": b"example.org"}
+    assert held == {**folder_bytes(out / "site"), **others, "notes/mine.md": b"mine"}
     assert b"whales" in held["features/5.html"]
     assert hub.n_commits - n_before == 2  # what is new, what is gone
 
