@@ -15,7 +15,7 @@ from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.publish.branch import MESSAGE, OWN_FILE
-from sitegen.sources.hub import hub_errors
+from sitegen.sources.hub_errors import hub_errors
 
 FILES_A_FOLDER = 10_000  # more make the Hub refuse a push; source: huggingface/datasets, issue 7956
 FILES_A_COMMIT = 1000

@@ -21,6 +21,7 @@ from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
 from sitegen.files import whole_file
 from sitegen.sources import hub
+from sitegen.sources.hub_errors import hub_errors
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.row_marks import RowMarks
 from sitegen.sources.tokenizer import TextTokenizer
@@ -107,25 +108,14 @@ def _reason(error: Exception) -> str:
 
 def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
     """A split of a Hub dataset. Its files' hashes are checked before a table is built from them."""
-    from datasets import load_dataset_builder
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-    from huggingface_hub import hf_hub_download
 
     name = config.dataset
+    # Which `datasets` would ask for first, without patience; where the Hub is gone it need not ask at all
+    hub.fetch(hub.HubFile(name, "README.md", "dataset", config.revision), is_optional=True)
     try:
-        with hub.hub_errors(name):
-            builder = load_dataset_builder(
-                name, config.configuration or None, revision=config.revision
-            )
-            paths = {}
-            for url in _dataset_urls(builder, config):
-                commit, _, file = url.split("@", 1)[1].partition("/")
-                paths[file] = Path(
-                    hf_hub_download(name, file, repo_type="dataset", revision=commit)
-                )
-                hub.verify_download(paths[file], name, file, "dataset")
-            builder.download_and_prepare()
-            return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
+        with hub_errors(name), hub.as_reached():
+            return hub.patiently(name, lambda: _build_hub_dataset(config))
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(
@@ -133,6 +123,25 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
         ) from None
     except (DatasetGenerationError, ValueError) as error:
         raise SourceError(f"{name} cannot be read: {_reason(error)}") from None
+
+
+def _build_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
+    """(the table of a split, its provenance), the hashes of the split's files known to hold."""
+    from datasets import load_dataset_builder
+
+    name = config.dataset
+    builder = load_dataset_builder(name, config.configuration or None, revision=config.revision)
+    paths = {}
+    for url in _dataset_urls(builder, config):
+        commit, _, file = url.split("@", 1)[1].partition("/")
+        path = hub.fetch(hub.HubFile(name, file, "dataset", commit))
+        if path is None:
+            raise SourceError(
+                f"{name}/{file}: the dataset names it, but holds it no more: try again later"
+            )
+        paths[file] = path
+    builder.download_and_prepare()
+    return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
 
 
 def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:

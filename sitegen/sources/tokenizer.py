@@ -22,6 +22,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+KIND_FILE = "config.json"  # names a tokenizer's class where its own files do not
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -105,11 +106,13 @@ def load_tokenizer(name: str) -> TextTokenizer:
         files = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
         provenance = local_provenance(folder.name, files)
     else:
-        provenance = hub.download(name, [TOKENIZER_FILES[0]], optional=TOKENIZER_FILES[1:])[1]
+        paths, provenance = hub.download(name, [TOKENIZER_FILES[0]], optional=TOKENIZER_FILES[1:])
+        hub.download(name, [], optional=(KIND_FILE,))
+        folder = paths[TOKENIZER_FILES[0]].parent  # what is loaded is what was hashed
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
         fast = bool(tokenizer.is_fast)
     except (
         Exception
