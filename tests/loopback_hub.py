@@ -94,7 +94,10 @@ class LoopbackHub:
         self.endpoint, self.storage = (
             f"http://{server.server_address[0]}:{server.server_address[1]}" for server in servers
         )
-        threads = [threading.Thread(target=server.serve_forever, daemon=True) for server in servers]
+        threads = [
+            threading.Thread(target=server.serve_forever, args=(MOMENT_S,), daemon=True)
+            for server in servers
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -122,7 +125,7 @@ class _HubHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:
-        self.hub.requests.append(f"{self.command} {self.path}")
+        pass  # asked and unanswered counts too: see _answer
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -145,6 +148,8 @@ class _HubHandler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _answer(self, body: str = "") -> None:
+        self.left_out = ""
+        self.hub.requests.append(f"{self.command} {self.path}")
         path = unquote(urlsplit(self.path).path)
         if self.command == "POST" and re.search(r"/(create|preupload/main|commit/main)$", path):
             self._change(path.removeprefix("/api/"), body)

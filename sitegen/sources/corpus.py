@@ -134,12 +134,7 @@ def _build_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
     paths = {}
     for url in _dataset_urls(builder, config):
         commit, _, file = url.split("@", 1)[1].partition("/")
-        path = hub.fetch(hub.HubFile(name, file, "dataset", commit))
-        if path is None:
-            raise SourceError(
-                f"{name}/{file}: the dataset names it, but holds it no more: try again later"
-            )
-        paths[file] = path
+        paths[file] = hub.fetch_needed(hub.HubFile(name, file, "dataset", commit))
     builder.download_and_prepare()
     return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
 

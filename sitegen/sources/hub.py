@@ -31,10 +31,12 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # exported when asked for
 
 from sitegen.errors import SourceError
 from sitegen.files import CHUNK_BYTES, sha256
@@ -100,13 +102,9 @@ def download(
     paths = {}
     for name in [*names, *optional]:
         file = HubFile(repository, name)
-        path = fetch(file, is_optional=name in optional)
+        path = fetch(file, is_optional=True) if name in optional else fetch_needed(file)
         if path is not None:
             paths[name] = path
-        elif name not in optional:
-            raise SourceError(
-                f"{file}: the repository has no such file (the Hub answered 404): check its name"
-            )
     return paths, cache_provenance(repository, paths)
 
 
@@ -129,6 +127,19 @@ def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
         if path is not None:
             verify_download(path, file)
         return path
+
+
+def fetch_needed(file: HubFile) -> Path:
+    """The path in the cache of a file whose hash is known to hold.
+
+    raises  SourceError, also if the repository has no such file
+    """
+    path = fetch(file)
+    if path is None:
+        raise SourceError(
+            f"{file}: the repository has no such file (the Hub answered 404): check its name"
+        )
+    return path
 
 
 def patiently(what: str, action: Callable[[], T]) -> T:
@@ -191,6 +202,10 @@ def _ask(file: HubFile) -> HfFileMetadata | None:
         if has_none and not isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
             return None
         raise
+    except HFValidationError:
+        raise
+    except ValueError as error:
+        raise httpx.InvalidURL(f"the Hub redirects to no valid address ({error})") from None
 
 
 def _transfer(file: HubFile) -> Path | None:

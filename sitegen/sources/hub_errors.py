@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import (  # type: ignore[attr-defined] # its exports are made when asked for
+from huggingface_hub.utils import (  # type: ignore[attr-defined] # exported when asked for
     httpx,
     parse_ratelimit_headers,
 )
