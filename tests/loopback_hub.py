@@ -57,6 +57,7 @@ class Fault:
 
 
 HERE = "here"
+API = "/api/"  # in the place of a file's name: a fault of whatever is asked that is no file
 
 
 @dataclass
@@ -155,8 +156,9 @@ class _HubHandler(BaseHTTPRequestHandler):
             self._change(path.removeprefix("/api/"), body)
         elif path == "/api/validate-yaml":
             self._send_json({"errors": [], "warnings": []})
-        elif path.startswith("/api/"):
-            self._answer_api(path.removeprefix("/api/"), body)
+        elif path.startswith(API):
+            if not self._went_wrong(self.hub.strike(API)):
+                self._answer_api(path.removeprefix(API), body)
         elif path.startswith("/storage/"):
             self._send_storage(path.removeprefix("/storage/"))
         else:

@@ -119,7 +119,8 @@ def _open_hub_dataset(config: CorpusConfig) -> tuple[Any, Provenance]:
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(
-            f"{name}: no such dataset, or the Hub cannot be reached ({reason})"
+            f"{name}: no such dataset, or one that may not be read ({reason}): check its name, and whether its page "
+            "on the Hub asks to accept terms"
         ) from None
     except (DatasetGenerationError, ValueError) as error:
         raise SourceError(f"{name} cannot be read: {_reason(error)}") from None

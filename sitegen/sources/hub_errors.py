@@ -171,8 +171,8 @@ def _connection_told(error: httpx.TransportError) -> tuple[str, str]:
     host = _host(error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return (
-            f"neither a file or folder here nor in the local cache, and {host} cannot be reached",
-            "check the connection, or give local files",
+            f"{host} cannot be reached",
+            "check the connection, or name a file or folder here: this is none, nor is it in the cache",
         )
     again = f"check the connection, then {AGAIN}"
     if isinstance(error, httpx.TimeoutException):

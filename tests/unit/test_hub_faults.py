@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from sitegen.cli import main
-from sitegen.config import load_config
+from sitegen.config import CorpusConfig, load_config
 from sitegen.errors import SourceError
 from sitegen.sources import hub as client
+from sitegen.sources.corpus import _open_dataset
 from sitegen.sources.subject import load_subject
 from tests.conftest import folder_bytes
 from tests.gelu_hub import make_gelu_hub
 from tests.hub_session import visit
-from tests.loopback_hub import HERE, Fault, LoopbackHub
-from tests.tiny import SEQ_LEN, TinySubject
+from tests.loopback_hub import API, COMMIT, HERE, Fault, LoopbackHub
+from tests.tiny import SEQ_LEN, TinySubject, documents
 
-MODEL = "NeelNanda/GELU_1L512W_C4_Code"
+DATASET = "NeelNanda/c4-code-20k"
 LARGE, SMALL = "weights.pt", "settings.json"
 CONTENT = bytes(range(256)) * 4000
 NEEDED = (
@@ -285,6 +286,26 @@ def test_a_status_on_any_file_of_a_preset_ends_the_run_in_one_line(
     require_one_line(last, last.split(": ")[1])
     assert f"(the Hub answered {status}): " in last
     assert folder_bytes(tmp_path / "out/data") == former
+
+
+HEADERS = [name for name in PASSING if name.startswith("headers")]
+
+
+@pytest.mark.parametrize("fault", HEADERS)
+def test_a_fault_of_what_a_dataset_consists_of_passes(gelu_hub: LoopbackHub, fault: str) -> None:
+    gelu_hub.faults = {API: [replaced(PASSING[fault], n_left=1)]}
+    table, provenance = _open_dataset(CorpusConfig(dataset=DATASET))
+    assert (len(table), provenance.revision) == (len(documents()), COMMIT)
+
+
+@pytest.mark.parametrize("fault", [*HEADERS, "401", "403", "404", "circle"])
+def test_a_fault_of_what_a_dataset_consists_of_is_told(gelu_hub: LoopbackHub, fault: str) -> None:
+    struck, reason = LASTING.get(fault) or (PASSING[fault], REASONS[fault])
+    gelu_hub.faults = {API: [replaced(struck)]}
+    with pytest.raises(SourceError) as raised:
+        _open_dataset(CorpusConfig(dataset=DATASET))
+    require_one_line(f"build.py: {raised.value}", DATASET)
+    assert reason.partition(":")[0] in str(raised.value)
 
 
 def test_all_is_read_on_a_bad_day_of_the_hub_and_then_without_it(
