@@ -114,7 +114,7 @@ def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
     is_optional  None also where the Hub is switched off and the cache has no such file
     raises       SourceError
     """
-    with hub_errors(str(file)):
+    with hub_errors(str(file), "name a file or folder here: this is none, nor is it in the cache"):
         kept = try_to_load_from_cache(
             file.repository, file.name, repo_type=file.repo_type, revision=file.revision
         )

@@ -31,6 +31,7 @@ from sitegen.errors import SourceError
 
 HubFault = (httpx.HTTPError, httpx.InvalidURL, EntryNotFoundError, OfflineModeIsEnabled)
 HUB_ERRORS = (*HubFault, FileMetadataError, HFValidationError)
+UNREACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 LASTING_FAULTS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 LONGEST_PAUSE_S = 300  # the Hub counts requests over five minutes
@@ -79,8 +80,11 @@ def reason_of(error: BaseException) -> str:
 
 
 @contextmanager
-def hub_errors(what: str) -> Iterator[None]:
-    """Turns the client's errors into one line that names what was asked for, the reason and the remedy."""
+def hub_errors(what: str, without_hub: str = "") -> Iterator[None]:
+    """Turns the client's errors into one line that names what was asked for, the reason and the remedy.
+
+    without_hub  another remedy, for a Hub that cannot be reached
+    """
     try:
         yield
     except BrokenTransferError as error:
@@ -92,7 +96,8 @@ def hub_errors(what: str) -> Iterator[None]:
         if not isinstance(root, HUB_ERRORS):
             raise
         reason, remedy = _told(root)
-        raise SourceError(f"{what}: {reason}: {remedy}") from None
+        other = f", or {without_hub}" if without_hub and isinstance(root, UNREACHED) else ""
+        raise SourceError(f"{what}: {reason}: {remedy}{other}") from None
 
 
 def _told(error: BaseException) -> tuple[str, str]:
@@ -143,7 +148,7 @@ def _answer_told(error: HfHubHTTPError) -> tuple[str, str]:
     refusals = {
         401: ("the Hub asks for a login", "log in (`hf auth login`), or correct HF_TOKEN"),
         403: (
-            "the Hub does not let this account read it",
+            "the Hub does not allow it to this account",
             "ask its owner for access, or log in as another (`hf auth login`)",
         ),
         404: ("the repository has no such file", "check its name"),
@@ -169,10 +174,10 @@ def _page(error: RepositoryNotFoundError) -> str:
 def _connection_told(error: httpx.TransportError) -> tuple[str, str]:
     """What became of the connection, and to which host."""
     host = _host(error)
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+    if isinstance(error, UNREACHED):
         return (
             f"{host} cannot be reached",
-            "check the connection, or name a file or folder here: this is none, nor is it in the cache",
+            "check the connection",
         )
     again = f"check the connection, then {AGAIN}"
     if isinstance(error, httpx.TimeoutException):

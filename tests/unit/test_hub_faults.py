@@ -119,7 +119,7 @@ LASTING = {
         Fault(status=401, code="GatedRepo"),
         "gated (the Hub answered 401): accept its terms at",
     ),
-    "403": (Fault(status=403), "does not let this account read it (the Hub answered 403): ask"),
+    "403": (Fault(status=403), "does not allow it to this account (the Hub answered 403): ask"),
     "403, gated": (GATED, "gated (the Hub answered 403): accept its terms at"),
     "404": (Fault(status=404), "has no such file (the Hub answered 404): check its name"),
     "404, said": (
