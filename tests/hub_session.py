@@ -6,7 +6,7 @@ from pathlib import Path
 
 import datasets.config
 import pytest
-from huggingface_hub import HfFileSystem, close_session, constants
+from huggingface_hub import HfFileSystem, constants
 
 from sitegen.sources import hub as client
 from tests.loopback_hub import LoopbackHub
@@ -34,4 +34,3 @@ def visit(hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(client, "connection", client.Connection())
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     HfFileSystem.clear_instance_cache()
-    close_session()

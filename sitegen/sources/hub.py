@@ -211,6 +211,7 @@ def _ask(file: HubFile) -> HfFileMetadata | None:
 def _transfer(file: HubFile) -> Path | None:
     """One try to have a file in the cache; None if the repository has no such file, which the cache notes too."""
     said = _ask(file)
+    connection.is_lost = False
     if said is not None and not (said.etag and said.commit_hash):
         raise FileMetadataError
     try:

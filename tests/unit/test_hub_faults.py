@@ -238,6 +238,15 @@ def test_what_the_cache_has_takes_one_question(
         assert len(hub.requests) == n_asked
 
 
+def test_a_hub_that_comes_back_is_asked_again(hub: LoopbackHub) -> None:
+    downloaded(LARGE)
+    hub.faults = {LARGE: [Fault(1, unheard=True)]}
+    downloaded(LARGE)
+    assert client.connection.is_lost
+    downloaded(SMALL)
+    assert not client.connection.is_lost
+
+
 def test_a_damaged_copy_in_the_cache_is_refused_without_a_hub(hub: LoopbackHub) -> None:
     path = client.download("a/b", [LARGE])[0][LARGE].resolve()
     path.write_bytes(path.read_bytes()[:-1] + b"?")
