@@ -240,8 +240,9 @@ def _resumptions_told(what: str) -> Iterator[None]:
     def tell(record: logging.LogRecord) -> bool:
         if not str(record.msg).startswith("Error while downloading"):
             return True
-        reason = record.args[-1] if isinstance(record.args, tuple) else ""
-        _tell(f"{what}: the download was cut off ({reason}): going on")
+        if "resume" in str(record.msg):  # else it gives up, and raises what it tells
+            reason = record.args[-1] if isinstance(record.args, tuple) else ""
+            _tell(f"{what}: the download was cut off ({reason}): going on")
         return False
 
     logger = logging.getLogger("huggingface_hub.file_download")
