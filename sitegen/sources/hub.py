@@ -42,7 +42,7 @@ from sitegen.errors import SourceError
 from sitegen.files import CHUNK_BYTES, sha256
 from sitegen.sources.hub_errors import (
     BrokenTransferError,
-    HubFault,
+    HUB_FAULTS,
     hub_errors,
     passes,
     pause_asked_for,
@@ -150,7 +150,7 @@ def patiently(what: str, action: Callable[[], T]) -> T:
     for pause in PAUSES_S:
         try:
             return action()
-        except (*HubFault, BrokenTransferError, OSError) as error:
+        except (*HUB_FAULTS, BrokenTransferError, OSError) as error:
             if not passes(error):
                 raise
             longer = max(pause, pause_asked_for(error))
@@ -184,7 +184,7 @@ def _still_holds(file: HubFile, kept: object) -> bool:
         said = _ask(file)
     except RevisionNotFoundError:
         raise
-    except HubFault as error:
+    except HUB_FAULTS as error:
         connection.is_lost = passes(error)
         _tell(f"{file}: {reason_of(error)}: taking the copy in the cache")
         return True

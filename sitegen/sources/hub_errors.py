@@ -29,8 +29,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # exported whe
 
 from sitegen.errors import SourceError
 
-HubFault = (httpx.HTTPError, httpx.InvalidURL, EntryNotFoundError, OfflineModeIsEnabled)
-HUB_ERRORS = (*HubFault, FileMetadataError, HFValidationError)
+HUB_FAULTS = (httpx.HTTPError, httpx.InvalidURL, EntryNotFoundError, OfflineModeIsEnabled)
+HUB_ERRORS = (*HUB_FAULTS, FileMetadataError, HFValidationError)
 UNREACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 LASTING_FAULTS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
