@@ -41,8 +41,8 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # exported
 from sitegen.errors import SourceError
 from sitegen.files import CHUNK_BYTES, sha256
 from sitegen.sources.hub_errors import (
-    BrokenTransferError,
     HUB_FAULTS,
+    BrokenTransferError,
     hub_errors,
     passes,
     pause_asked_for,
