@@ -5,6 +5,8 @@ Spaces can be made and committed to with the token, file by file as the API of c
 Small files are served in place with git's SHA-1 as their ETag. Large ones (weights, parquet) are named by their
 SHA-256 and reached by a redirect to another host, as on the real Hub: `huggingface_hub` follows redirects within one
 host when it asks for a file's headers, and would then miss the commit.
+
+A file may have a `Fault`: how a Hub, a proxy or a connection misbehaves when it is asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import base64
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +27,37 @@ from urllib.parse import parse_qs, unquote, urlsplit
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_of_a_test"
 CARD = b"---\ntitle: A new Space\nsdk: static\n---\n"  # what the Hub puts into one
+STALL_S, MOMENT_S = 20.0, 0.02
 LARGE_SUFFIXES = (".pt", ".pth", ".parquet", ".safetensors")
+
+
+@dataclass
+class Fault:
+    """What goes wrong when a file is asked for: with the answer (`unheard` to `without`) or its body (the others).
+
+    n_left   how often it still strikes; None: every time
+    on_body  a wrong answer is given to the request for a body alone
+    """
+
+    n_left: int | None = None
+    on_body: bool = False
+    unheard: bool = False  # the connection is closed in the place of an answer
+    silent: bool = False  # it stays open without one
+    status: int = 0
+    code: str = ""  # X-Error-Code, with which the Hub says what a status means
+    headers: dict[str, str] = field(default_factory=dict)  # that go with the status
+    location: str | None = None  # sent elsewhere; HERE: to the same place again
+    without: str = ""  # a header that is left out
+    corrupted: bool = False  # one byte is another
+    short_by: int = 0  # bytes that are missing from a body that claims to be whole
+    ends_after: float | None = None  # share of the body after which it ends
+    ending: str = "close"  # how it ends: close, reset, stall
+    parts: int = 1  # it is sent in so many, a moment apart
+    ignores_range: bool = False
+
+
+HERE = "here"
+API = "/api/"  # in the place of a file's name: a fault of whatever is asked that is no file
 
 
 @dataclass
@@ -31,15 +65,26 @@ class LoopbackHub:
     """Repositories by kind and name, their files, and what was asked for."""
 
     repositories: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
-    corrupted: set[str] = field(default_factory=set)  # file names sent with one byte changed
+    faults: dict[str, list[Fault]] = field(default_factory=dict)  # by file name
     requests: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)  # the Range of each request that had one
+    closing: threading.Event = field(default_factory=threading.Event)
     n_commits: int = 0
+    commit: str = COMMIT  # of every repository's main branch
     endpoint: str = ""
     storage: str = ""
 
     def add(self, kind: str, name: str, files: dict[str, bytes]) -> None:
         """Adds a repository; kind is `models` or `datasets`."""
         self.repositories[kind, name] = files
+
+    def strike(self, name: str, of_content: bool = False) -> Fault:
+        """What goes wrong with a file this time: the first of its faults that is of this kind and not used up."""
+        for fault in self.faults.get(name, []):
+            if fault.n_left != 0 and _is_of_content(fault) == of_content:
+                fault.n_left = None if fault.n_left is None else fault.n_left - 1
+                return fault
+        return Fault()
 
     @contextmanager
     def serving(self) -> Iterator[LoopbackHub]:
@@ -50,12 +95,16 @@ class LoopbackHub:
         self.endpoint, self.storage = (
             f"http://{server.server_address[0]}:{server.server_address[1]}" for server in servers
         )
-        threads = [threading.Thread(target=server.serve_forever, daemon=True) for server in servers]
+        threads = [
+            threading.Thread(target=server.serve_forever, args=(MOMENT_S,), daemon=True)
+            for server in servers
+        ]
         for thread in threads:
             thread.start()
         try:
             yield self
         finally:
+            self.closing.set()
             for server, thread in zip(servers, threads, strict=True):
                 server.shutdown()
                 thread.join()
@@ -73,10 +122,11 @@ class LoopbackHub:
 
 class _HubHandler(BaseHTTPRequestHandler):
     hub: LoopbackHub
+    left_out = ""  # a header that answers do not have
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:
-        self.hub.requests.append(f"{self.command} {self.path}")
+        pass  # asked and unanswered counts too: see _answer
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -99,13 +149,16 @@ class _HubHandler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _answer(self, body: str = "") -> None:
+        self.left_out = ""
+        self.hub.requests.append(f"{self.command} {self.path}")
         path = unquote(urlsplit(self.path).path)
         if self.command == "POST" and re.search(r"/(create|preupload/main|commit/main)$", path):
             self._change(path.removeprefix("/api/"), body)
         elif path == "/api/validate-yaml":
             self._send_json({"errors": [], "warnings": []})
-        elif path.startswith("/api/"):
-            self._answer_api(path.removeprefix("/api/"), body)
+        elif path.startswith(API):
+            if not self._went_wrong(self.hub.strike(API)):
+                self._answer_api(path.removeprefix(API), body)
         elif path.startswith("/storage/"):
             self._send_storage(path.removeprefix("/storage/"))
         else:
@@ -119,7 +172,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         files = self.hub.repositories.get((match[1], match[2])) if match else None
         if match is None or files is None:
             self._send_error(404, "RepoNotFound", "Repository not found")
-        elif match[4] not in (None, "main", COMMIT):
+        elif match[4] not in (None, "main", self.hub.commit):
             self._send_error(404, "RevisionNotFound", "Revision not found")
         elif match[3] == "tree":
             query = parse_qs(urlsplit(self.path).query)
@@ -145,7 +198,7 @@ class _HubHandler(BaseHTTPRequestHandler):
             identity = {
                 "id": match[2],
                 "modelId": match[2],
-                "sha": COMMIT,
+                "sha": self.hub.commit,
                 "private": False,
                 "tags": [],
             }
@@ -194,48 +247,120 @@ class _HubHandler(BaseHTTPRequestHandler):
         files = self.hub.repositories.get((match[1] or "models", match[2])) if match else None
         if match is None or files is None:
             self._send_error(404, "RepoNotFound", "Repository not found")
-        elif match[3] not in ("main", COMMIT):
+        elif match[3] not in ("main", self.hub.commit):
             self._send_error(404, "RevisionNotFound", "Revision not found")
         elif match[4] not in files:
             self._send_error(404, "EntryNotFound", "Entry not found")
-        elif match[4].endswith(LARGE_SUFFIXES):
-            content = files[match[4]]
+        elif not self._went_wrong(self.hub.strike(match[4])):
+            self._send_known_file(match[1] or "models", match[2], match[4], files[match[4]])
+
+    def _went_wrong(self, fault: Fault) -> bool:
+        """Whether a fault was sent in the place of an answer; what it leaves out of one is left out from now on."""
+        self.left_out = fault.without
+        if fault.unheard or fault.silent:
+            if fault.silent:
+                self.hub.closing.wait(STALL_S)
+            self.close_connection = True
+        elif fault.status:
+            self._send_error(fault.status, fault.code, "It went wrong", fault.headers)
+        elif fault.location is not None:
+            location = self.path if fault.location == HERE else fault.location
+            self._send(302, b"", {"Location": location})
+        else:
+            return False
+        return True
+
+    def _send_known_file(self, kind: str, repository: str, name: str, content: bytes) -> None:
+        if name.endswith(LARGE_SUFFIXES):
             headers = {
-                "Location": f"{self.hub.storage}/storage/{match[1] or 'models'}/{match[2]}/{match[4]}",
+                "Location": f"{self.hub.storage}/storage/{kind}/{repository}/{name}",
                 "X-Linked-Size": str(len(content)),
                 "X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             }
             self._send(302, b"", headers)
         else:
-            content = files[match[4]]
-            sent = _corrupt(content) if match[4] in self.hub.corrupted else content
-            self._send(200, sent, {"ETag": f'"{git_sha1(content)}"'})
+            self._send_content(name, content, git_sha1(content))
 
     def _send_storage(self, path: str) -> None:
         kind, owner, name, file = path.split("/", 3)
         content = self.hub.repositories[kind, f"{owner}/{name}"][file]
-        if file in self.hub.corrupted:
-            content = _corrupt(content)
-        self._send(200, content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+        self._send_content(file, content, hashlib.sha256(content).hexdigest())
+
+    def _send_content(self, name: str, content: bytes, etag: str) -> None:
+        """A file's body, or the rest of it from where the request wants it, with what goes wrong on the way."""
+        headers = {"ETag": f'"{etag}"'}
+        if self.command == "HEAD":
+            self._send(200, content, headers)
+            return
+        fault = self.hub.strike(name, of_content=True)
+        if self._went_wrong(fault):
+            return
+        sent = _corrupt(content) if fault.corrupted else content
+        sent = sent[: len(sent) - fault.short_by]
+        status, first = 200, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted is not None:
+            self.hub.ranges.append(wanted[0])
+        if wanted is not None and not fault.ignores_range:
+            status, first = 206, int(wanted[1])
+            headers["Content-Range"] = f"bytes {first}-{len(sent) - 1}/{len(sent)}"
+        self._send(status, sent[first:], headers, fault)
 
     def _send_json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _send_error(self, status: int, code: str, message: str) -> None:
+    def _send_error(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
         body = json.dumps({"error": message}).encode()
-        self._send(status, body, {"X-Error-Code": code, "X-Error-Message": message})
+        known = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
+        self._send(status, body, {**known, **(headers or {})})
 
-    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str], fault: Fault | None = None
+    ) -> None:
         self.send_response(status)
-        for name, value in {
-            "X-Repo-Commit": COMMIT,
-            **headers,
-            "Content-Length": str(len(content)),
-        }.items():
-            self.send_header(name, value)
+        length = {"Content-Length": str(len(content))}
+        for name, value in {"X-Repo-Commit": self.hub.commit, **headers, **length}.items():
+            if name != self.left_out:
+                self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self._send_body(content, fault or Fault())
+
+    def _send_body(self, content: bytes, fault: Fault) -> None:
+        share = 1.0 if fault.ends_after is None else fault.ends_after
+        sent = content[: int(len(content) * share)]
+        size = max(1, -(-len(sent) // fault.parts))
+        for start in range(0, len(sent), size):
+            self.wfile.write(sent[start : start + size])
+            self.wfile.flush()
+            if fault.parts > 1:
+                self.hub.closing.wait(MOMENT_S)
+        if fault.ends_after is not None:
+            self._end(fault.ending)
+
+    def _end(self, ending: str) -> None:
+        """Ends a connection within a body: in silence, or closed in order, or not."""
+        if ending == "stall":
+            self.hub.closing.wait(STALL_S)
+        if ending == "reset":
+            self.hub.closing.wait(MOMENT_S)  # that what was sent arrives before the reset
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        self.close_connection = True
+
+
+def _is_of_content(fault: Fault) -> bool:
+    """Whether a fault is one of a file's content, not of its headers."""
+    return bool(
+        fault.on_body
+        or fault.corrupted
+        or fault.short_by
+        or fault.ends_after is not None
+        or fault.parts > 1
+        or fault.ignores_range
+    )
 
 
 def _corrupt(content: bytes) -> bytes:

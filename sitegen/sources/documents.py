@@ -23,6 +23,7 @@ from sitegen.config import CorpusConfig
 from sitegen.errors import SitegenError, SourceError
 from sitegen.files import whole_file, written_in
 from sitegen.sources import hub
+from sitegen.sources.hub_errors import hub_errors
 from sitegen.sources.provenance import Provenance, local_provenance
 
 RECORDS_AT_ONCE = 64
@@ -179,35 +180,39 @@ def _hub_documents(config: CorpusConfig) -> Documents:
 
 def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
     """(the `datasets` table of a split, where it came from)."""
-    from datasets import disable_progress_bars, load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub import hf_hub_download
 
-    disable_progress_bars()
     name = config.dataset
+    # Which `datasets` would ask for first, without patience; where the Hub is gone it need not ask at all
+    hub.fetch(hub.HubFile(name, "README.md", "dataset", config.revision), is_optional=True)
     try:
-        with hub.hub_errors(name):
-            builder = load_dataset_builder(
-                name, config.configuration or None, revision=config.revision
-            )
-            paths = {}
-            for url in _dataset_urls(builder, config):
-                commit, _, file = url.split("@", 1)[1].partition("/")
-                paths[file] = Path(
-                    hf_hub_download(name, file, repo_type="dataset", revision=commit)
-                )
-                hub.verify_download(paths[file], name, file, "dataset")
-            with written_in(Path(builder.cache_dir).parent):
-                builder.download_and_prepare()
-            return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
+        with hub_errors(name), hub.as_reached():
+            return hub.patiently(name, lambda: _build_hub_table(config))
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise SourceError(
-            f"{name}: no such dataset, or the Hub cannot be reached ({_in_one_line(error)})"
+            f"{name}: no such dataset, or one that may not be read ({_in_one_line(error)}): check its name, and "
+            "whether its page on the Hub asks to accept terms"
         ) from None
     except (SitegenError, OSError):
         raise
     except Exception as error:  # builders of many formats raise what they like
         raise SourceError(f"{name} cannot be read: {_said_by_datasets(error)}") from None
+
+
+def _build_hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
+    """(the table of a split, its provenance), the hashes of the split's files known to hold."""
+    from datasets import disable_progress_bars, load_dataset_builder
+
+    disable_progress_bars()
+    name = config.dataset
+    builder = load_dataset_builder(name, config.configuration or None, revision=config.revision)
+    paths = {}
+    for url in _dataset_urls(builder, config):
+        commit, _, file = url.split("@", 1)[1].partition("/")
+        paths[file] = hub.fetch_needed(hub.HubFile(name, file, "dataset", commit))
+    with written_in(Path(builder.cache_dir).parent):
+        builder.download_and_prepare()
+    return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
 
 
 def _said_by_datasets(error: Exception) -> str:

@@ -1,39 +1,95 @@
-"""Files of the Hugging Face Hub, with their hashes checked and failures told in one line.
+"""Files of the Hugging Face Hub: fetched with patience, kept in its cache, their hashes checked.
 
-`huggingface_hub` compares sizes alone. The Hub's own hash of a file is the name of its blob in the cache: SHA-256 of
-a large file, git's SHA-1 of a small one, so a damaged download is found without another request.
+Each file's headers are asked for first: once where the cache has the file, which is taken if no answer comes; with
+growing pauses where it has not. `huggingface_hub` then downloads it, and takes up by itself what was cut off. It
+compares sizes alone. The Hub's own hash of a file is the name of its blob in the cache: SHA-256 of a large file,
+git's SHA-1 of a small one, so a damaged download is found without another request.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import httpx
 from huggingface_hub import (
+    HfFileMetadata,
     constants,
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
+    try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    FileMetadataError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # exported when asked for
 
 from sitegen.errors import SourceError
 from sitegen.files import CHUNK_BYTES, sha256, written_in
+from sitegen.sources.hub_errors import (
+    HUB_FAULTS,
+    BrokenTransferError,
+    hub_errors,
+    passes,
+    pause_asked_for,
+    reason_of,
+)
 from sitegen.sources.provenance import Provenance, SourceFile
 
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # between one try and the next; a fault that stays ends the last
 SHA256_DIGITS = 64
 GIT_SHA1_DIGITS = 40
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository, at a revision."""
+
+    repository: str
+    name: str
+    repo_type: str = "model"
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.repository}/{self.name}"
+
+    @property
+    def url(self) -> str:
+        """Where it is asked for."""
+        return hf_hub_url(
+            self.repository, self.name, repo_type=self.repo_type, revision=self.revision
+        )
+
+
+@dataclass
+class Connection:
+    """Whether the Hub still answers. Once it has left a question open, no more are asked about what the cache has."""
+
+    is_lost: bool = False
+
+    def is_off(self) -> bool:
+        """Whether to make do with the cache."""
+        return self.is_lost or constants.is_offline_mode()
+
+
+connection = Connection()
 
 
 def download(
@@ -45,20 +101,165 @@ def download(
     """
     paths = {}
     for name in [*names, *optional]:
-        with hub_errors(f"{repository}/{name}"):
-            try:
-                paths[name] = Path(hf_hub_download(repository, name))
-            except (EntryNotFoundError, LocalEntryNotFoundError):
-                if name in optional:
-                    continue
-                raise
-            verify_download(paths[name], repository, name)
+        file = HubFile(repository, name)
+        path = fetch(file, is_optional=True) if name in optional else fetch_needed(file)
+        if path is not None:
+            paths[name] = path
     return paths, cache_provenance(repository, paths)
 
 
 def cache_folder() -> Path:
     """Where downloads are kept."""
     return Path(constants.HF_HUB_CACHE)
+
+
+def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
+    """The path in the cache of a file whose hash is known to hold; None if the repository has no such file.
+
+    is_optional  None also where the Hub is switched off and the cache has no such file
+    raises       SourceError
+    """
+    with hub_errors(str(file), "name a file or folder here: this is none, nor is it in the cache"):
+        kept = try_to_load_from_cache(
+            file.repository, file.name, repo_type=file.repo_type, revision=file.revision
+        )
+        if kept is None and is_optional and constants.is_offline_mode():
+            return None
+        if kept is None or not _still_holds(file, kept):
+            path = patiently(str(file), lambda: _transfer(file))
+        else:
+            path = Path(kept) if isinstance(kept, str) else None
+        if path is not None:
+            verify_download(path, file)
+        return path
+
+
+def fetch_needed(file: HubFile) -> Path:
+    """The path in the cache of a file whose hash is known to hold.
+
+    raises  SourceError, also if the repository has no such file
+    """
+    path = fetch(file)
+    if path is None:
+        raise SourceError(
+            f"{file}: the repository has no such file (the Hub answered 404): check its name"
+        )
+    return path
+
+
+def patiently(what: str, action: Callable[[], T]) -> T:
+    """What an action comes to, tried again after a pause while what fails may pass. Each pause is told.
+
+    raises  what the action raises, at once if it will not pass, else when the pauses are spent
+    """
+    for pause in PAUSES_S:
+        try:
+            return action()
+        except (*HUB_FAULTS, BrokenTransferError, OSError) as error:
+            if not passes(error):
+                raise
+            longer = max(pause, pause_asked_for(error))
+            _tell(f"{what}: {reason_of(error)}: trying again in {longer:g} s")
+            time.sleep(longer)
+    return action()
+
+
+@contextmanager
+def as_reached() -> Iterator[None]:
+    """Keeps other libraries from asking a Hub that does not answer: they make do with the cache, as when offline."""
+    from datasets import config
+
+    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+    if connection.is_lost:
+        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
+
+
+def _still_holds(file: HubFile, kept: object) -> bool:
+    """Whether what the cache has of a file is what the Hub has; it is taken to be where the Hub does not answer.
+
+    kept  the file's path, or the mark that the repository has none
+    """
+    if connection.is_off() or COMMIT.fullmatch(file.revision or ""):
+        return True
+    try:
+        said = _ask(file)
+    except RevisionNotFoundError:
+        raise
+    except HUB_FAULTS as error:
+        connection.is_lost = passes(error)
+        _tell(f"{file}: {reason_of(error)}: taking the copy in the cache")
+        return True
+    if said is None or not isinstance(kept, str):
+        return said is None and not isinstance(kept, str)
+    return said.commit_hash == _snapshot_commit(Path(kept))
+
+
+def _ask(file: HubFile) -> HfFileMetadata | None:
+    """What the Hub says of a file; None if the repository has no such file."""
+    try:
+        return get_hf_file_metadata(file.url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except HfHubHTTPError as error:
+        has_none = error.response.status_code == 404
+        if has_none and not isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+            return None
+        raise
+    except HFValidationError:
+        raise
+    except ValueError as error:
+        raise httpx.InvalidURL(f"the Hub redirects to no valid address ({error})") from None
+
+
+def _transfer(file: HubFile) -> Path | None:
+    """One try to have a file in the cache; None if the repository has no such file, which the cache notes too."""
+    said = _ask(file)
+    connection.is_lost = False
+    if said is not None and not (said.etag and said.commit_hash):
+        raise FileMetadataError
+    try:
+        with _resumptions_told(str(file)), written_in(cache_folder()):
+            path = hf_hub_download(
+                file.repository, file.name, repo_type=file.repo_type, revision=file.revision
+            )
+        return Path(path)
+    except EntryNotFoundError:
+        if said is None:
+            return None
+        raise
+    except (HfHubHTTPError, FileMetadataError, OfflineModeIsEnabled):
+        raise
+    except (OSError, RuntimeError) as error:  # RuntimeError: of the library behind large files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
+        raise BrokenTransferError(f"what came is not whole ({reason[:160]})") from error
+
+
+@contextmanager
+def _resumptions_told(what: str) -> Iterator[None]:
+    """Tells in one line what huggingface_hub warns of in two when it goes on with what was cut off."""
+
+    def tell(record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith("Error while downloading"):
+            return True
+        if "resume" in str(record.msg):  # else it gives up, and raises what it tells
+            reason = record.args[-1] if isinstance(record.args, tuple) else ""
+            _tell(f"{what}: the download was cut off ({reason}): going on")
+        return False
+
+    logger = logging.getLogger("huggingface_hub.file_download")
+    logger.addFilter(tell)
+    try:
+        yield
+    finally:
+        logger.removeFilter(tell)
+
+
+def _tell(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr, flush=True)
 
 
 def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
@@ -68,65 +269,37 @@ def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
     return Provenance(repository, revisions.pop() if len(revisions) == 1 else None, files)
 
 
-def verify_download(path: Path, repository: str, name: str, repo_type: str = "model") -> None:
-    """Compares a cached file with the hash that the Hub gave for it.
+def verify_download(path: Path, file: HubFile) -> None:
+    """Compares a cached file with the hash that the Hub gave for it, where that can be known.
 
     raises  SourceError if they differ
     """
     blob = path.resolve()
-    expected = blob.name if path.is_symlink() else _hash_by_request(repository, name, repo_type)
+    expected = blob.name if path.is_symlink() else _hash_by_request(file)
+    if expected is None:
+        return
     if len(expected) == SHA256_DIGITS:
         found = sha256(blob)
     elif len(expected) == GIT_SHA1_DIGITS:
         found = _git_sha1(blob)
     else:
         raise SourceError(
-            f"{repository}/{name}: the Hub gave no hash for it ({expected!r}), so it cannot be trusted"
+            f"{file}: the Hub gave no hash for it ({expected!r}), so it cannot be trusted: "
+            "check that HF_ENDPOINT is a Hub, and proxies on the way to it"
         )
     if found != expected:
         raise SourceError(
-            f"{repository}/{name}: the file in the cache has hash {found[:12]}…, the Hub says {expected[:12]}…; "
+            f"{file}: the file in the cache has hash {found[:12]}…, the Hub says {expected[:12]}…: "
             f"delete {_shown(blob)} and run again"
         )
 
 
-@contextmanager
-def hub_errors(what: str) -> Iterator[None]:
-    """Turns the client's errors into one line that names what was asked for and the remedy.
-
-    raises  SourceError, and OSError with the cache's folder where that is full
-    """
-    try:
-        with written_in(cache_folder()):
-            yield
-    except RepositoryNotFoundError:
-        raise SourceError(
-            f"{what}: no such repository on the Hub, or it needs a login (`hf auth login`)"
-        ) from None
-    except RevisionNotFoundError:
-        raise SourceError(f"{what}: the repository has no such revision") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError):
-        raise SourceError(
-            f"{what}: neither a file or folder here nor in the local cache, "
-            f"and the Hub at {constants.ENDPOINT} cannot be reached; "
-            "check the connection and HF_HUB_OFFLINE, or give local files"
-        ) from None
-    except EntryNotFoundError:
-        raise SourceError(f"{what}: the repository has no such file") from None
-    except HFValidationError:
-        raise SourceError(
-            f"{what}: neither a file or folder here nor a valid repository name"
-        ) from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = "log in (`hf auth login`)" if status in (401, 403) else "try again later"
-        raise SourceError(f"{what}: the Hub answered {status}; {remedy}") from None
-
-
-def _hash_by_request(repository: str, name: str, repo_type: str) -> str:
-    """The Hub's hash where the cache has no links that are named for it."""
-    url = hf_hub_url(repository, name, repo_type=repo_type)
-    return (get_hf_file_metadata(url).etag or "").strip('"')
+def _hash_by_request(file: HubFile) -> str | None:
+    """The Hub's hash where the cache has no links that are named for it; None while the Hub does not answer."""
+    if connection.is_off():
+        return None
+    said = patiently(str(file), lambda: _ask(file))
+    return "" if said is None else said.etag or ""
 
 
 def _git_sha1(path: Path) -> str:

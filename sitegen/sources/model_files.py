@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants
 from torch import Tensor
 
 from sitegen.errors import SitegenError, SourceError
 from sitegen.files import require_room
 from sitegen.sources import hub
+from sitegen.sources.hub_errors import hub_errors
+from sitegen.sources.legacy_model import boot_legacy
 from sitegen.sources.output_path import is_near
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.settings import read_settings
@@ -71,25 +72,12 @@ def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
     if Path(name).is_dir():
         bridge, provenance = _boot_folder(Path(name).resolve(), tokenizer)
     elif repository.startswith(LEGACY_OWNERS):
-        bridge, provenance = _boot_legacy(repository, tokenizer)
+        paths, provenance = hub.download(repository, LEGACY_FILES)
+        bridge = _boot_legacy_files(repository, *paths.values())
     else:
         bridge, provenance = _boot_hub(repository, tokenizer)
     bridge.eval().requires_grad_(False).to(device, print_details=False)
     return BootedModel(bridge, provenance)
-
-
-def _boot_legacy(repository: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A repository in TransformerLens' own layout, by its own loader, once its files' hashes are known to hold.
-
-    That loader asks the Hub for a list of files each time, so without the Hub the cached files are read here.
-    """
-    paths, provenance = hub.download(repository, LEGACY_FILES)
-    if constants.HF_HUB_OFFLINE:
-        return _boot_legacy_files(*paths.values()), provenance
-    from transformer_lens.model_bridge import TransformerBridge
-
-    with hub.hub_errors(repository), _weight_errors(repository):
-        return TransformerBridge.boot_tl_legacy(repository, tokenizer=tokenizer), provenance
 
 
 def _boot_hub(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
@@ -97,7 +85,7 @@ def _boot_hub(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
     paths, _ = hub.download(name, ["config.json"], optional=(WEIGHTS, WEIGHTS_INDEX))
     weights = [WEIGHTS] if WEIGHTS in paths else _shards(paths.get(WEIGHTS_INDEX), name)
     paths, provenance = hub.download(name, ["config.json", *weights])
-    with hub.hub_errors(name):
+    with hub_errors(name):
         return _boot_transformers(paths["config.json"].parent, name, tokenizer), provenance
 
 
@@ -126,7 +114,7 @@ def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
     provenance = local_provenance(folder.name, paths)
     if "model_type" in read_settings(paths[0], paths[0].parent.name):
         return _boot_transformers(folder, folder.name, tokenizer), provenance
-    return _boot_legacy_files(*paths), provenance
+    return _boot_legacy_files(folder.name, *paths), provenance
 
 
 def _boot_transformers(folder: Path, name: str, tokenizer: Any) -> Any:
@@ -242,25 +230,10 @@ def run_with_points(
     return {point: found[point] for point in points if point in found}, logits
 
 
-def _boot_legacy_files(config_path: Path, weights_path: Path) -> Any:
+def _boot_legacy_files(name: str, config_path: Path, weights_path: Path) -> Any:
     """A model from a legacy config.json and its weights under TransformerLens' names."""
-    from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
-
-    with _weight_errors(f"{config_path.parent.name}/{weights_path.name}"):
-        values = read_settings(config_path, config_path.parent.name)
-        names = ["d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn"]
-        config = TransformerBridgeConfig(
-            **{name: values[name] for name in names},
-            normalization_type=values["normalization"],
-            positional_embedding_type="standard",
-            architecture="TransformerLensNative",
-        )
-        weights = {name: weight.float() for name, weight in read_tensors(weights_path).items()}
-        bridge = TransformerBridge.boot_native(config)
-        bridge.load_state_dict(convert_tl_checkpoint(weights, config), strict=True)
-    return bridge
+    with _weight_errors(f"{name}/{weights_path.name}"):
+        return boot_legacy(name, read_settings(config_path, name), read_tensors(weights_path))
 
 
 @contextmanager

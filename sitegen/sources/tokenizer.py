@@ -20,9 +20,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-KIND_FILE = (
-    "config.json"  # the model's, which names the tokenizer's class where its own files do not
-)
+KIND_FILE = "config.json"  # names a tokenizer's class where its own files do not
 
 
 @dataclass(frozen=True)
@@ -102,17 +100,13 @@ def load_tokenizer(name: str) -> TextTokenizer:
         files = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
         provenance = local_provenance(folder.name, files)
     else:
-        optional = (*TOKENIZER_FILES[1:], KIND_FILE)
-        paths, _ = hub.download(name, [TOKENIZER_FILES[0]], optional=optional)
-        folder = paths[
-            TOKENIZER_FILES[0]
-        ].parent  # and not its name: what is read is what was hashed
-        paths.pop(KIND_FILE, None)
-        provenance = hub.cache_provenance(name, paths)
+        paths, provenance = hub.download(name, [TOKENIZER_FILES[0]], optional=TOKENIZER_FILES[1:])
+        hub.download(name, [], optional=(KIND_FILE,))
+        folder = paths[TOKENIZER_FILES[0]].parent  # what is loaded is what was hashed
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
         fast = bool(tokenizer.is_fast)
     except (
         Exception

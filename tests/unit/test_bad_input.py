@@ -12,6 +12,7 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -417,6 +418,8 @@ def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
 ) -> None:
     (Path(os.environ["HF_HOME"]) / "hub").mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(function, fails)
+    said = SimpleNamespace(etag="a" * 40, commit_hash="b" * 40)
+    monkeypatch.setattr("sitegen.sources.hub._ask", lambda file: said)  # a Hub that answers
     arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--set", setting]
     assert main(arguments) == 2
     root, _, below = full.partition("/")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.brute_force import BruteForce, folded_logit_effects, near, read_rows
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import make_gelu_hub
-from tests.loopback_hub import COMMIT, LoopbackHub
+from tests.loopback_hub import COMMIT, Fault, LoopbackHub
 from tests.tiny import SEQ_LEN, TinySubject, autoencoder_weights
 
 SMALL = [
@@ -162,7 +162,7 @@ def test_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
 )
 def test_corrupted_download_is_refused(tiny: TinySubject, tmp_path: Path, file: str) -> None:
     hub = make_gelu_hub(tiny)
-    hub.corrupted = {file, f"data/{file}"}
+    hub.faults = {name: [Fault(corrupted=True)] for name in (file, f"data/{file}")}
     with hub.serving():
         done = build(
             hub.endpoint, tmp_path, "sweep", "gelu-1l-run2", "--out", str(tmp_path / "out"), *SMALL

@@ -75,7 +75,8 @@ def test_what_is_no_site_or_no_one_may_write_is_left_alone(
     assert f"Space {SPACE} holds something else than a site" in publish(hub, out, "--yes", code=2)
     hub.add("spaces", SPACE, {"README.md": CARD, "index.html": b"", "style.css": b""})
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
-    assert f"{SPACE}: the Hub answered 401; log in" in publish(hub, out, "--yes", code=2)
+    said = publish(hub, out, "--yes", code=2)
+    assert f"{SPACE}: the Hub asks for a login (the Hub answered 401): log in" in said
     assert set(hub.repositories["spaces", SPACE]) == {"README.md", "index.html", "style.css"}
     said = build(hub.endpoint, out.parent, "publish", str(out), "--to", "space").stderr
     assert "--to space: give --space OWNER/NAME" in said
