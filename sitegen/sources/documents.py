@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from huggingface_hub import constants
 
 from sitegen.config import CorpusConfig
 from sitegen.errors import SitegenError, SourceError
@@ -74,11 +75,8 @@ def _local_documents(config: CorpusConfig) -> Documents:
         )
     provenance = local_provenance(", ".join(path.name for path in paths), paths)
 
-    def texts() -> Iterator[str | None]:
-        for path in paths:
-            yield from READERS[path.suffix](path, config.column)
-
-    return Documents(provenance, texts)
+    named = {str(path): path for path in paths}
+    return Documents(provenance, lambda: _texts_of(named, config.column))
 
 
 def _text_file(path: Path, column: str) -> Iterator[str]:
@@ -140,6 +138,7 @@ READERS: dict[str, Callable[[Path, str], Iterator[str | None]]] = {
     ".jsonl": _json_lines,
     ".parquet": _parquet,
 }
+HUB_KINDS = {".parquet", ".jsonl"}  # a .txt there is a document a line
 
 
 def _require_text(value: object, where: str, column: str) -> str | None:
@@ -163,23 +162,11 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _hub_documents(config: CorpusConfig) -> Documents:
-    """A split of a Hub dataset. Its files' hashes are checked before a table is built from them."""
-    dataset, provenance = _hub_table(config)
-    if config.column not in dataset.column_names:
-        raise _no_column(provenance.name, config.column, dataset.column_names)
+    """A split of a Hub dataset, the hashes of its files known to hold.
 
-    def texts() -> Iterator[str | None]:
-        number = 0
-        for batch in dataset.select_columns([config.column]).iter(RECORDS_AT_ONCE):
-            for value in batch[config.column]:
-                number += 1
-                yield _require_text(value, f"{provenance.name}, row {number:,}", config.column)
-
-    return Documents(provenance, texts)
-
-
-def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
-    """(the `datasets` table of a split, where it came from)."""
+    Parquet and JSON lines are read here, as files on this machine are: the split's files alone, and of them the column.
+    What else there is, `datasets` reads.
+    """
     from datasets.exceptions import DatasetNotFoundError
 
     name = config.dataset
@@ -187,7 +174,7 @@ def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
     hub.fetch(hub.HubFile(name, "README.md", "dataset", config.revision), is_optional=True)
     try:
         with hub_errors(name), hub.as_reached():
-            return hub.patiently(name, lambda: _build_hub_table(config))
+            return hub.patiently(name, lambda: _split_documents(config))
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise SourceError(
             f"{name}: no such dataset, or one that may not be read ({_in_one_line(error)}): check its name, and "
@@ -199,20 +186,76 @@ def _hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
         raise SourceError(f"{name} cannot be read: {_said_by_datasets(error)}") from None
 
 
-def _build_hub_table(config: CorpusConfig) -> tuple[Any, Provenance]:
-    """(the table of a split, its provenance), the hashes of the split's files known to hold."""
+def _split_documents(config: CorpusConfig) -> Documents:
+    name, noted = config.dataset, _noted_urls(config)
+    builder = None
+    if not (constants.is_offline_mode() and noted.is_file()):
+        builder = _builder(config)
+        with whole_file(noted) as partial:
+            partial.write_text(json.dumps(_urls_of_split(builder, config)))
+    paths = {}
+    for url in json.loads(noted.read_text()):
+        commit, _, file = url.split("@", 1)[1].partition("/")
+        paths[file] = hub.fetch_needed(hub.HubFile(name, file, "dataset", commit))
+    provenance = hub.cache_provenance(name, paths)
+    if all(Path(file).suffix in HUB_KINDS for file in paths):
+        return Documents(provenance, lambda: _texts_of(paths, config.column))
+    builder = builder or _builder(config)
+    with written_in(Path(builder.cache_dir).parent):
+        builder.download_and_prepare()
+    return _table_documents(builder.as_dataset(config.split), provenance, config.column)
+
+
+def _builder(config: CorpusConfig) -> Any:
     from datasets import disable_progress_bars, load_dataset_builder
 
     disable_progress_bars()
-    name = config.dataset
-    builder = load_dataset_builder(name, config.configuration or None, revision=config.revision)
-    paths = {}
-    for url in _dataset_urls(builder, config):
-        commit, _, file = url.split("@", 1)[1].partition("/")
-        paths[file] = hub.fetch_needed(hub.HubFile(name, file, "dataset", commit))
-    with written_in(Path(builder.cache_dir).parent):
-        builder.download_and_prepare()
-    return builder.as_dataset(config.split), hub.cache_provenance(name, paths)
+    return load_dataset_builder(
+        config.dataset, config.configuration or None, revision=config.revision
+    )
+
+
+def _noted_urls(config: CorpusConfig) -> Path:
+    """Where it is noted of which files a split consists, so that it is known without the Hub too."""
+    facts = [config.dataset, config.configuration, config.revision, config.split]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_folder("datasets") / f"{key}.json"
+
+
+def _urls_of_split(builder: Any, config: CorpusConfig) -> list[str]:
+    """The split's files in order, as `hf://datasets/OWNER/NAME@COMMIT/path`."""
+    splits = builder.config.data_files
+    if splits is None:  # offline: `datasets` has its table, but not what that was built from
+        raise SourceError(
+            f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
+            "unset HF_HUB_OFFLINE"
+        )
+    if config.split not in splits:
+        raise SourceError(
+            f"{config.dataset} has no split {config.split!r}; it has {', '.join(map(str, splits))}: set corpus.split"
+        )
+    return [str(url) for url in splits[config.split]]
+
+
+def _texts_of(paths: dict[str, Path], column: str) -> Iterator[str | None]:
+    """The documents of some files, each read as its name says."""
+    for file, path in paths.items():
+        yield from READERS[Path(file).suffix](path, column)
+
+
+def _table_documents(dataset: Any, provenance: Provenance, column: str) -> Documents:
+    """Those of a table that `datasets` has made."""
+    if column not in dataset.column_names:
+        raise _no_column(provenance.name, column, dataset.column_names)
+
+    def texts() -> Iterator[str | None]:
+        number = 0
+        for batch in dataset.select_columns([column]).iter(RECORDS_AT_ONCE):
+            for value in batch[column]:
+                number += 1
+                yield _require_text(value, f"{provenance.name}, row {number:,}", column)
+
+    return Documents(provenance, texts)
 
 
 def _said_by_datasets(error: Exception) -> str:
@@ -223,26 +266,3 @@ def _said_by_datasets(error: Exception) -> str:
     if "scripts are no longer supported" in reason:
         return f"{reason}: give a dataset of Parquet or JSON files"
     return reason
-
-
-def _dataset_urls(builder: Any, config: CorpusConfig) -> list[str]:
-    """The split's files as `hf://datasets/OWNER/NAME@COMMIT/path`, noted so that they are known without the Hub too."""
-    facts = [config.dataset, config.configuration, config.revision, config.split]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    noted = cache_folder("datasets") / f"{key}.json"
-    splits = builder.config.data_files
-    if splits is None:  # offline: `datasets` has its table, but not what that was built from
-        if not noted.is_file():
-            raise SourceError(
-                f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
-                "unset HF_HUB_OFFLINE"
-            )
-        return [str(url) for url in json.loads(noted.read_text())]
-    if config.split not in splits:
-        raise SourceError(
-            f"{config.dataset} has no split {config.split!r}; it has {', '.join(splits)}: set corpus.split"
-        )
-    urls = list(splits[config.split])
-    with whole_file(noted) as partial:
-        partial.write_text(json.dumps(urls))
-    return urls

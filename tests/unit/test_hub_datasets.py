@@ -1,0 +1,90 @@
+"""Datasets of the Hub as people publish them: several configurations, splits, scripts, files whose columns differ."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sitegen.config import CorpusConfig
+from sitegen.errors import SourceError
+from sitegen.sources.documents import open_documents
+from tests.gelu_hub import as_parquet
+from tests.hub_session import visit
+from tests.loopback_hub import LoopbackHub
+
+CARD = b"""---
+configs:
+- config_name: one
+  data_files: one.parquet
+- config_name: two
+  data_files: two.parquet
+---
+"""
+LINES = [{"text": "a", "n": 1}, {"text": None}, {"n": "many", "deep": [1], "text": "b"}]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    hub = LoopbackHub()
+    one, two = as_parquet(["one"]), as_parquet(["two"])
+    lines = [json.dumps(line).encode() + b"\n" for line in LINES]
+    repositories = {
+        "several": {"README.md": CARD, "one.parquet": one, "two.parquet": two},
+        "script": {"script.py": b"import datasets\n", "README.md": b""},
+        "splits": {"data/train.parquet": one, "data/test.parquet": b"no Parquet"},
+        "columns": {"train-0.jsonl": lines[0] + lines[1], "train-1.jsonl": lines[2]},
+        "packed": {"train.jsonl.gz": gzip.compress(lines[0], mtime=0)},
+        "empty": {"README.md": b"Nothing yet.\n"},
+    }
+    for name, files in repositories.items():
+        hub.add("datasets", f"some/{name}", files)
+    with hub.serving():
+        visit(hub, tmp_path, monkeypatch)
+        yield hub
+
+
+def texts(name: str, **settings: str) -> list[str | None]:
+    return list(open_documents(CorpusConfig(dataset=f"some/{name}", **settings)).texts())
+
+
+def test_a_configuration_that_is_named(hub: LoopbackHub) -> None:
+    assert texts("several", configuration="two") == ["two"]
+
+
+def test_the_split_s_files_alone_are_read(hub: LoopbackHub) -> None:
+    assert texts("splits") == ["one"]
+    with pytest.raises(SourceError, match=r"cannot be read as Parquet"):
+        texts("splits", split="test")
+
+
+def test_the_column_alone_is_read(hub: LoopbackHub) -> None:
+    """The other columns are of other types from file to file, or missing, which `datasets` refuses."""
+    assert texts("columns") == ["a", None, "b"]
+
+
+def test_other_formats_are_read_by_datasets(hub: LoopbackHub) -> None:
+    assert texts("packed") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("several", {}, r"one.*two.*: set corpus.configuration to one of these$"),
+        ("several", {"configuration": "three"}, r"three.*one.*two"),
+        ("script", {}, r"give a dataset of Parquet or JSON files$"),
+        ("splits", {"split": "dev"}, r"no split 'dev'; it has train, test: set corpus.split$"),
+        ("columns", {"column": "body"}, r"no column 'body'; it has text, n: set corpus.column$"),
+        ("packed", {"column": "body"}, r"no column 'body'; it has text, n: set corpus.column$"),
+        ("empty", {}, r"some/empty"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(
+    hub: LoopbackHub, name: str, settings: dict[str, str], told: str
+) -> None:
+    with pytest.raises(SourceError, match=told) as refusal:
+        texts(name, **settings)
+    assert "\n" not in str(refusal.value)
