@@ -19,6 +19,7 @@ from sitegen.finished import inputs_key, note_finished, remarks_if_finished
 from sitegen.output import OutputFolder
 from sitegen.progress import announce
 from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
+from sitegen.sources.autoencoder import unknown_place
 from sitegen.sources.own_text import differences
 from sitegen.sources.subject import Subject, load_subject
 from sitegen.store import StoreWriter
@@ -92,6 +93,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     remarks = [f"the pages say that the autoencoder may not fit: {fit.objection}"] * bool(
         fit.objection
     )
+    remarks += unknown_place(subject.autoencoder)
     remarks += differences(
         config.corpus, subject.rows.marks, subject.autoencoder, subject.tokenizer
     )

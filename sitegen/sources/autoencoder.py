@@ -264,6 +264,17 @@ def as_hook_point(name: str) -> str:
     return f"blocks.{match[1]}.{MODULE_POINTS[match[2]]}"
 
 
+def unknown_place(autoencoder: Autoencoder) -> list[str]:
+    """A sentence if the autoencoder's settings name a place that could not be compared with the hook point."""
+    name = autoencoder.make.hook_point
+    if not name or as_hook_point(name):
+        return []
+    return [
+        f"{autoencoder.provenance.name} was trained on {name!r}, a name that is not known here: "
+        "that it is the hook point was measured alone"
+    ]
+
+
 def same_point(hook_point: str) -> str:
     """One name for what is before a layer and what is after the one before it."""
     match = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook_point)

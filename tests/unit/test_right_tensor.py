@@ -88,6 +88,24 @@ def test_a_place_named_as_transformers_names_it(
     assert STREAM in told
 
 
+def test_a_place_by_a_name_that_is_not_known_is_told(
+    tiny: TinySubject,
+    model: Path,
+    fitted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = saelens(tmp_path / "sae", fitted, hook_name="resid_post_layer_1")
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'model.name = "{model}"\nmodel.tokenizer = "{tiny.tokenizer}"\nmodel.hook_point = "{STREAM}"\n'
+        f'autoencoder.source = "{source}"\ncorpus.files = ["{tiny.corpus}"]\ncorpus.seq_len = 32\n'
+    )
+    assert main(["sweep", str(preset), "--out", str(tmp_path / "out"), "--rows", "96"]) == 0
+    told = "sae was trained on 'resid_post_layer_1', a name that is not known here"
+    assert told in capsys.readouterr().err
+
+
 def test_processing_that_the_autoencoder_asks_for(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
