@@ -65,7 +65,7 @@ def make_subject(folder: Path, n_rows: int) -> BenchmarkSubject:
             save_file(_autoencoder_weights(folder, seed), path)
     subject.preset.write_text(
         '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
-        '[autoencoder]\nsource = "autoencoder.safetensors"\n'
+        '[autoencoder]\nsource = "autoencoder.safetensors"\naccept_poor_fit = true\n'  # random weights fit nothing
         '[other]\nsource = "second.safetensors"\n'
         f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
         '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
