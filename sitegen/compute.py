@@ -89,15 +89,15 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
         manifest = _manifest(config, subject, state, n_of_kind)
         manifest["live"] = {"is_there": live is not None, "why_not": why_not}
         store.finish(manifest, vocab, overview)
-    wanted = config.live.precision != "none"
-    remarks = [f"the pages say that the autoencoder may not fit: {fit.objection}"] * bool(
-        fit.objection
-    )
+    remarks = []
+    if fit.objection:
+        remarks.append(f"the pages say that the autoencoder may not fit: {fit.objection}")
     remarks += unknown_place(subject.autoencoder)
     remarks += differences(
         config.corpus, subject.rows.marks, subject.autoencoder, subject.tokenizer
     )
-    remarks += [f"no text can be tried on the pages: {why_not}"] if wanted and why_not else []
+    if config.live.precision != "none" and why_not:
+        remarks.append(f"no text can be tried on the pages: {why_not}")
     note_finished(output, key, remarks)
     return Computed(len(subject.feature_ids), False, remarks)
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sitegen.config import NO_PROCESSING, Config
+from sitegen.config import NO_PROCESSING, NORMALISATIONS, Config
 from sitegen.errors import SourceError
-from sitegen.maths.normalisation import KINDS
 from sitegen.records import Fit, Reading
 from sitegen.sources.autoencoder import Autoencoder, same_point
 from sitegen.sources.model import HookedModel, layer_and_point, load_model
@@ -32,9 +31,8 @@ TOKENS_AT_ONCE = 256
 # Another reading is taken to be the right one if it leaves so much of what the configured one leaves, or less. A
 # neighbouring layer's stream can be explained nearly as well as the right one: measured, 0.8 and more.
 CLEARLY_BETTER = 0.7
-AS_GOOD = (
-    1.05  # times the least unexplained: readings that cannot be told apart, all of which are named
-)
+# Times the least unexplained: readings that cannot be told apart, all of which are named
+AS_GOOD = 1.05
 WORTH_A_LOOK = 1.0  # of the configured one's, on the first tokens, from which all tokens decide
 DENSEST = 0.25  # of all features, active on a token
 FAR_OFF = 2.0  # times what is declared
@@ -77,6 +75,20 @@ class Figures:
     n_tokens: int
 
 
+@dataclass(frozen=True)
+class Nearby:
+    """Activations that an autoencoder may have been trained on, [n_tokens, d_hook] each.
+
+    configured   at the hook point, of the model as it was loaded
+    unprocessed  the model without any processing of its weights
+    activations  of that, at each hook point around; none where nothing but the configured ones can be meant
+    """
+
+    configured: Tensor
+    unprocessed: HookedModel
+    activations: dict[str, Tensor]
+
+
 def measure_fit(subject: Subject, config: Config) -> Fit:
     """The configured reading and its alternatives, over the first rows; special and first tokens are left out.
 
@@ -85,21 +97,21 @@ def measure_fit(subject: Subject, config: Config) -> Fit:
 
     raises  SourceError if the configured reading is not the right one, unless autoencoder.accept_poor_fit is set
     """
-    fit = _fit_of(subject, config)
+    tokens, is_text = _first_tokens(subject, config)
+    nearby = _nearby(subject, config, tokens, is_text)
+    fit = _fit_of(subject, config, nearby)
     if subject.other is not None:
-        _fit_of(dataclasses.replace(subject, autoencoder=subject.other, other=None), config)
+        _fit_of(dataclasses.replace(subject, autoencoder=subject.other, other=None), config, nearby)
     return fit
 
 
-def _fit_of(subject: Subject, config: Config) -> Fit:
+def _fit_of(subject: Subject, config: Config, nearby: Nearby) -> Fit:
     """That of the subject's first autoencoder."""
-    tokens, is_text = _first_tokens(subject, config)
     point = config.model.hook_point
-    x = _activations(subject.model, tokens, (point,), config)[point]
-    configured = Candidate("as configured", "", subject.autoencoder, x[is_text])
+    configured = Candidate("as configured", "", subject.autoencoder, nearby.configured)
     found = measure(configured, N_TOKENS)
     others = []
-    for candidate in _alternatives(subject, config, configured, tokens, is_text):
+    for candidate in _alternatives(subject, configured, nearby):
         figures = measure(candidate, N_FIRST_TOKENS)
         if figures.unexplained <= WORTH_A_LOOK * found.unexplained:
             figures = measure(candidate, N_TOKENS)
@@ -238,12 +250,33 @@ def _activations(
     return {point: torch.cat(found) for point, found in parts.items()}
 
 
-def _alternatives(
-    subject: Subject, config: Config, configured: Candidate, tokens: Tensor, is_text: Tensor
-) -> Iterator[Candidate]:
+def _nearby(subject: Subject, config: Config, tokens: Tensor, is_text: Tensor) -> Nearby:
+    """What there is to read at the configured hook point and around it.
+
+    tokens   [n_rows, seq_len]
+    is_text  [n_rows * seq_len] bool: which of them are kept
+    """
+    model, point = subject.model, config.model.hook_point
+
+    def kept(read: HookedModel, points: tuple[str, ...]) -> dict[str, Tensor]:
+        found = _activations(read, tokens, points, config)
+        return {name: x[is_text] for name, x in found.items()}
+
+    configured = kept(model, (point,))[point]
+    points = _points_of_width(model, tokens, model.d_hook)
+    if points == (point,) and model.reads_neurons:  # which no processing changes
+        return Nearby(configured, model, {})
+    unprocessed = model
+    if model.processing:  # which cannot be undone
+        lent = copy.deepcopy(subject.tokenizer.tokenizer)
+        unprocessed = load_model(config.model.name, point, lent, subject.device)
+    return Nearby(configured, unprocessed, kept(unprocessed, points))
+
+
+def _alternatives(subject: Subject, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
     """What else the files and the model allow."""
     yield from _other_encoders(configured)
-    yield from _other_activations(subject, config, tokens, is_text)
+    yield from _other_activations(subject, nearby)
 
 
 def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
@@ -257,7 +290,7 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
         if subtracts != make.subtracts_b_dec:
             words.append("b_dec subtracted" if subtracts else "b_dec not subtracted")
             settings.append(f"autoencoder.subtracts_b_dec = {str(subtracts).lower()}")
-        for kind in KINDS:
+        for kind in NORMALISATIONS:
             changed = dataclasses.replace(make, subtracts_b_dec=subtracts, normalisation=kind)
             if changed != make:
                 other = [] if kind == make.normalisation else [f"inputs normalised by {kind}"]
@@ -300,24 +333,11 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
         )
 
 
-def _other_activations(
-    subject: Subject, config: Config, tokens: Tensor, is_text: Tensor
-) -> Iterator[Candidate]:
+def _other_activations(subject: Subject, nearby: Nearby) -> Iterator[Candidate]:
     """The same autoencoder on other activations: hook points nearby, of processed weights and of unprocessed ones."""
-    model, own = subject.model, subject.autoencoder
-    points = _points_of_width(model, tokens, own.d_hook)
-    if points == (model.hook_point,) and model.reads_neurons:  # which no processing changes
-        return
-    unprocessed = model
-    if model.processing:  # which cannot be undone
-        unprocessed = load_model(
-            config.model.name,
-            model.hook_point,
-            copy.deepcopy(subject.tokenizer.tokenizer),
-            subject.device,
-        )
-    for point, x in _activations(unprocessed, tokens, points, config).items():
-        for step, changed in _as_processed(unprocessed, point, x).items():
+    model = subject.model
+    for point, x in nearby.activations.items():
+        for step, changed in _as_processed(nearby.unprocessed, point, x).items():
             is_as_set = step == _step_at(model, point)
             if point == model.hook_point and is_as_set:
                 continue
@@ -327,7 +347,7 @@ def _other_activations(
             name = point if step == NO_PROCESSING else f"{point} after {step}"
             if step == NO_PROCESSING and not is_as_set:
                 name = f"{point} of the unprocessed model"
-            yield Candidate(name, " and ".join(settings), own, changed[is_text])
+            yield Candidate(name, " and ".join(settings), subject.autoencoder, changed)
 
 
 def _step_at(model: HookedModel, point: str) -> str:

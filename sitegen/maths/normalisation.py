@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sitegen.config import NORMALISATIONS
-
-KINDS = NORMALISATIONS
 EPSILON = 1e-5  # beside the deviation; source: SAELens
 
 

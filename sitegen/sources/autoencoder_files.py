@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sitegen.config import ACTIVATION_NAMES, PROCESSING
+from sitegen.config import ACTIVATION_NAMES, NORMALISATIONS, PROCESSING
 from sitegen.errors import SourceError
-from sitegen.maths.normalisation import KINDS
 from sitegen.sources.settings import read_settings
 from sitegen.sources.tensors import read_tensors
 
@@ -296,9 +295,9 @@ def _normalisation(kind: object, name: str) -> str:
             f"{name}: its input is to be scaled by an average that the folder does not hold: save it again after "
             "SAELens' fold_activation_norm_scaling_factor"
         )
-    if kind not in KINDS:
+    if kind not in NORMALISATIONS:
         raise SourceError(
-            f"{name}: normalize_activations {kind!r} is not known here; {', '.join(KINDS)} are"
+            f"{name}: normalize_activations {kind!r} is not known here; {', '.join(NORMALISATIONS)} are"
         )
     return str(kind)
 

@@ -8,7 +8,6 @@ Rows are kept on disk under a key of all that determines them, with a hash of wh
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
 from sitegen.files import sha256, whole_file
-from sitegen.sources.documents import cache_folder, open_documents
+from sitegen.sources.documents import cache_folder, cache_key, open_documents
 from sitegen.sources.provenance import Provenance
 from sitegen.sources.row_marks import RowMarks
 from sitegen.sources.tokenizer import TextTokenizer
@@ -177,8 +176,4 @@ def _rows_key(
     ]
     if config.n_documents:
         facts.append(config.n_documents)
-    return _hash(facts)
-
-
-def _hash(facts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key(facts)

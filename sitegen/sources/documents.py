@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ def cache_folder(kind: str) -> Path:
     return folder
 
 
+def cache_key(facts: list[Any]) -> str:
+    """What a file of the cache is named for: 32 hexadecimal digits of a hash of JSON values."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
 def _local_documents(config: CorpusConfig) -> Documents:
     """Documents of files, one file after another; their order is the configuration's."""
     paths = [Path(name) for name in config.files]
@@ -74,7 +80,6 @@ def _local_documents(config: CorpusConfig) -> Documents:
             f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one"
         )
     provenance = local_provenance(", ".join(path.name for path in paths), paths)
-
     named = {str(path): path for path in paths}
     return Documents(provenance, lambda: _texts_of(named, config.column))
 
@@ -124,11 +129,8 @@ def _parquet(path: Path, column: str) -> Iterator[str | None]:
             names = file.schema_arrow.names
             if column not in names:
                 raise _no_column(path.name, column, names)
-            number = 0
-            for batch in file.iter_batches(RECORDS_AT_ONCE, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    number += 1
-                    yield _require_text(value, f"{path.name}, row {number:,}", column)
+            batches = file.iter_batches(RECORDS_AT_ONCE, columns=[column])
+            yield from _rows((batch.column(0).to_pylist() for batch in batches), path.name, column)
     except pa.ArrowException as error:
         raise SourceError(f"{path.name} cannot be read as Parquet: {_in_one_line(error)}") from None
 
@@ -139,6 +141,12 @@ READERS: dict[str, Callable[[Path, str], Iterator[str | None]]] = {
     ".parquet": _parquet,
 }
 HUB_KINDS = {".parquet", ".jsonl"}  # a .txt there is a document a line
+
+
+def _rows(batches: Iterable[list[object]], name: str, column: str) -> Iterator[str | None]:
+    """The texts of a table's column, which comes in parts."""
+    for number, value in enumerate(itertools.chain.from_iterable(batches), 1):
+        yield _require_text(value, f"{name}, row {number:,}", column)
 
 
 def _require_text(value: object, where: str, column: str) -> str | None:
@@ -218,8 +226,7 @@ def _builder(config: CorpusConfig) -> Any:
 def _noted_urls(config: CorpusConfig) -> Path:
     """Where it is noted of which files a split consists, so that it is known without the Hub too."""
     facts = [config.dataset, config.configuration, config.revision, config.split]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    return cache_folder("datasets") / f"{key}.json"
+    return cache_folder("datasets") / f"{cache_key(facts)}.json"
 
 
 def _urls_of_split(builder: Any, config: CorpusConfig) -> list[str]:
@@ -249,11 +256,8 @@ def _table_documents(dataset: Any, provenance: Provenance, column: str) -> Docum
         raise _no_column(provenance.name, column, dataset.column_names)
 
     def texts() -> Iterator[str | None]:
-        number = 0
-        for batch in dataset.select_columns([column]).iter(RECORDS_AT_ONCE):
-            for value in batch[column]:
-                number += 1
-                yield _require_text(value, f"{provenance.name}, row {number:,}", column)
+        batches = dataset.select_columns([column]).iter(RECORDS_AT_ONCE)
+        yield from _rows((batch[column] for batch in batches), provenance.name, column)
 
     return Documents(provenance, texts)
 

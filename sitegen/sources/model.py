@@ -17,7 +17,7 @@ from torch import Tensor
 from sitegen.config import PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources.model_files import PROBE_SHAPE, BootedModel, boot_model, run_with_points
+from sitegen.sources.model_files import BootedModel, boot_model, probe_ids, run_with_points
 from sitegen.sources.output_path import (
     FINAL_RESIDUAL,
     MLP_HOOK,
@@ -226,11 +226,8 @@ def _probe(bridge: Any, hook_point: str, name: str) -> Probe:
 
 
 def _probe_tokens(bridge: Any) -> Tensor:
-    n_rows, n_tokens = PROBE_SHAPE
-    n_tokens = min(n_tokens, int(bridge.cfg.n_ctx))
-    device = bridge.unembed.original_component.weight.device
-    ids = torch.arange(n_rows * n_tokens, device=device).view(n_rows, n_tokens)
-    return (ids * 7 + 5) % int(bridge.cfg.d_vocab)
+    ids = probe_ids(int(bridge.cfg.d_vocab), int(bridge.cfg.n_ctx))
+    return ids.to(bridge.unembed.original_component.weight.device)
 
 
 @torch.no_grad()

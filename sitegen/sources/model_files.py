@@ -82,9 +82,10 @@ def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
 
 def _boot_hub(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
     """A model of `transformers` from the Hub's cache, once the hashes of its files are known to hold."""
-    paths, _ = hub.download(name, ["config.json"], optional=(WEIGHTS, WEIGHTS_INDEX))
-    weights = [WEIGHTS] if WEIGHTS in paths else _shards(paths.get(WEIGHTS_INDEX), name)
-    paths, provenance = hub.download(name, ["config.json", *weights])
+    paths, provenance = hub.download(name, ["config.json"], optional=(WEIGHTS,))
+    if WEIGHTS not in paths:
+        index = hub.fetch(hub.HubFile(name, WEIGHTS_INDEX), is_optional=True)
+        paths, provenance = hub.download(name, ["config.json", *_shards(index, name)])
     with hub_errors(name):
         return _boot_transformers(paths["config.json"].parent, name, tokenizer), provenance
 
@@ -168,14 +169,18 @@ def _part_of_kind(whole: Any, kind: type) -> Any:
     return next((module for module in whole.modules() if isinstance(module, kind)), None)
 
 
+def probe_ids(d_vocab: int, n_ctx: int = PROBE_SHAPE[1]) -> Tensor:
+    """[n_rows, n_tokens] int64 ids to try a model on: PROBE_SHAPE, or fewer tokens where it takes no more."""
+    n_rows, n_tokens = PROBE_SHAPE[0], min(PROBE_SHAPE[1], n_ctx)
+    return (torch.arange(n_rows * n_tokens).view(n_rows, n_tokens) * 7 + 5) % d_vocab
+
+
 class _PlainPass:
     """What a model of `transformers` computes on a few ids, kept to hold TransformerLens' bridge against."""
 
     @torch.no_grad()
     def __init__(self, model: Any) -> None:
-        n_ids = PROBE_SHAPE[0] * PROBE_SHAPE[1]
-        d_vocab = int(model.config.vocab_size)
-        self.ids = (torch.arange(n_ids).view(PROBE_SHAPE) * 7 + 5) % d_vocab
+        self.ids = probe_ids(int(model.config.vocab_size))
         found = model(self.ids, output_hidden_states=True, use_cache=False)
         self.logits: Tensor = found.logits.float()
         # Of the last layer it gives what the final norm makes of its output
