@@ -15,8 +15,9 @@ from sitegen.errors import SitegenError, UsageError
 from sitegen.labels import given_labels, require_known
 from sitegen.lock import locked
 from sitegen.output import OutputFolder, finished_output, writing_to
-from sitegen.progress import COMPUTING, plan_stages
+from sitegen.progress import computing_stages, plan_stages
 from sitegen.records import PublishedNumber
+from sitegen.verify.source import published_presets
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -236,10 +237,14 @@ def _run(options: argparse.Namespace) -> int:
     with writing_to(options.out or Path("out") / config.preset) as output:
         if options.labels not in (None, FORGET):
             _require_labels(Path(options.labels), config)  # refused now rather than after hours
-        plan_stages(*COMPUTING, "render", "check")
+        plan_stages(*_computing(config), "render", "check")
         _compute(config, output, _engine(options))
         _render_site(output, options.labels)
         return _check_output(output)
+
+
+def _computing(config: Config) -> list[str]:
+    return computing_stages(has_published=config.preset in published_presets())
 
 
 def _require_labels(path: Path, config: Config) -> None:
@@ -255,7 +260,7 @@ def _sweep(options: argparse.Namespace) -> int:
     with writing_to(options.out, shared=is_share) as output:
         engine = _engine(options)
         if not is_share:
-            plan_stages(*COMPUTING)
+            plan_stages(*_computing(config))
             _compute(config, output, engine)
         elif options.engine != "process":
             raise UsageError("--shard is for machines without an engine: leave --engine out")
@@ -269,6 +274,7 @@ def _sweep_share(config: Config, output: OutputFolder, text: str) -> None:
     from sitegen.sweep.driver import Share
 
     share = Share.parse(text)
+    plan_stages("sources", "fit", "sweep")
     n_shards = compute_share(config, output, share)
     _say(f"wrote {output.sweep}: {n_shards:,} shards of share {text}; build.py merge takes them")
 
@@ -282,6 +288,7 @@ def _merge(options: argparse.Namespace) -> int:
         for folder in others:
             if not folder.is_dir():
                 raise UsageError(f"--from {folder.parent}: there is no {folder}")
+        plan_stages(*_computing(config))
         _compute(config, output, merge_engine(others))
     return DONE
 
@@ -433,6 +440,7 @@ def _verify(options: argparse.Namespace) -> int:
     config = _config(options)
     from sitegen.compute import verify_published
 
+    plan_stages("sources", "fit", "published")
     numbers = verify_published(config)
     for line in _table([_VERIFY_HEADS, *map(_verify_cells, numbers)]):
         print(line)

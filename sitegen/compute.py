@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 import sitegen
-from sitegen.analysis.assemble import Analysis
+from sitegen.analysis.assemble import Records
+from sitegen.analysis.findings import find_all
 from sitegen.analysis.live import LiveRefusalError, live_model
 from sitegen.analysis.reading import measure_fit
 from sitegen.config import Config
@@ -17,8 +18,9 @@ from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.finished import inputs_key, note_finished, remarks_if_finished
 from sitegen.output import OutputFolder
+from sitegen.parts import KeptParts
 from sitegen.progress import announce
-from sitegen.records import KINDS, LiveModel, PublishedNumber, TokenText
+from sitegen.records import KINDS, Fit, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.autoencoder import unknown_place
 from sitegen.sources.own_text import differences
 from sitegen.sources.subject import Subject, load_subject
@@ -64,31 +66,29 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     former = remarks_if_finished(output, key)
     if former is not None:
         return Computed(len(subject.feature_ids), True, former)
-    announce("fit")
-    fit = measure_fit(subject, config)
+    parts = KeptParts(output.sweep, key)
+    fit = parts.get("fit", Fit, lambda: measure_fit(subject, config))
     state = engine(subject, config, output.sweep)
+    found = find_all(state, fit, subject, config, read_published(config.preset), parts)
     vocab = token_texts(subject)
-    analysis = Analysis(state, subject, config, vocab)
-    published = read_published(config.preset)
-    numbers = list(verify(subject, config, published)) if published else []
-    overview = dataclasses.replace(analysis.overview(fit), published=numbers)
+    records = Records(found, subject, config, vocab)
     live, why_not = _live_model(subject, state, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
         n_of_kind: dict[str, int] = dict.fromkeys(KINDS, 0)
-        for record, evidence in analysis.records():
+        for record, evidence in records.features():
             store.add(record)
             store.add_evidence(evidence)
             n_of_kind[record.kind] += 1
-        for other in analysis.other_records():
+        for other in records.others():
             store.add_other(other)
-        for rows in analysis.shown_rows():
+        for rows in records.rows():
             store.add_rows(rows)
         if live is not None:
             store.add_live(live)
         manifest = _manifest(config, subject, state, n_of_kind)
         manifest["live"] = {"is_there": live is not None, "why_not": why_not}
-        store.finish(manifest, vocab, overview)
+        store.finish(manifest, vocab, records.overview())
     remarks = []
     if fit.objection:
         remarks.append(f"the pages say that the autoencoder may not fit: {fit.objection}")
@@ -99,6 +99,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     if config.live.precision != "none" and why_not:
         remarks.append(f"no text can be tried on the pages: {why_not}")
     note_finished(output, key, remarks)
+    parts.remove()
     return Computed(len(subject.feature_ids), False, remarks)
 
 
@@ -118,6 +119,7 @@ def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
 
     raises  as `compute_data` does
     """
+    announce("sources")
     subject = load_subject(config)
     measure_fit(subject, subject.config)
     return sweep_share(subject, subject.config, output.sweep, share)
@@ -142,6 +144,7 @@ def verify_published(config: Config) -> list[PublishedNumber]:
     if published is None:
         known = ", ".join(published_presets())
         raise UsageError(f"no numbers are published of {config.preset}: give {known}")
+    announce("sources")
     subject = load_subject(config)
     measure_fit(subject, subject.config)
     return list(verify(subject, subject.config, published))

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from sitegen.errors import SourceError
 
 CHUNK_BYTES = 1 << 20
+# What reading a .npz file raises that is absent, cut off or damaged
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"  # with which such a file begins
 # What a write meets that finds no room; it names no file, only opening one does
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

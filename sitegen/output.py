@@ -20,7 +20,7 @@ ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
 OWN_NAMES = {"sweep", "data", "site", "export"}
 OWN_FILES = {LABELS_FILE, COMPUTED_FILE, ARCHIVE, ARCHIVE_CHECKSUM, LOCK_FILE}
 UNFINISHED = (".partial", ".former")
-SWEEP_FILES = re.compile(r"rows-\d+-\d+\.npz(\.partial-\d+)?")
+SWEEP_FILES = re.compile(r"(rows-\d+-\d+|part-[a-z]+)\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
     r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other|rows)/\d{5,}\.json"
     r"|live/(settings\.json|weights\.safetensors|tokenizer\.json)"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-COMPUTING = (
+_COMPUTING = (
     "sources",
     "fit",
     "sweep",
@@ -13,7 +15,8 @@ COMPUTING = (
     "sample",
     "relations",
     "quality",
-    "overview",
+    "map",
+    "published",
     "records",
 )
 TITLES = {
@@ -23,7 +26,8 @@ TITLES = {
     "contexts": "reading the contexts that pages show",
     "sample": "reading the sample rows with all features",
     "relations": "comparing features with each other",
-    "overview": "drawing the overview's charts and map",
+    "map": "drawing the map of features",
+    "published": "computing the published numbers again",
     "quality": "measuring losses with the reconstruction",
     "densities": "counting densities for the published numbers",
     "records": "writing records",
@@ -32,6 +36,15 @@ TITLES = {
 }
 
 _plan: list[str] = []  # the stages of this process' command, in order
+_outer: list[str] = []  # the stage that others are steps of, if there is one
+
+
+def computing_stages(has_published: bool) -> list[str]:
+    """The stages from sources to data.
+
+    has_published  whether numbers of the subject are published
+    """
+    return [stage for stage in _COMPUTING if has_published or stage != "published"]
 
 
 def plan_stages(*stages: str) -> None:
@@ -44,8 +57,25 @@ def announce(stage: str) -> None:
     print(f"{_title(stage)} …", file=sys.stderr, flush=True)
 
 
+def announce_kept(stage: str) -> None:
+    """One line for a stage that an interrupted run had finished."""
+    print(f"{_title(stage)}: kept from the interrupted run", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def within(stage: str) -> Iterator[None]:
+    """Stages that begin in the block are told as steps of this one, since they may be stages of their own too."""
+    _outer.append(stage)
+    try:
+        yield
+    finally:
+        _outer.pop()
+
+
 def _title(stage: str) -> str:
     title = TITLES.get(stage, stage)
+    if _outer:
+        stage, title = _outer[-1], f"{TITLES[_outer[-1]]}, {title}"
     return f"{_plan.index(stage) + 1}/{len(_plan)} {title}" if stage in _plan else title
 
 

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from sitegen.analysis.context_records import ContextRecords
-from sitegen.analysis.contexts import choose_contexts, count_copies, read_contexts
 from sitegen.analysis.evidence import Evidence
-from sitegen.analysis.map import feature_map
-from sitegen.analysis.near_misses import find_near_misses
-from sitegen.analysis.other_run import OtherContexts
+from sitegen.analysis.findings import Findings
 from sitegen.analysis.overview import frequencies, split_by_rarity, two_runs
-from sitegen.analysis.quality import measure_quality
-from sitegen.analysis.relations import Relations
-from sitegen.analysis.sample import read_sample
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import LogitExtremes, logit_effects, logit_extremes, logit_histograms
-from sitegen.progress import Progress, announce
+from sitegen.progress import Progress
 from sitegen.records import (
     RARE_DENSITY,
     ROWS_PER_FILE,
     EvidenceRecord,
     FeatureRecord,
     FeatureTable,
-    Fit,
     Histogram,
     LogitEffect,
     LogitEffects,
@@ -47,81 +40,74 @@ FEATURES_AT_ONCE = 128
 N_TOKENS_LISTED = 3
 
 
-class Analysis:
-    """What is found when the sweep is done. Making one does the work; its methods give the records."""
+class Records:
+    """What was found, as records, made when asked for."""
 
     def __init__(
-        self, state: SweepState, subject: Subject, config: Config, vocab: list[TokenText]
+        self, found: Findings, subject: Subject, config: Config, vocab: list[TokenText]
     ) -> None:
-        self._state, self._subject, self._config, self._vocab = state, subject, config, vocab
-        rows, ids = subject.rows.tokens, np.array(subject.feature_ids)
-        table = choose_contexts(state, config, rows.shape[1])
-        readings = read_contexts(table, subject, config)
-        copies = count_copies(table, rows, config)
-        self._contexts = ContextRecords(table, readings.activations, copies, rows)
-        self._sample = read_sample(subject, config)
-        announce("relations")
-        self._relations = Relations(subject, table, self._sample, config)
-        self._misses = find_near_misses(table, self._sample, rows, ids, config)
-        self._other_contexts = None
-        if self._sample.other is not None:
-            self._other_contexts = OtherContexts(self._sample.other, subject, self._sample, config)
-        self._evidence = Evidence(self._misses, readings.ablations, self._sample, ids, config)
-        self._density = state.counts.n_active / state.counts.n_positions
-        self._rare_cosines = self._find_rare_cosines()
+        self._found, self._subject, self._config, self._vocab = found, subject, config, vocab
+        self._state, self._contexts = found.state, found.contexts
 
-    def records(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
+    @cached_property
+    def _density(self) -> np.ndarray:
+        """[n_features] float64 of each feature swept."""
+        counts = self._state.counts
+        density: np.ndarray = counts.n_active / counts.n_positions
+        return density
+
+    def features(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
         """Of every feature swept, in order."""
-        ids = self._subject.feature_ids
+        ids, found = self._subject.feature_ids, self._found
+        evidence = Evidence(
+            found.misses, found.readings.ablations, found.sample, np.array(ids), self._config
+        )
         progress = Progress("records", len(ids), "features")
         for first in range(0, len(ids), FEATURES_AT_ONCE):
             block = ids[first : first + FEATURES_AT_ONCE]
             logits = _logit_records(block, self._subject, self._config, self._vocab)
             for index in range(first, first + len(block)):
                 record = self._record(index, logits[index - first])
-                yield record, self._evidence.of(index, self._contexts.places(index))
+                yield record, evidence.of(index, self._contexts.places(index))
             progress.advance(len(block))
         progress.finish()
 
-    def other_records(self) -> Iterator[OtherRecord]:
+    def others(self) -> Iterator[OtherRecord]:
         """Of every feature of the second autoencoder, in order; none without one."""
-        matches, other = self._relations.other_matches, self._sample.other
-        if self._other_contexts is not None and matches is not None and other is not None:
-            for feature_id in range(other.n_features):
-                yield self._other_contexts.record(feature_id, matches.of(feature_id))
+        matches, contexts = self._found.relations.other_matches, self._found.other_contexts
+        if contexts is not None and matches is not None:
+            for feature_id in range(len(contexts.n_active)):
+                yield contexts.record(feature_id, matches.of(feature_id))
 
-    def shown_rows(self) -> Iterator[RowsRecord]:
+    def rows(self) -> Iterator[RowsRecord]:
         """The rows in which anything that a page shows stands, as many as a file holds at a time."""
-        parts = [self._contexts.rows, self._misses.row]
-        if self._other_contexts is not None:
-            parts.append(self._other_contexts.rows)
+        parts = [self._contexts.table.row, self._found.misses.row]
+        if self._found.other_contexts is not None:
+            parts.append(self._found.other_contexts.contexts.table.row)
         shown = np.unique(np.concatenate(parts))
         tokens = self._subject.rows.tokens
         for part in np.split(shown, np.flatnonzero(np.diff(shown // ROWS_PER_FILE)) + 1):
             if len(part):
                 yield RowsRecord(part.tolist(), np.asarray(tokens[part]).tolist())
 
-    def overview(self, fit: Fit) -> Overview:
-        """Of the autoencoder as a whole; how it fits what is read was measured before the sweep."""
-        subject, config = self._subject, self._config
-        quality = measure_quality(subject, self._sample, config)
-        announce("overview")
-        W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
-        cosines, matches = self._rare_cosines, self._relations.matches
+    def overview(self) -> Overview:
+        """Of the autoencoder as a whole."""
+        found, config = self._found, self._config
+        cosines, matches = self._rare_cosines, found.relations.matches
         return Overview(
-            n_sample_rows=self._sample.n_rows,
-            fit=fit,
+            n_sample_rows=found.sample.n_rows,
+            fit=found.fit,
             features=self._feature_table(),
-            quality=quality,
+            quality=found.quality,
             frequencies=frequencies(self._density),
             rare_cosine=None
             if cosines is None
             else split_by_rarity(cosines.astype(np.float64), self._density, low=-1),
-            map=feature_map(W_dec, config.corpus.seed),
-            other=two_runs(matches, subject, self._density, config.other.title)
+            map=found.map,
+            other=two_runs(matches, self._subject, self._density, config.other.title)
             if matches
             else None,
-            published=[],
+            published=found.published,
         )
 
     def _feature_table(self) -> FeatureTable:
@@ -133,7 +119,9 @@ class Analysis:
             [self._contexts.peak_tokens(index)[:N_TOKENS_LISTED] for index in range(len(ids))],
         )
 
-    def _find_rare_cosines(self) -> np.ndarray | None:
+    @cached_property
+    def _rare_cosines(self) -> np.ndarray | None:
+        """[n_features] float32 cosine of each feature swept with the rare direction; None where none is rare."""
         W_enc, chosen = self._subject.autoencoder.W_enc, torch.tensor(self._subject.feature_ids)
         is_rare = torch.from_numpy(self._density < RARE_DENSITY).to(W_enc.device)
         found = rare_cosines(W_enc.T[chosen.to(W_enc.device)], is_rare)
@@ -157,9 +145,9 @@ class Analysis:
             contexts=self._contexts.of(index),
             logits=logits,
             rare_cosine=None if cosines is None else shortest(cosines[index]),
-            neighbours=self._relations.neighbours(index),
-            neurons=self._relations.neurons(index),
-            match=self._relations.match(index),
+            neighbours=self._found.relations.neighbours(index),
+            neurons=self._found.relations.neurons(index),
+            match=self._found.relations.match(index),
         )
 
 

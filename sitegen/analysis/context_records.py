@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sitegen.analysis.contexts import TOP_GROUP, ContextTable
@@ -9,22 +11,23 @@ from sitegen.analysis.values import shortest
 from sitegen.records import ContextRecord
 
 
+@dataclass(frozen=True)
 class ContextRecords:
-    """Context records of each feature, made when asked for."""
+    """Context records of each feature, made when asked for.
 
-    def __init__(
-        self, table: ContextTable, activations: np.ndarray, copies: np.ndarray, rows: np.ndarray
-    ) -> None:
-        self._table, self._activations, self._copies, self._rows = table, activations, copies, rows
+    activations  [n_contexts, n_before + 1 + n_after] float32 at each token, as `ContextReadings` has them
+    copies       [n_contexts] int64: how often the context's very tokens stand in the text
+    tokens       [n_rows, seq_len] ids of the rows that the table speaks of
+    """
 
-    @property
-    def rows(self) -> np.ndarray:
-        """[n_contexts] the row that each context stands in."""
-        return self._table.row
+    table: ContextTable
+    activations: np.ndarray
+    copies: np.ndarray
+    tokens: np.ndarray
 
     def places(self, index: int) -> range:
         """Where the contexts of one feature stand in the table."""
-        first, last = np.searchsorted(self._table.feature, [index, index + 1])
+        first, last = np.searchsorted(self.table.feature, [index, index + 1])
         return range(int(first), int(last))
 
     def of(self, index: int) -> list[ContextRecord]:
@@ -34,12 +37,12 @@ class ContextRecords:
     def peak_tokens(self, index: int) -> list[int]:
         """The tokens that the top contexts of one feature peak on, the strongest first, each once."""
         places = np.array(self.places(index), np.int64)
-        top = places[self._table.interval[places] == TOP_GROUP]
-        tokens = self._rows[self._table.row[top], self._table.position[top]]
+        top = places[self.table.interval[places] == TOP_GROUP]
+        tokens = self.tokens[self.table.row[top], self.table.position[top]]
         return list(dict.fromkeys(tokens.tolist()))
 
     def _record(self, i: int) -> ContextRecord:
-        table = self._table
+        table = self.table
         row, start, end = int(table.row[i]), int(table.start[i]), int(table.end[i])
         interval = int(table.interval[i])
         return ContextRecord(
@@ -49,10 +52,10 @@ class ContextRecords:
             row=row,
             position=int(table.position[i]),
             activation=shortest(table.activation[i]),
-            copies=int(self._copies[i]),
+            copies=int(self.copies[i]),
             start=start,
-            tokens=self._rows[row, start:end].tolist(),
+            tokens=self.tokens[row, start:end].tolist(),
             activations=[
-                shortest(value) if value else 0 for value in self._activations[i, : end - start]
+                shortest(value) if value else 0 for value in self.activations[i, : end - start]
             ],
         )

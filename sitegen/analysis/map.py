@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sitegen.progress import announce
 from sitegen.records import FeatureMap
 
 MIN_FEATURES = 32  # below which there is nothing to lay out
@@ -22,6 +23,7 @@ def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
     W_dec   [n_features, d_hook] float32 decoder rows
     source  definitions.md, "map"
     """
+    announce("map")
     units = W_dec / np.maximum(np.linalg.norm(W_dec, axis=1, keepdims=True), 1e-12)
     if len(np.unique(units, axis=0)) < MIN_FEATURES:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sitegen.analysis.context_records import ContextRecords
@@ -16,40 +18,51 @@ from sitegen.sweep.batch import FiringBatch
 from sitegen.sweep.windows import window_keys
 
 
+@dataclass(frozen=True)
 class OtherContexts:
-    """Records of the second autoencoder's features, made when asked for."""
+    """What the second autoencoder's features are active on over the sample.
 
-    def __init__(
-        self, firings: SampleFirings, subject: Subject, sample: Sample, config: Config
-    ) -> None:
-        batch = _as_batch(firings, subject, sample, config)
-        self._counts = Counts(firings.n_features)
-        self._counts.update(batch)
-        top = TopContexts(firings.n_features, config.other.n_contexts)
-        top.update(batch)
-        seq_len = sample.tokens.shape[1]
-        table = context_table(top.lists.entries(), config, seq_len)
-        width = config.contexts.n_before + 1 + config.contexts.n_after
-        position = np.minimum(table.start[:, None] + np.arange(width), seq_len - 1)
-        place = table.row[:, None] * seq_len + position
-        activations = firings.at(np.repeat(table.feature[:, None], width, 1), place)
-        copies = count_copies(table, subject.rows.tokens, config)
-        self._contexts = ContextRecords(table, activations, copies, sample.tokens)
+    n_active        [n_features] int64
+    max_activation  [n_features] float32
+    contexts        the strongest of each
+    """
 
-    @property
-    def rows(self) -> np.ndarray:
-        """[n] the rows in which its contexts stand."""
-        return self._contexts.rows
+    n_active: np.ndarray
+    max_activation: np.ndarray
+    contexts: ContextRecords
 
     def record(self, feature_id: int, match: RunMatch) -> OtherRecord:
         """That of one feature."""
         return OtherRecord(
             feature_id=feature_id,
-            n_active=int(self._counts.n_active[feature_id]),
-            max_activation=shortest(self._counts.max_activation[feature_id]),
+            n_active=int(self.n_active[feature_id]),
+            max_activation=shortest(self.max_activation[feature_id]),
             match=match,
-            contexts=self._contexts.of(feature_id),
+            contexts=self.contexts.of(feature_id),
         )
+
+
+def find_other_contexts(
+    firings: SampleFirings, subject: Subject, sample: Sample, config: Config
+) -> OtherContexts:
+    """The counts and the strongest contexts of the second autoencoder's features.
+
+    firings  its own
+    """
+    batch = _as_batch(firings, subject, sample, config)
+    counts = Counts(firings.n_features)
+    counts.update(batch)
+    top = TopContexts(firings.n_features, config.other.n_contexts)
+    top.update(batch)
+    seq_len = sample.tokens.shape[1]
+    table = context_table(top.lists.entries(), config, seq_len)
+    width = config.contexts.n_before + 1 + config.contexts.n_after
+    position = np.minimum(table.start[:, None] + np.arange(width), seq_len - 1)
+    place = table.row[:, None] * seq_len + position
+    activations = firings.at(np.repeat(table.feature[:, None], width, 1), place)
+    copies = count_copies(table, subject.rows.tokens, config)
+    contexts = ContextRecords(table, activations, copies, sample.tokens)
+    return OtherContexts(counts.n_active, counts.max_activation, contexts)
 
 
 def _as_batch(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sitegen.config import NO_PROCESSING, NORMALISATIONS, Config
 from sitegen.errors import SourceError
+from sitegen.progress import announce
 from sitegen.records import Fit, Reading
 from sitegen.sources.autoencoder import Autoencoder, same_point
 from sitegen.sources.model import HookedModel, layer_and_point, load_model
@@ -97,6 +98,7 @@ def measure_fit(subject: Subject, config: Config) -> Fit:
 
     raises  SourceError if the configured reading is not the right one, unless autoencoder.accept_poor_fit is set
     """
+    announce("fit")
     tokens, is_text = _first_tokens(subject, config)
     nearby = _nearby(subject, config, tokens, is_text)
     fit = _fit_of(subject, config, nearby)

@@ -1,8 +1,9 @@
-"""What each feature is like: neighbours, neurons, its match in another run; as records."""
+"""What each feature is like: neighbours, neurons, its match in another run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from sitegen.analysis.sample import Sample
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import Matches, cosine_matches, nearest, strongest_neurons
+from sitegen.progress import announce
 from sitegen.records import (
     ContextNeighbour,
     CosineNeighbour,
@@ -52,46 +54,56 @@ class RunMatches:
         return RunMatch(cosine, _match(self.correlation, feature_id))
 
 
-class Relations:
-    """Relations of the features swept to all others, to neurons and to another run; found at once."""
+@dataclass(frozen=True)
+class NeuronTables:
+    """The neurons of each feature swept.
 
-    def __init__(
-        self, subject: Subject, table: ContextTable, sample: Sample, config: Config
-    ) -> None:
-        settings, weights = config.analysis, subject.autoencoder
-        self._ids = np.array(subject.feature_ids)
-        chosen = torch.tensor(subject.feature_ids, device=subject.device)
-        k = settings.n_neighbours
-        self._decoder = _numpy(*nearest(weights.W_dec, chosen, k))
-        self._encoder = _numpy(*nearest(weights.W_enc.T.contiguous(), chosen, k))
-        self._together: Together = fires_together(sample.firings, self._ids, k)
-        self._contexts = share_contexts(table, len(self._ids), sample.tokens.shape[1], k)
-        self._listed_by = self._find_listed_by()
-        self._neurons: tuple[tuple[np.ndarray, ...], Ranked] | None = None
-        if subject.model.reads_neurons:
-            strongest = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
-            correlated = neuron_correlations(
-                sample.firings, sample.neurons, self._ids, settings.n_neurons
-            )
-            self._neurons = _numpy(*strongest), correlated
-        self.matches, self.other_matches = _run_matches(subject, sample)
+    strongest   ([n, k] which, [n, k] weights, [n, k] shares of the decoder row's L1 norm)
+    correlated  by activation; NaN where a feature is silent on the sample
+    """
+
+    strongest: tuple[np.ndarray, np.ndarray, np.ndarray]
+    correlated: Ranked
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Relations of the features swept to all others, to neurons and to another run.
+
+    ids            [n] int64 numbers of the features swept; the arrays of all others have a row for each
+    decoder, encoder  nearest features by cosine of these directions
+    together       those that fire on the same tokens
+    contexts       those that share contexts, as indices among the features swept
+    neurons        None where the hook point's dimensions are no neurons
+    matches        of all features in the second autoencoder, None without one
+    other_matches  of its features in the first
+    """
+
+    ids: np.ndarray
+    decoder: Ranked
+    encoder: Ranked
+    together: Together
+    contexts: Ranked
+    neuron_tables: NeuronTables | None
+    matches: RunMatches | None
+    other_matches: RunMatches | None
 
     def neighbours(self, index: int) -> Neighbours:
         """Of the feature that is the index-th of those swept."""
-        together = self._together
-        pairs = (self._contexts[0][index], self._contexts[1][index])
+        together = self.together
+        pairs = (self.contexts[0][index], self.contexts[1][index])
         firings = (together.index[index], together.jaccard[index], together.n_both[index])
-        listed_by = self._listed_by.get(int(self._ids[index]), [])
+        listed_by = self._listed_by.get(int(self.ids[index]), [])
         return Neighbours(
-            decoder=_cosines(self._decoder, index),
-            encoder=_cosines(self._encoder, index),
+            decoder=_cosines(self.decoder, index),
+            encoder=_cosines(self.encoder, index),
             firings=[
                 FiringNeighbour(int(other), shortest(np.float32(jaccard)), int(n))
                 for other, jaccard, n in zip(*firings, strict=True)
                 if other >= 0
             ],
             contexts=[
-                ContextNeighbour(int(self._ids[other]), int(n))
+                ContextNeighbour(int(self.ids[other]), int(n))
                 for other, n in zip(*pairs, strict=True)
                 if other >= 0
             ],
@@ -99,21 +111,22 @@ class Relations:
             n_listed_by=len(listed_by),
         )
 
-    def _find_listed_by(self) -> dict[int, list[int]]:
+    @cached_property
+    def _listed_by(self) -> dict[int, list[int]]:
         """For each feature those that list it and that it does not list."""
-        shared = self._contexts[0]
+        shared = self.contexts[0]
         listed = np.concatenate(
             [
-                self._decoder[0],
-                self._encoder[0],
-                self._together.index,
-                np.where(shared >= 0, self._ids[shared], -1),
+                self.decoder[0],
+                self.encoder[0],
+                self.together.index,
+                np.where(shared >= 0, self.ids[shared], -1),
             ],
             axis=1,
         )
         own = {
             int(feature): set(others.tolist()) - {-1}
-            for feature, others in zip(self._ids, listed, strict=True)
+            for feature, others in zip(self.ids, listed, strict=True)
         }
         found: dict[int, list[int]] = {}
         for feature, others in own.items():
@@ -124,9 +137,10 @@ class Relations:
 
     def neurons(self, index: int) -> Neurons | None:
         """Of the feature that is the index-th of those swept."""
-        if self._neurons is None:
+        if self.neuron_tables is None:
             return None
-        (neuron, weight, share), (other, correlation) = self._neurons
+        neuron, weight, share = self.neuron_tables.strongest
+        other, correlation = self.neuron_tables.correlated
         strongest = zip(neuron[index], weight[index], share[index], strict=True)
         correlated = zip(other[index], correlation[index], strict=True)
         return Neurons(
@@ -140,7 +154,36 @@ class Relations:
 
     def match(self, index: int) -> RunMatch | None:
         """Of the feature that is the index-th of those swept."""
-        return self.matches.of(int(self._ids[index])) if self.matches else None
+        return self.matches.of(int(self.ids[index])) if self.matches else None
+
+
+def find_relations(
+    subject: Subject, table: ContextTable, sample: Sample, config: Config
+) -> Relations:
+    """Those of the features swept, whose contexts are in `table`."""
+    announce("relations")
+    settings, weights = config.analysis, subject.autoencoder
+    ids = np.array(subject.feature_ids)
+    chosen = torch.tensor(subject.feature_ids, device=subject.device)
+    k = settings.n_neighbours
+    neurons = None
+    if subject.model.reads_neurons:
+        index, weight, share = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
+        neurons = NeuronTables(
+            (_numpy(index), _numpy(weight), _numpy(share)),
+            neuron_correlations(sample.firings, sample.neurons, ids, settings.n_neurons),
+        )
+    matches, other_matches = _run_matches(subject, sample)
+    return Relations(
+        ids=ids,
+        decoder=_ranked(*nearest(weights.W_dec, chosen, k)),
+        encoder=_ranked(*nearest(weights.W_enc.T.contiguous(), chosen, k)),
+        together=fires_together(sample.firings, ids, k),
+        contexts=share_contexts(table, len(ids), sample.tokens.shape[1], k),
+        neuron_tables=neurons,
+        matches=matches,
+        other_matches=other_matches,
+    )
 
 
 def _run_matches(subject: Subject, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
@@ -160,10 +203,15 @@ def _match(matches: Matches, feature_id: int) -> Match | None:
     return Match(index, value, bool(matches.mutual[feature_id]))
 
 
-def _cosines(ranked: tuple[np.ndarray, ...], index: int) -> list[CosineNeighbour]:
+def _cosines(ranked: Ranked, index: int) -> list[CosineNeighbour]:
     pairs = zip(ranked[0][index], ranked[1][index], strict=True)
     return [CosineNeighbour(int(other), shortest(cosine)) for other, cosine in pairs]
 
 
-def _numpy(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.cpu().numpy() for tensor in tensors)
+def _ranked(which: Tensor, how_much: Tensor) -> Ranked:
+    return _numpy(which), _numpy(how_much)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    found: np.ndarray = tensor.cpu().numpy()
+    return found

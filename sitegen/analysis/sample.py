@@ -7,6 +7,7 @@ are swept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,18 +22,35 @@ from sitegen.sources.subject import Subject
 from sitegen.sweep.shards import BATCHES_AT_ONCE, row_ranges
 
 
+@dataclass(frozen=True)
 class SampleFirings:
     """The activations of all features of an autoencoder over the sample.
 
-    matrix   [n_features, n_tokens] float64, sparse, its entries sorted
-    feature  [n] int64 of each entry
+    matrix  [n_features, n_tokens] float64, sparse, its entries sorted
     """
 
-    def __init__(self, matrix: csr_array) -> None:
-        self.matrix = matrix
-        self.n_features, self.n_tokens = matrix.shape
-        self.feature = np.repeat(np.arange(self.n_features), np.diff(matrix.indptr))
-        self._key = self.feature * np.int64(self.n_tokens) + matrix.indices
+    matrix: csr_array
+
+    @property
+    def n_features(self) -> int:
+        """Features of the autoencoder."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the sample."""
+        return int(self.matrix.shape[1])
+
+    @cached_property
+    def feature(self) -> np.ndarray:
+        """[n] int64 the feature of each entry."""
+        return np.repeat(np.arange(self.n_features), np.diff(self.matrix.indptr))
+
+    @cached_property
+    def _key(self) -> np.ndarray:
+        """[n] int64 of each entry, rising: its feature, then its token."""
+        key: np.ndarray = self.feature * np.int64(self.n_tokens) + self.matrix.indices
+        return key
 
     @property
     def n_active(self) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from sitegen.config import ContextConfig
-from sitegen.files import whole_file
+from sitegen.files import UNREADABLE, whole_file
 from sitegen.sweep.accumulators import (
     Accumulator,
     ActivationHistogram,
@@ -23,10 +22,6 @@ from sitegen.sweep.batch import FiringBatch
 CELL_SURPLUS = (
     2  # samples held in a cell for each that an interval shows: some stand among the top contexts
 )
-
-
-# A state that is absent, cut off or damaged: the shard is computed again
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class SweepState:

@@ -16,7 +16,7 @@ from sitegen.config import Config
 from sitegen.maths.encoder import FiringSearch, PairReader
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import logit_effects, logit_extremes
-from sitegen.progress import Progress
+from sitegen.progress import Progress, within
 from sitegen.records import RARE_DENSITY, Measure, PublishedNumber
 from sitegen.sources.subject import Subject
 from sitegen.sweep.shards import row_ranges
@@ -28,6 +28,13 @@ def verify(
     subject: Subject, config: Config, published: dict[str, Any]
 ) -> Iterator[PublishedNumber]:
     """Computes every number that was published of a subject and can be computed from it."""
+    with within("published"):
+        yield from _numbers(subject, config, published)
+
+
+def _numbers(
+    subject: Subject, config: Config, published: dict[str, Any]
+) -> Iterator[PublishedNumber]:
     if "tokens" in published:
         yield _tokens(subject, published["tokens"])
     if "logit_effects" in published:

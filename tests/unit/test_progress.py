@@ -8,7 +8,7 @@ import pytest
 
 from sitegen import progress
 from sitegen.cli import main
-from sitegen.progress import COMPUTING, Progress, announce, plan_stages
+from sitegen.progress import Progress, announce, computing_stages, plan_stages
 from tests.tiny import TinySubject
 
 
@@ -31,7 +31,7 @@ def test_counts_and_their_end(
 ) -> None:
     now = iter(range(0, 10_000, 11))  # seconds
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
-    plan_stages(*COMPUTING)
+    plan_stages(*computing_stages(has_published=False))
     announce("sources")
     counted = Progress("sweep", 30, "tokens")
     for _ in range(3):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sitegen.cli import main
+from sitegen import compute
+from sitegen.analysis import findings
+from sitegen.cli import WRONG_USAGE, main
 from sitegen.config import load_config
 from sitegen.sources.subject import load_subject
 from sitegen.sweep.shards import SavedStates, ShardSweeper
@@ -74,6 +78,53 @@ def test_killed_three_times_and_resumed(
     assert N_KILLS <= n_saved < 7
     subprocess.run(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, check=True)
     assert folder_bytes(tmp_path / "data") == one_process
+
+
+STEPS = ("measure_fit", "read_contexts", "count_copies", "read_sample", "find_relations")
+
+
+def test_an_interrupted_analysis_goes_on_with_the_part_it_was_in(
+    tiny: TinySubject,
+    one_process: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    def counted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def call(*arguments: Any) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in STEPS:
+        counted(compute if name == "measure_fit" else findings, name)
+    command = ["sweep", str(tiny.preset), "--out", str(tmp_path), *SEVEN_SHARDS]
+    with monkeypatch.context() as patched:
+        patched.setattr(findings, "measure_quality", interrupted)
+        assert main(command) == WRONG_USAGE
+    assert calls == list(STEPS)
+    kept = sorted((tmp_path / "sweep").glob("part-*"))
+    assert [path.stem.removeprefix("part-") for path in kept] == sorted(
+        ["fit", "contexts", "copies", "sample", "relations", "misses"]
+    )
+    damaged = tmp_path / "sweep/part-copies.npz"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert main(command) == 0
+    assert calls == [*STEPS, "count_copies"]
+    told = capsys.readouterr().err
+    assert re.findall("(\\d)/9 .*: kept from the interrupted run", told) == list("2456")
+    assert folder_bytes(tmp_path / "data") == one_process
+    assert not list((tmp_path / "sweep").glob("part-*"))
 
 
 def test_damaged_or_foreign_shards_are_computed_again(

@@ -1,0 +1,87 @@
+"""All that is computed once the sweep is done, part by part; each part is kept on disk until the run has finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sitegen.analysis.context_records import ContextRecords
+from sitegen.analysis.contexts import (
+    ContextReadings,
+    choose_contexts,
+    count_copies,
+    read_contexts,
+)
+from sitegen.analysis.map import feature_map
+from sitegen.analysis.near_misses import NearMisses, find_near_misses
+from sitegen.analysis.other_run import OtherContexts, find_other_contexts
+from sitegen.analysis.quality import measure_quality
+from sitegen.analysis.relations import Relations, find_relations
+from sitegen.analysis.sample import Sample, read_sample
+from sitegen.config import Config
+from sitegen.parts import KeptParts
+from sitegen.records import FeatureMap, Fit, PublishedNumber, Quality
+from sitegen.sources.subject import Subject
+from sitegen.sweep.state import SweepState
+from sitegen.verify.numbers import verify
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a subject's features, before it is put into records."""
+
+    state: SweepState
+    fit: Fit
+    readings: ContextReadings
+    contexts: ContextRecords
+    sample: Sample
+    relations: Relations
+    misses: NearMisses
+    other_contexts: OtherContexts | None
+    quality: Quality
+    map: FeatureMap | None
+    published: list[PublishedNumber]
+
+
+def find_all(
+    state: SweepState,
+    fit: Fit,
+    subject: Subject,
+    config: Config,
+    published: dict[str, Any] | None,
+    parts: KeptParts,
+) -> Findings:
+    """Computes every part, or takes it over from a run that was interrupted.
+
+    state      the sweep's, of all rows
+    published  what is to be computed again of it
+    """
+    rows, ids = subject.rows.tokens, np.array(subject.feature_ids)
+    table = choose_contexts(state, config, rows.shape[1])
+    readings = parts.get("contexts", ContextReadings, lambda: read_contexts(table, subject, config))
+    copies = parts.get("copies", np.ndarray, lambda: count_copies(table, rows, config))
+    sample = parts.get("sample", Sample, lambda: read_sample(subject, config))
+    relations = parts.get(
+        "relations", Relations, lambda: find_relations(subject, table, sample, config)
+    )
+    misses = parts.get(
+        "misses", NearMisses, lambda: find_near_misses(table, sample, rows, ids, config)
+    )
+    other = None
+    if sample.other is not None:
+        other = find_other_contexts(sample.other, subject, sample, config)
+    quality = parts.get("quality", Quality, lambda: measure_quality(subject, sample, config))
+    W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
+    plane = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
+    numbers = parts.get(
+        "published",
+        list[PublishedNumber],
+        lambda: list(verify(subject, config, published)) if published else [],
+    )
+    contexts = ContextRecords(table, readings.activations, copies, rows)
+    return Findings(
+        state, fit, readings, contexts, sample, relations, misses, other, quality, plane, numbers
+    )
