@@ -191,7 +191,12 @@ def _computing_options() -> argparse.ArgumentParser:
     options.add_argument(
         "preset", metavar="PRESET", help=f"{', '.join(preset_names())}, or a TOML file"
     )
-    options.add_argument("--rows", metavar="N", help="read the first N rows only")
+    options.add_argument("--rows", metavar="N", help="read the first N rows of the whole text only")
+    options.add_argument(
+        "--documents",
+        metavar="N",
+        help="end the text after N documents: a quick trial of a large text, with rows of its own",
+    )
     options.add_argument("--features", metavar="A-B,C", help="sweep these features only")
     options.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
@@ -222,13 +227,16 @@ def _config(options: argparse.Namespace) -> Config:
         overrides[key] = value
     named = {
         "corpus.n_rows": options.rows,
+        "corpus.n_documents": options.documents,
         "sweep.features": options.features,
         "sweep.device": options.device,
         "sweep.precision": options.precision,
     }
     overrides |= {key: value for key, value in named.items() if value is not None}
-    if options.rows is not None and not (is_number(options.rows) and int(options.rows) > 0):
-        raise UsageError(f"--rows {options.rows}: give a number of rows above 0")
+    for name in ("rows", "documents"):
+        given = getattr(options, name)
+        if given is not None and not (is_number(given) and int(given) > 0):
+            raise UsageError(f"--{name} {given}: give a number of {name} above 0")
     return load_config(options.preset, overrides)
 
 

@@ -24,6 +24,7 @@ from sitegen.records import KINDS, Fit, LiveModel, PublishedNumber, TokenText
 from sitegen.sources.autoencoder import unknown_place
 from sitegen.sources.own_text import differences
 from sitegen.sources.subject import Subject, load_subject
+from sitegen.space import require_space
 from sitegen.store import StoreWriter
 from sitegen.sweep.driver import Engine, Share, sweep, sweep_share
 from sitegen.sweep.state import SweepState
@@ -66,6 +67,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     former = remarks_if_finished(output, key)
     if former is not None:
         return Computed(len(subject.feature_ids), True, former)
+    require_space(output, config, len(subject.feature_ids), len(subject.rows.tokens))
     parts = KeptParts(output.sweep, key)
     fit = parts.get("fit", Fit, lambda: measure_fit(subject, config))
     state = engine(subject, config, output.sweep)
@@ -121,6 +123,7 @@ def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
     """
     announce("sources")
     subject = load_subject(config)
+    require_space(output, subject.config, len(subject.feature_ids), len(subject.rows.tokens))
     measure_fit(subject, subject.config)
     return sweep_share(subject, subject.config, output.sweep, share)
 

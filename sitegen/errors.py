@@ -17,6 +17,10 @@ class OutputError(SitegenError):
     """An output folder that cannot be written, or that holds something else."""
 
 
+class SpaceError(SitegenError):
+    """A disk without room for what is to be written to it."""
+
+
 class StoreError(SitegenError):
     """Data on disk that is missing, damaged or of another schema."""
 

@@ -24,9 +24,12 @@ from sitegen.sources.documents import cache_folder, cache_key, open_documents
 from sitegen.sources.provenance import Provenance
 from sitegen.sources.row_marks import RowMarks
 from sitegen.sources.tokenizer import TextTokenizer
+from sitegen.space import require_free
 
 ROWS_VERSION = 1  # raised when the way from text to rows changes, so that no older cache is read
 DOCUMENTS_AT_ONCE = 256
+# That rows take while they are made, for each byte of text: a token is 4 bytes of text, and is held twice as 4 bytes
+ROWS_BYTES = 2
 CHARACTERS_AT_ONCE = (
     1 << 22
 )  # a tokenizer takes some 30 bytes for a character of what it reads at once
@@ -63,7 +66,12 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, marks: RowMarks) -
     counts = _counts_of_cached(path)
     if counts is None:
         texts = documents.texts()
-        if config.n_documents:
+        if not config.n_documents:
+            needed = ROWS_BYTES * documents.n_bytes
+            require_free(
+                path.parent, needed, "the text as rows", "or set XDG_CACHE_HOME to another"
+            )
+        else:
             texts = itertools.islice(texts, config.n_documents)
         reading = _Reading(texts)
         with whole_file(path) as partial:

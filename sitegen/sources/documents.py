@@ -35,11 +35,13 @@ RECORDS_AT_ONCE = 64
 class Documents:
     """A corpus before it is tokenized.
 
-    texts  yields each document's text in order, None for a null, anew with each call;
-           raises SourceError where a document is no text, or what holds it cannot be read
+    n_bytes  of the files that hold it
+    texts    yields each document's text in order, None for a null, anew with each call;
+             raises SourceError where a document is no text, or what holds it cannot be read
     """
 
     provenance: Provenance
+    n_bytes: int
     texts: Callable[[], Iterator[str | None]]
 
 
@@ -81,7 +83,7 @@ def _local_documents(config: CorpusConfig) -> Documents:
         )
     provenance = local_provenance(", ".join(path.name for path in paths), paths)
     named = {str(path): path for path in paths}
-    return Documents(provenance, lambda: _texts_of(named, config.column))
+    return Documents(provenance, _n_bytes(paths), lambda: _texts_of(named, config.column))
 
 
 def _text_file(path: Path, column: str) -> Iterator[str]:
@@ -201,17 +203,32 @@ def _split_documents(config: CorpusConfig) -> Documents:
         builder = _builder(config)
         with whole_file(noted) as partial:
             partial.write_text(json.dumps(_urls_of_split(builder, config)))
-    paths = {}
-    for url in json.loads(noted.read_text()):
-        commit, _, file = url.split("@", 1)[1].partition("/")
-        paths[file] = hub.fetch_needed(hub.HubFile(name, file, "dataset", commit))
+    urls = [url.split("@", 1)[1].partition("/") for url in json.loads(noted.read_text())]
+    files = [hub.HubFile(name, file, "dataset", commit) for commit, _, file in urls]
+    is_read_here = all(Path(file.name).suffix in HUB_KINDS for file in files)
+    paths = _fetched(files, config, config.n_documents if is_read_here else 0)
     provenance = hub.cache_provenance(name, paths)
-    if all(Path(file).suffix in HUB_KINDS for file in paths):
-        return Documents(provenance, lambda: _texts_of(paths, config.column))
+    if is_read_here:
+        return Documents(
+            provenance, _n_bytes(paths.values()), lambda: _texts_of(paths, config.column)
+        )
     builder = builder or _builder(config)
     with written_in(Path(builder.cache_dir).parent):
         builder.download_and_prepare()
-    return _table_documents(builder.as_dataset(config.split), provenance, config.column)
+    table = builder.as_dataset(config.split)
+    return _table_documents(table, provenance, _n_bytes(paths.values()), config.column)
+
+
+def _fetched(files: list[hub.HubFile], config: CorpusConfig, n_documents: int) -> dict[str, Path]:
+    """The paths in the cache of a split's files: all, or the first ones that hold so many documents."""
+    paths: dict[str, Path] = {}
+    for file in files:
+        paths[file.name] = hub.fetch_needed(file)
+        if n_documents:
+            texts = _texts_of(paths, config.column)
+            if sum(1 for _ in itertools.islice(texts, n_documents)) == n_documents:
+                break
+    return paths
 
 
 def _builder(config: CorpusConfig) -> Any:
@@ -250,7 +267,7 @@ def _texts_of(paths: dict[str, Path], column: str) -> Iterator[str | None]:
         yield from READERS[Path(file).suffix](path, column)
 
 
-def _table_documents(dataset: Any, provenance: Provenance, column: str) -> Documents:
+def _table_documents(dataset: Any, provenance: Provenance, n_bytes: int, column: str) -> Documents:
     """Those of a table that `datasets` has made."""
     if column not in dataset.column_names:
         raise _no_column(provenance.name, column, dataset.column_names)
@@ -259,7 +276,11 @@ def _table_documents(dataset: Any, provenance: Provenance, column: str) -> Docum
         batches = dataset.select_columns([column]).iter(RECORDS_AT_ONCE)
         yield from _rows((batch[column] for batch in batches), provenance.name, column)
 
-    return Documents(provenance, texts)
+    return Documents(provenance, n_bytes, texts)
+
+
+def _n_bytes(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 def _said_by_datasets(error: Exception) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from huggingface_hub import (
     HfFileMetadata,
@@ -36,7 +36,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # exported when asked for
+from tqdm import tqdm
 
 from sitegen.errors import SourceError
 from sitegen.files import CHUNK_BYTES, sha256, written_in
@@ -49,11 +51,14 @@ from sitegen.sources.hub_errors import (
     reason_of,
 )
 from sitegen.sources.provenance import Provenance, SourceFile
+from sitegen.space import require_free
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # between one try and the next; a fault that stays ends the last
 SHA256_DIGITS = 64
 GIT_SHA1_DIGITS = 40
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+LINE_EVERY_S = 10.0
 
 T = TypeVar("T")
 
@@ -219,10 +224,19 @@ def _transfer(file: HubFile) -> Path | None:
     connection.is_lost = False
     if said is not None and not (said.etag and said.commit_hash):
         raise FileMetadataError
+    if said is not None and said.size:
+        otherwise = "or set HF_HOME to a folder on another disk"
+        blobs = cache_folder() / repo_folder_name(repo_id=file.repository, repo_type=file.repo_type)
+        there = sum(path.stat().st_size for path in blobs.glob(f"blobs/{said.etag}*.incomplete"))
+        require_free(cache_folder(), said.size - there, str(file), otherwise)
     try:
         with _resumptions_told(str(file)), written_in(cache_folder()):
             path = hf_hub_download(
-                file.repository, file.name, repo_type=file.repo_type, revision=file.revision
+                file.repository,
+                file.name,
+                repo_type=file.repo_type,
+                revision=file.revision,
+                tqdm_class=None if sys.stderr.isatty() else lines_of(str(file)),
             )
         return Path(path)
     except EntryNotFoundError:
@@ -236,6 +250,27 @@ def _transfer(file: HubFile) -> Path | None:
             raise
         reason = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
         raise BrokenTransferError(f"what came is not whole ({reason[:160]})") from error
+
+
+def lines_of(what: str) -> type[tqdm]:
+    """A progress bar that is a line every ten seconds, since bars are silent where standard error is no terminal."""
+
+    class Lines(tqdm):  # type: ignore[misc] # which has no types
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            own = {
+                "desc": what,
+                "bar_format": "{desc}: {n_fmt}B of {total_fmt}B, {rate_fmt}, {remaining} left",
+                "mininterval": LINE_EVERY_S,
+                "miniters": 1,
+                "leave": False,
+            }
+            super().__init__(*arguments, **{**options, **own})
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if msg is None and self.n not in (self.initial, self.total):  # as it comes and goes
+                _tell(str(self))
+
+    return Lines
 
 
 @contextmanager

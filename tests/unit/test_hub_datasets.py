@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         yield hub
 
 
-def texts(name: str, **settings: str) -> list[str | None]:
+def texts(name: str, **settings: Any) -> list[str | None]:
     return list(open_documents(CorpusConfig(dataset=f"some/{name}", **settings)).texts())
 
 
@@ -64,6 +65,14 @@ def test_the_split_s_files_alone_are_read(hub: LoopbackHub) -> None:
 def test_the_column_alone_is_read(hub: LoopbackHub) -> None:
     """The other columns are of other types from file to file, or missing, which `datasets` refuses."""
     assert texts("columns") == ["a", None, "b"]
+
+
+def test_a_text_that_ends_early_needs_the_first_files_alone(hub: LoopbackHub) -> None:
+    one = CorpusConfig(dataset="some/columns", n_documents=2)
+    assert [file.name for file in open_documents(one).provenance.files] == ["train-0.jsonl"]
+    assert not [line for line in hub.requests if "train-1" in line]
+    more = CorpusConfig(dataset="some/columns", n_documents=3)
+    assert len(open_documents(more).provenance.files) == 2
 
 
 def test_other_formats_are_read_by_datasets(hub: LoopbackHub) -> None:

@@ -187,9 +187,20 @@ def test_the_terms_of_a_gated_model_are_on_its_page(hub: LoopbackHub) -> None:
         downloaded(SMALL)
 
 
-def test_a_slow_download_is_no_fault(hub: LoopbackHub) -> None:
+def test_a_slow_download_is_no_fault_and_is_told_of(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.faults = {LARGE: [Fault(parts=20)]}
+    monkeypatch.setattr(client, "LINE_EVERY_S", 0.1)
     assert downloaded(LARGE) == CONTENT
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    told = [
+        re.fullmatch(rf"a/b/{LARGE}: (\d+)kB of 1.02MB, .*B/s, .* left", line) for line in lines
+    ]
+    done = [int(line[1]) for line in told if line]
+    assert len(done) == len(lines)
+    assert done == sorted(set(done))
 
 
 def test_what_was_cut_off_is_taken_up_by_range(hub: LoopbackHub) -> None:
