@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sitegen.config import Config, is_number, load_config, parse_features, preset_names
 from sitegen.errors import SitegenError, UsageError
+from sitegen.finished import note_checked, summary_if_checked
 from sitegen.labels import given_labels, require_known
 from sitegen.lock import locked
 from sitegen.output import OutputFolder, finished_output, writing_to
@@ -22,6 +23,7 @@ from sitegen.verify.source import published_presets
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from sitegen.check import Report
     from sitegen.publish.branch import Publication
     from sitegen.publish.space import SpacePublication
     from sitegen.sweep.driver import Engine
@@ -248,7 +250,14 @@ def _run(options: argparse.Namespace) -> int:
         plan_stages(*_computing(config), "render", "check")
         _compute(config, output, _engine(options))
         _render_site(output, options.labels)
-        return _check_output(output)
+        summary = summary_if_checked(output)
+        if summary is not None:
+            _say(f"{summary} (nothing has changed since they were checked)")
+            return DONE
+        report = _checked(output)
+        if not report.findings:
+            note_checked(output, report.summary)
+        return FOUND_WANTING if report.findings else DONE
 
 
 def _computing(config: Config) -> list[str]:
@@ -357,17 +366,17 @@ def _render_site(output: OutputFolder, labels: str | None) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    return _check_output(finished_output(options.out))
+    return FOUND_WANTING if _checked(finished_output(options.out)).findings else DONE
 
 
-def _check_output(output: OutputFolder, of_archive: bool = True) -> int:
+def _checked(output: OutputFolder, of_archive: bool = True) -> Report:
     from sitegen.check import check_output
 
     report = check_output(output, of_archive)
     for finding in report.findings:
         print(finding)
     _say(report.summary)
-    return FOUND_WANTING if report.findings else DONE
+    return report
 
 
 def _archive(options: argparse.Namespace) -> int:
@@ -375,7 +384,7 @@ def _archive(options: argparse.Namespace) -> int:
 
     output = finished_output(options.out)
     with locked(output.root):
-        if _check_output(output, of_archive=False) == FOUND_WANTING:
+        if _checked(output, of_archive=False).findings:
             _say("no archive was written: mend what was found first")
             return FOUND_WANTING
         archive = write_archive(output)
@@ -414,7 +423,7 @@ def _publication(
 def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
     with locked(output.root), _publication(options, output) as prepared:  # what is checked is sent
-        if _check_output(output) == FOUND_WANTING:
+        if _checked(output).findings:
             _say("nothing was sent: mend what was found first")
             return FOUND_WANTING
         _say(f"to be sent: {prepared}")

@@ -1,4 +1,4 @@
-"""Whether `data/` is already what a run would compute: a note beside it says what it was computed from."""
+"""Whether what a run would do was done before, from the same things: a note beside the results says so."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ PACKAGE = Path(__file__).parent
 
 def inputs_key(facts: dict[str, Any]) -> str:
     """Hash of what a run computes from: these facts (JSON values), and the code of this package and its schemas."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for path in sorted(
-        [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json"), *PACKAGE.rglob("*.toml")]
-    ):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
+    facts_hash = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return facts_hash[:32] + _code_hash()[:32]
+
+
+def _code_hash() -> str:
+    paths = [path for kind in ("*.py", "*.json", "*.toml") for path in PACKAGE.rglob(kind)]
+    return _files_hash(PACKAGE, paths)
+
+
+def _files_hash(root: Path, paths: list[Path]) -> str:
+    """Hash of some files' names below `root` and of what is in them."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -43,6 +51,32 @@ def remarks_if_finished(output: OutputFolder, key: str) -> list[str] | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def note_checked(output: OutputFolder, summary: str) -> None:
+    """Notes that the data and the site as they are now were checked, nothing was found, and what was said."""
+    noted = {"files": _checked_files_hash(output), "summary": summary}
+    with whole_file(output.checked) as partial:
+        partial.write_text(json.dumps(noted, indent=2) + "\n")
+
+
+def summary_if_checked(output: OutputFolder) -> str | None:
+    """What was said when the very same files were checked and nothing was found; None if they never were."""
+    try:
+        noted = json.loads(output.checked.read_text())
+        is_same = noted["files"] == _checked_files_hash(output)
+        return str(noted["summary"]) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _checked_files_hash(output: OutputFolder) -> str:
+    """Of all that a check looks at, and of the code that does."""
+    folders = [output.data, output.site]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    beside = [output.labels, output.archive, output.archive_checksum]
+    paths += [path for path in beside if path.is_file()]
+    return _files_hash(output.root, paths) + _code_hash()
 
 
 def _are_whole(folder: Path, sums: str) -> bool:

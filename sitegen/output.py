@@ -15,10 +15,10 @@ from sitegen.files import former_waits, require_content, restore_former
 from sitegen.lock import LOCK_FILE, locked
 
 LABELS_FILE = "labels.json"
-COMPUTED_FILE = "computed.json"
+COMPUTED_FILE, CHECKED_FILE = "computed.json", "checked.json"
 ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
 OWN_NAMES = {"sweep", "data", "site", "export"}
-OWN_FILES = {LABELS_FILE, COMPUTED_FILE, ARCHIVE, ARCHIVE_CHECKSUM, LOCK_FILE}
+OWN_FILES = {LABELS_FILE, COMPUTED_FILE, CHECKED_FILE, ARCHIVE, ARCHIVE_CHECKSUM, LOCK_FILE}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"(rows-\d+-\d+|part-[a-z]+)\.npz(\.partial-\d+)?")
 DATA_FILES = re.compile(
@@ -73,6 +73,11 @@ class OutputFolder:
     def computed(self) -> Path:
         """A note of what the data was computed from."""
         return self.root / COMPUTED_FILE
+
+    @property
+    def checked(self) -> Path:
+        """A note of what was checked and found to hold."""
+        return self.root / CHECKED_FILE
 
     def site_files(self) -> list[Path]:
         """Every file of what gets published, in order."""

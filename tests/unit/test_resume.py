@@ -194,6 +194,28 @@ def test_subset_of_features_has_the_same_records(
     assert (tmp_path / "site/features/40.html").is_file()
 
 
+def test_what_was_checked_is_checked_again_once_it_has_changed(
+    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", str(tiny.preset), "--out", str(tmp_path), "--rows", "96", "--features", "0-7"]
+
+    def told() -> str:
+        assert main(command) == 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    first = told()
+    assert told() == f"{first} (nothing has changed since they were checked)"
+    strange = tmp_path / "data/strange.json"
+    strange.write_text("{}")
+    (tmp_path / "site/features/5.html").write_text("edited")
+    assert main(["check", str(tmp_path)]) == 1
+    strange.unlink()
+    capsys.readouterr()
+    assert told().startswith(first)
+    (tmp_path / "site/static/site.css").write_text("")
+    assert told().startswith(first)
+
+
 def test_finished_data_is_kept_until_something_changes(
     tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
