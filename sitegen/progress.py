@@ -29,7 +29,7 @@ TITLES = {
     "map": "drawing the map of features",
     "published": "computing the published numbers again",
     "quality": "measuring losses with the reconstruction",
-    "densities": "counting densities for the published numbers",
+    "densities": "counting densities",
     "records": "writing records",
     "render": "rendering pages",
     "check": "checking",

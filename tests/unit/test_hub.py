@@ -123,6 +123,19 @@ def test_verify_runs_to_the_end_and_reports_honest_misses(hub: LoopbackHub, run1
     assert sum(line.startswith("logit effect of feature 7, number") for line in lines) == 10
     assert any(line.startswith("loss, ") and line.endswith("MISSES") for line in lines)
     assert "numbers hold" in done.stderr
+    stages = [line.split(":")[0] for line in done.stderr.splitlines() if "/3 " in line]
+    assert stages == [
+        "1/3 reading the model, the autoencoder and the text …",
+        "2/3 comparing the autoencoder with the activations …",
+        *(
+            f"3/3 computing the published numbers again, {step}"
+            for step in (
+                "reading the sample rows with all features",
+                "measuring losses with the reconstruction",
+                "counting densities",
+            )
+        ),
+    ]
     assert "Traceback" not in done.stderr
     told = json.loads((run1 / "data/overview.json").read_text())["published"]
     assert [number["name"] for number in told] == [line.split("  ")[0] for line in lines[1:]]
