@@ -15,15 +15,15 @@ import numpy as np
 
 from benchmarks.analysis import measure_ablation, measure_analysis
 from benchmarks.cluster import measure_cluster
+from benchmarks.inputs import BenchmarkInputs, make_inputs
 from benchmarks.live import measure_live
 from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
-from benchmarks.subject import BenchmarkSubject, make_subject
 from benchmarks.sweep import measure_sweep
 from sitegen.config import REPOSITORY_ROOT, load_config
 from sitegen.sources.corpus import load_rows
-from sitegen.sources.row_marks import row_marks
+from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.tokenizer import load_tokenizer
 
 FOLDER = REPOSITORY_ROOT / "out/bench"
@@ -34,7 +34,7 @@ PEERS = {"saedashboard": ".venv-saedashboard", "sae_vis": ".venv-sae-vis"}
 def main() -> None:
     """Measures what is asked for, keeps each result, and writes the report from all that are kept."""
     options = _options()
-    files = make_subject(FOLDER / "subject", TEXT_ROWS)
+    files = make_inputs(FOLDER / "subject", TEXT_ROWS)
     out, results = FOLDER / "run", FOLDER / "results"
     results.mkdir(exist_ok=True)
     measurements: dict[str, Callable[[], Any]] = {
@@ -88,11 +88,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure_peers(files: BenchmarkSubject, folder: Path) -> dict[str, Any]:
+def _measure_peers(files: BenchmarkInputs, folder: Path) -> dict[str, Any]:
     """Each peer in its own environment, over the rows that the sweep reads."""
     config = load_config(str(files.preset))
     tokenizer = load_tokenizer(config.model.tokenizer)
-    rows = load_rows(config.corpus, tokenizer, row_marks(config.corpus, tokenizer))
+    rows = load_rows(config.corpus, tokenizer, row_delimiters(config.corpus, tokenizer))
     path = folder / "rows.npy"
     np.save(path, np.asarray(rows.tokens[:1024]))
     found = {}

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.subject import D_HIDDEN, BenchmarkSubject
-from sitegen.analysis import assemble
+from benchmarks.inputs import D_HIDDEN, BenchmarkInputs
+from sitegen.analysis import findings
 from sitegen.analysis.ablation import Ablator
 from sitegen.analysis.evidence import Evidence
-from sitegen.analysis.other_run import OtherContexts
+from sitegen.analysis.second_autoencoder import OtherContexts
 from sitegen.compute import compute_data
 from sitegen.config import load_config
 from sitegen.maths.ablation import Remover
@@ -25,18 +25,18 @@ from sitegen.output import open_output
 from sitegen.store import StoreWriter
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "the sample, both autoencoders": [(assemble, "read_sample")],
-    "neighbours, neurons, matches": [(assemble, "Relations")],
-    "near misses": [(assemble, "find_near_misses")],
+    "the sample, both autoencoders": [(findings, "read_sample")],
+    "neighbours, neurons, matches": [(findings, "find_relations")],
+    "near misses": [(findings, "find_near_misses")],
     "ablation": [(Ablator, "__init__"), (Ablator, "add"), (Ablator, "table")],
     "evidence, to JSON": [(Evidence, "of"), (StoreWriter, "add_evidence")],
     "the other run's contexts": [
-        (OtherContexts, "__init__"),
+        (findings, "find_other_contexts"),
         (OtherContexts, "record"),
         (StoreWriter, "add_other"),
     ],
-    "quality": [(assemble, "measure_quality")],
-    "map": [(assemble, "feature_map")],
+    "quality": [(findings, "measure_quality")],
+    "map": [(findings, "feature_map")],
 }
 
 
@@ -50,7 +50,7 @@ def measure_analysis(preset: str, out: Path) -> dict[str, Any]:
     return {"base_seconds": total - sum(seconds.values()), "parts": dict(seconds)}
 
 
-def measure_ablation(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, float]:
+def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, float]:
     """Seconds that ablation takes at full width, for a sixteenth of the features."""
     shutil.rmtree(out, ignore_errors=True)
     overrides = {"corpus.n_rows": str(n_rows), "sweep.features": f"0-{D_HIDDEN // 16 - 1}"}
@@ -60,10 +60,10 @@ def measure_ablation(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[st
     tables = [
         json.loads(path.read_bytes())["ablation"] for path in (out / "data/evidence").iterdir()
     ]
-    n_firings = sum(len(table["offset"]) for table in tables)
+    n_active = sum(len(table["offset"]) for table in tables)
     return {
         "n_features": len(tables),
-        "n_firings": n_firings,
+        "n_active": n_active,
         "seconds": seconds["ablation"],
         "effects_seconds": seconds["effects"],
     }

@@ -9,9 +9,9 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from benchmarks.subject import SEQ_LEN, BenchmarkSubject
+from benchmarks.inputs import SEQ_LEN, BenchmarkInputs
 from sitegen.config import load_config
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
 from sitegen.sweep.cluster import ray_engine
 from sitegen.sweep.driver import Engine, sweep
 
@@ -19,7 +19,7 @@ SHARD_ROWS = 256
 N_NODES = 2  # of one core each, as many as one process takes
 
 
-def measure_cluster(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
+def measure_cluster(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str, Any]:
     """Seconds of the sweep at a quarter of `n_rows` rows and at all of them, by one process and by the cluster.
 
     The cluster stands already; starting its workers, which load model and autoencoder, is counted. What is left where
@@ -47,11 +47,11 @@ def measure_cluster(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[
     }
 
 
-def _seconds(engine: Engine, files: BenchmarkSubject, n_rows: int, folder: Path) -> float:
+def _seconds(engine: Engine, files: BenchmarkInputs, n_rows: int, folder: Path) -> float:
     overrides = {"corpus.n_rows": str(n_rows), "sweep.shard_rows": str(SHARD_ROWS)}
     config = load_config(str(files.preset), overrides)
-    subject = load_subject(config)
+    inputs = load_inputs(config)
     shutil.rmtree(folder, ignore_errors=True)
     started = time.perf_counter()
-    engine(subject, subject.config, folder)
+    engine(inputs, inputs.config, folder)
     return time.perf_counter() - started

@@ -95,7 +95,7 @@ def _figures(results: Results) -> list[Figure]:
         _at_most("index of all features usable after, seconds", pages["index_ready_ms"] / 1000, 1),
         _at_most("longest time it does not answer, ms", slowest, 50, "{:.0f}"),
         _at_most("the model in the page: an edit of a text of 40 tokens, ms", live["edit_first_ms"], 150, "{:.0f}"),
-        _at_most("what fires on 40 tokens, all features read from disk, seconds", live["fires_first_ms"] / 1000, 5),
+        _at_most("active features on 40 tokens, all read from disk, seconds", live["active_first_ms"] / 1000, 5),
         _at_most("loaded by a feature's page at first use, MB", live["first_use_bytes"] / 1e6, 12, "{:.1f}"),
         _at_most("the whole export, MB", live["export_bytes"] / 1e6, 220, "{:.0f}"),
         _at_most("feature pages rewritten when nothing changed", written[0], 0, "{}"),
@@ -158,9 +158,9 @@ def _parts(shares: Results) -> list[Results]:
         "product_fastest": "the same feature by token and 1 024 tokens at a time, as the sweep makes it",
         "product_bf16": "the same in bfloat16, from rounded activations to rounded sums, the bias left out",
         "model": "the model up to the hook",
-        "search fp32": "all firings by way of an fp32 product",
-        "search bf16": "all firings by way of a bf16 product",
-        "firings alone": "computing as many single dot products as there are firings",
+        "search fp32": "all activations by way of an fp32 product",
+        "search bf16": "all activations by way of a bf16 product",
+        "single dot products alone": "computing as many single dot products as there are activations",
     }
     return [{"what": what, "share": shares[name]} for name, what in names.items()]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.subject import BenchmarkSubject
+from benchmarks.inputs import BenchmarkInputs
 
 # Its time grows with the features alone; over as few tokens as here it would hide all else, so it is measured by itself
 NO_ABLATION = ["--set", "analysis.n_ablated=0"]
@@ -49,7 +49,7 @@ def run_build(*arguments: str, kill_after: float = 0.0) -> Run:
     return Run(seconds, usage.ru_maxrss * 1024)
 
 
-def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, Any]:
+def measure_growth(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
     """`build.py sweep` at three numbers of tokens, of features and of contexts kept, the others held.
 
     Shards of half of `n_rows`, so that states are saved, merged and held to the total at every size.
@@ -74,7 +74,7 @@ def measure_growth(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str,
     }
 
 
-def measure_render(files: BenchmarkSubject, n_rows: int, out: Path) -> dict[str, Any]:
+def measure_render(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
     """A whole run of all features: swept, rendered, checked, and rendered again in three situations."""
     shutil.rmtree(out, ignore_errors=True)
     rows = ["--rows", str(n_rows), "--precision", "bf16", *NO_ABLATION]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.subject import BenchmarkSubject
+from benchmarks.inputs import BenchmarkInputs
 from sitegen.analysis.contexts import choose_contexts, read_contexts
 from sitegen.config import load_config
-from sitegen.maths.encoder import FiringSearch
-from sitegen.sources.subject import Subject, load_subject
+from sitegen.maths.encoder import ActivationSearch
+from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sweep.shards import ShardSweeper, make_encoder, row_ranges
 from sitegen.sweep.state import SweepState
 
@@ -58,8 +58,8 @@ class _Clock:
 class _Products:
     """The encoder's product alone, on activations that are there already."""
 
-    def __init__(self, subject: Subject) -> None:
-        weights = subject.autoencoder
+    def __init__(self, inputs: Inputs) -> None:
+        weights = inputs.autoencoder
         self._W_enc, self._b_enc = weights.W_enc, weights.b_enc
         self._columns = weights.W_enc.T.contiguous()
         self._by_token = torch.empty(0)
@@ -85,7 +85,7 @@ class _Products:
             torch.mm(self._bf16_columns, part.T, out=self._bf16_by_feature[:, : len(part)])
 
 
-def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[str, Any]:
+def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str, Any]:
     """Sweeps `n_rows` rows in both precisions beside the bare product; ratios, and whether both found the same."""
     overrides = {
         "corpus.n_rows": str(n_rows),
@@ -93,11 +93,11 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         "analysis.n_ablated": "0",  # measured by itself
     }
     config = load_config(str(files.preset), overrides)
-    subject = load_subject(config)
-    config = subject.config
+    inputs = load_inputs(config)
+    config = inputs.config
     sweepers = {
         precision: ShardSweeper(
-            subject,
+            inputs,
             dataclasses.replace(
                 config, sweep=dataclasses.replace(config.sweep, precision=precision)
             ),
@@ -105,13 +105,16 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         for precision in PRECISIONS
     }
     states = {precision: sweepers[precision].empty_state() for precision in PRECISIONS}
-    products, clock = _Products(subject), _Clock()
+    products, clock = _Products(inputs), _Clock()
     for turn, rows in enumerate(row_ranges(0, n_rows, TURN_ROWS)):
-        x = _activations(subject, rows)
+        x = _activations(inputs, rows)
         works: list[tuple[str, Callable[[], object]]] = [
             ("product", lambda x=x: products.as_written(x)),
             *(
-                (precision, lambda p=precision, r=rows: states[p].update(sweepers[p].firings(r)))
+                (
+                    precision,
+                    lambda p=precision, r=rows: states[p].update(sweepers[p].active_entries(r)),
+                )
                 for precision in PRECISIONS
             ),
         ]
@@ -125,8 +128,8 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         for precision in PRECISIONS
     }
     table = choose_contexts(states["fp32"], config, config.corpus.seq_len)
-    clock.time("contexts", lambda: read_contexts(table, subject, config))
-    parts = _parts(subject, range(0, min(n_rows, 8 * TURN_ROWS)))
+    clock.time("contexts", lambda: read_contexts(table, inputs, config))
+    parts = _parts(inputs, range(0, min(n_rows, 8 * TURN_ROWS)))
     return {
         "n_rows": n_rows,
         "n_tokens": n_rows * config.corpus.seq_len,
@@ -139,15 +142,15 @@ def measure_sweep(files: BenchmarkSubject, n_rows: int, folder: Path) -> dict[st
         "stretch_ratios": {name: clock.stretch_ratios("product", name) for name in PRECISIONS},
         "density": float(states["fp32"].counts.n_active.mean()) / (n_rows * config.corpus.seq_len),
         "same_in_bf16": _same(states["fp32"], states["bf16"]),
-        "certificates": {p: vars(states[p].certificate) for p in PRECISIONS},
+        "certificates": {p: vars(states[p].error_bound) for p in PRECISIONS},
         "parts": parts,
     }
 
 
-def _activations(subject: Subject, rows: range) -> torch.Tensor:
+def _activations(inputs: Inputs, rows: range) -> torch.Tensor:
     """[n_tokens, d_hook] what the encoder is multiplied with."""
-    x = subject.model.hook_activations(subject.ids(rows)).flatten(0, 1)
-    return x - subject.autoencoder.b_dec
+    x = inputs.model.hook_activations(inputs.ids(rows)).flatten(0, 1)
+    return x - inputs.autoencoder.b_dec
 
 
 def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> float:
@@ -170,26 +173,28 @@ def _same(one: SweepState, other: SweepState) -> bool:
     )
 
 
-def _parts(subject: Subject, rows: range) -> dict[str, float]:
+def _parts(inputs: Inputs, rows: range) -> dict[str, float]:
     """Where a batch's time goes, as shares of the bare product as written."""
-    clock, products = _Clock(), _Products(subject)
-    encoder = make_encoder(subject)
-    searches = {precision: FiringSearch(encoder, precision) for precision in PRECISIONS}
+    clock, products = _Clock(), _Products(inputs)
+    encoder = make_encoder(inputs)
+    searches = {precision: ActivationSearch(encoder, precision) for precision in PRECISIONS}
     for turn in row_ranges(rows.start, rows.stop, TURN_ROWS):
-        centred = _activations(subject, turn)
+        centred = _activations(inputs, turn)
         clock.time("product", lambda x=centred: products.as_written(x))
         clock.time("product_fastest", lambda x=centred: products.fastest(x))
         rounded = centred.bfloat16()
         clock.time("product_bf16", lambda x=rounded: products.in_bf16(x))
         for batch in row_ranges(turn.start, turn.stop, BATCH_ROWS):
-            clock.time("model", lambda batch=batch: _activations(subject, batch))
-        for part in centred.split(BATCH_ROWS * subject.rows.tokens.shape[1]):
-            x = part + subject.autoencoder.b_dec
+            clock.time("model", lambda batch=batch: _activations(inputs, batch))
+        for part in centred.split(BATCH_ROWS * inputs.rows.tokens.shape[1]):
+            x = part + inputs.autoencoder.b_dec
             for precision, search in searches.items():
-                clock.time(f"search {precision}", lambda x=x, search=search: search.firings(x))
-            found = searches["bf16"].firings(x)
+                clock.time(
+                    f"search {precision}", lambda x=x, search=search: search.active_entries(x)
+                )
+            found = searches["bf16"].active_entries(x)
             clock.time(
-                "firings alone",
+                "single dot products alone",
                 lambda c=part, f=found: encoder.pre_activations(c, f.feature, f.token),
             )
     return {name: clock.total(name) / clock.total("product") for name in clock.seconds}

@@ -273,26 +273,26 @@ def _require_labels(path: Path, config: Config) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    config, is_share = _config(options), options.shard is not None
-    with writing_to(options.out, shared=is_share) as output:
+    config, is_slice = _config(options), options.shard is not None
+    with writing_to(options.out, shared=is_slice) as output:
         engine = _engine(options)
-        if not is_share:
+        if not is_slice:
             plan_stages(*_computing(config))
             _compute(config, output, engine)
         elif options.engine != "process":
             raise UsageError("--shard is for machines without an engine: leave --engine out")
         else:
-            _sweep_share(config, output, options.shard)
+            _sweep_slice(config, output, options.shard)
     return DONE
 
 
-def _sweep_share(config: Config, output: OutputFolder, text: str) -> None:
-    from sitegen.compute import compute_share
-    from sitegen.sweep.driver import Share
+def _sweep_slice(config: Config, output: OutputFolder, text: str) -> None:
+    from sitegen.compute import compute_slice
+    from sitegen.sweep.driver import JobSlice
 
-    share = Share.parse(text)
+    job_slice = JobSlice.parse(text)
     plan_stages("sources", "fit", "sweep")
-    n_shards = compute_share(config, output, share)
+    n_shards = compute_slice(config, output, job_slice)
     _say(f"wrote {output.sweep}: {n_shards:,} shards of share {text}; build.py merge takes them")
 
 

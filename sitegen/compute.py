@@ -11,8 +11,8 @@ from typing import Any
 import sitegen
 from sitegen.analysis.assemble import Records
 from sitegen.analysis.findings import find_all
+from sitegen.analysis.fit import measure_fit
 from sitegen.analysis.live import LiveRefusalError, live_model
-from sitegen.analysis.reading import measure_fit
 from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
@@ -21,12 +21,12 @@ from sitegen.output import OutputFolder
 from sitegen.parts import KeptParts
 from sitegen.progress import announce
 from sitegen.records import KINDS, Fit, LiveModel, PublishedNumber, TokenText
-from sitegen.sources.autoencoder import unknown_place
-from sitegen.sources.own_text import differences
-from sitegen.sources.subject import Subject, load_subject
+from sitegen.sources.autoencoder import unrecognised_hook_point
+from sitegen.sources.inputs import Inputs, load_inputs
+from sitegen.sources.text_defaults import differences
 from sitegen.space import require_space
 from sitegen.store import StoreWriter
-from sitegen.sweep.driver import Engine, Share, sweep, sweep_share
+from sitegen.sweep.driver import Engine, JobSlice, sweep, sweep_slice
 from sitegen.sweep.state import SweepState
 from sitegen.verify.numbers import verify
 from sitegen.verify.source import published_presets, read_published
@@ -61,20 +61,20 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
     """
     announce("sources")
-    subject = load_subject(config)
-    config = subject.config
-    key = inputs_key(_facts(subject, config))
+    inputs = load_inputs(config)
+    config = inputs.config
+    key = inputs_key(_facts(inputs, config))
     former = remarks_if_finished(output, key)
     if former is not None:
-        return Computed(len(subject.feature_ids), True, former)
-    require_space(output, config, len(subject.feature_ids), len(subject.rows.tokens))
+        return Computed(len(inputs.feature_ids), True, former)
+    require_space(output, config, len(inputs.feature_ids), len(inputs.rows.tokens))
     parts = KeptParts(output.sweep, key)
-    fit = parts.get("fit", Fit, lambda: measure_fit(subject, config))
-    state = engine(subject, config, output.sweep)
-    found = find_all(state, fit, subject, config, read_published(config.preset), parts)
-    vocab = token_texts(subject)
-    records = Records(found, subject, config, vocab)
-    live, why_not = _live_model(subject, state, config)
+    fit = parts.get("fit", Fit, lambda: measure_fit(inputs, config))
+    state = engine(inputs, config, output.sweep)
+    found = find_all(state, fit, inputs, config, read_published(config.preset), parts)
+    vocab = token_texts(inputs)
+    records = Records(found, inputs, config, vocab)
+    live, why_not = _live_model(inputs, state, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
         n_of_kind: dict[str, int] = dict.fromkeys(KINDS, 0)
@@ -88,52 +88,50 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
             store.add_rows(rows)
         if live is not None:
             store.add_live(live)
-        manifest = _manifest(config, subject, state, n_of_kind)
+        manifest = _manifest(config, inputs, state, n_of_kind)
         manifest["live"] = {"is_there": live is not None, "why_not": why_not}
         store.finish(manifest, vocab, records.overview())
     remarks = []
     if fit.objection:
         remarks.append(f"the pages say that the autoencoder may not fit: {fit.objection}")
-    remarks += unknown_place(subject.autoencoder)
+    remarks += unrecognised_hook_point(inputs.autoencoder)
     remarks += differences(
-        config.corpus, subject.rows.marks, subject.autoencoder, subject.tokenizer
+        config.corpus, inputs.rows.delimiters, inputs.autoencoder, inputs.tokenizer
     )
     if config.live.precision != "none" and why_not:
         remarks.append(f"no text can be tried on the pages: {why_not}")
     note_finished(output, key, remarks)
     parts.remove()
-    return Computed(len(subject.feature_ids), False, remarks)
+    return Computed(len(inputs.feature_ids), False, remarks)
 
 
-def _facts(subject: Subject, config: Config) -> dict[str, Any]:
+def _facts(inputs: Inputs, config: Config) -> dict[str, Any]:
     """All that `data/` is a function of, beside this package's code."""
     return {
         "config": config.as_dict(),
-        "sources": _sources(subject),
-        "rows": subject.rows.key,
-        "device": str(subject.device.type),
+        "sources": _sources(inputs),
+        "rows": inputs.rows.key,
+        "device": str(inputs.device.type),
         "versions": _versions(),
     }
 
 
-def compute_share(config: Config, output: OutputFolder, share: Share) -> int:
+def compute_slice(config: Config, output: OutputFolder, job_slice: JobSlice) -> int:
     """Sweeps a share of a subject's shards, to be merged later; returns how many.
 
     raises  as `compute_data` does
     """
     announce("sources")
-    subject = load_subject(config)
-    require_space(output, subject.config, len(subject.feature_ids), len(subject.rows.tokens))
-    measure_fit(subject, subject.config)
-    return sweep_share(subject, subject.config, output.sweep, share)
+    inputs = load_inputs(config)
+    require_space(output, inputs.config, len(inputs.feature_ids), len(inputs.rows.tokens))
+    measure_fit(inputs, inputs.config)
+    return sweep_slice(inputs, inputs.config, output.sweep, job_slice)
 
 
-def _live_model(
-    subject: Subject, state: SweepState, config: Config
-) -> tuple[LiveModel | None, str]:
+def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[LiveModel | None, str]:
     """(the model that pages run, or why there is none)."""
     try:
-        return live_model(subject, state.counts.max_activation, config), ""
+        return live_model(inputs, state.counts.max_activation, config), ""
     except LiveRefusalError as refusal:
         return None, str(refusal)
 
@@ -148,16 +146,16 @@ def verify_published(config: Config) -> list[PublishedNumber]:
         known = ", ".join(published_presets())
         raise UsageError(f"no numbers are published of {config.preset}: give {known}")
     announce("sources")
-    subject = load_subject(config)
-    measure_fit(subject, subject.config)
-    return list(verify(subject, subject.config, published))
+    inputs = load_inputs(config)
+    measure_fit(inputs, inputs.config)
+    return list(verify(inputs, inputs.config, published))
 
 
-def token_texts(subject: Subject) -> list[TokenText]:
+def token_texts(inputs: Inputs) -> list[TokenText]:
     """[d_vocab] what each of the model's ids stands for: text, bytes that are no whole character, or None."""
-    table = subject.tokenizer.token_bytes()[: subject.model.d_vocab]
+    table = inputs.tokenizer.token_bytes()[: inputs.model.d_vocab]
     texts: list[TokenText] = [None if token is None else _text_if_whole(token) for token in table]
-    return texts + [None] * (subject.model.d_vocab - len(texts))
+    return texts + [None] * (inputs.model.d_vocab - len(texts))
 
 
 def _text_if_whole(token: bytes) -> TokenText:
@@ -168,63 +166,63 @@ def _text_if_whole(token: bytes) -> TokenText:
 
 
 def _manifest(
-    config: Config, subject: Subject, state: SweepState, n_of_kind: dict[str, int]
+    config: Config, inputs: Inputs, state: SweepState, n_of_kind: dict[str, int]
 ) -> dict[str, Any]:
-    n_rows, seq_len = subject.rows.tokens.shape
+    n_rows, seq_len = inputs.rows.tokens.shape
     settings = config.as_dict()
-    settings["sweep"]["device"] = subject.device.type
+    settings["sweep"]["device"] = inputs.device.type
     return {
         "preset": config.preset,
         "config": settings,
-        "sources": _sources(subject),
+        "sources": _sources(inputs),
         "model": {
-            "processing": list(subject.model.processing),
-            "left_out": list(subject.model.output.left_out),
+            "processing": list(inputs.model.processing),
+            "left_out": list(inputs.model.output.left_out),
         },
         "autoencoder": {
-            "activation_function": subject.autoencoder.activation_function,
-            "k": subject.autoencoder.make.k,
-            "subtracts_b_dec": subject.autoencoder.make.subtracts_b_dec,
-            "normalisation": subject.autoencoder.make.normalisation,
-            "logit_effects": subject.model.output.formula,
+            "activation_function": inputs.autoencoder.activation_function,
+            "k": inputs.autoencoder.architecture.k,
+            "subtracts_b_dec": inputs.autoencoder.architecture.subtracts_b_dec,
+            "normalisation": inputs.autoencoder.architecture.normalisation,
+            "logit_effects": inputs.model.output.formula,
         },
-        "rows": subject.rows.marks.sentence(subject.tokenizer),
-        "row_marks": dataclasses.asdict(subject.rows.marks),
+        "rows": inputs.rows.delimiters.sentence(inputs.tokenizer),
+        "row_delimiters": dataclasses.asdict(inputs.rows.delimiters),
         "counts": {
-            "n_features": len(subject.feature_ids),
-            "d_hidden": subject.autoencoder.d_hidden,
-            "d_hook": subject.model.d_hook,
-            "d_vocab": subject.model.d_vocab,
-            **dataclasses.asdict(subject.rows.documents),
+            "n_features": len(inputs.feature_ids),
+            "d_hidden": inputs.autoencoder.d_hidden,
+            "d_hook": inputs.model.d_hook,
+            "d_vocab": inputs.model.d_vocab,
+            **dataclasses.asdict(inputs.rows.documents),
             "n_rows": n_rows,
             "seq_len": seq_len,
             "n_positions": state.counts.n_positions,
             "n_of_kind": n_of_kind,
         },
-        "certificate": {
+        "error_bound": {
             "precision": config.sweep.precision,
-            "n_examined": state.certificate.n_examined,
+            "n_examined": state.error_bound.n_examined,
             "n_active": int(state.counts.n_active.sum()),
-            "largest_error": state.certificate.largest_error,
+            "largest_error": state.error_bound.largest_error,
             "says": "Every entry of the encoder's product that, with the bound on its rounding error added, is above 0 "
             "was computed again in float32; so no dropped entry is above 0 or could have stood in a list. "
             "largest_error is the largest difference found, as a share of its bound.",
         },
-        "special_ids": list(subject.special_ids),
+        "special_ids": list(inputs.special_ids),
         "versions": _versions(),
     }
 
 
-def _sources(subject: Subject) -> dict[str, Any]:
+def _sources(inputs: Inputs) -> dict[str, Any]:
     """Where everything that was read came from."""
     read = {
-        "model": subject.model.provenance,
-        "autoencoder": subject.autoencoder.provenance,
-        "tokenizer": subject.tokenizer.provenance,
-        "corpus": subject.rows.provenance,
+        "model": inputs.model.provenance,
+        "autoencoder": inputs.autoencoder.provenance,
+        "tokenizer": inputs.tokenizer.provenance,
+        "corpus": inputs.rows.provenance,
     }
-    if subject.other is not None:
-        read["other"] = subject.other.provenance
+    if inputs.other is not None:
+        read["other"] = inputs.other.provenance
     return {name: dataclasses.asdict(provenance) for name, provenance in read.items()}
 
 

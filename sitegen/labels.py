@@ -70,10 +70,10 @@ def given_labels(path: Path) -> list[Label]:
     return labels
 
 
-def write_labels(labels: list[Label], subject: str, path: Path) -> None:
+def write_labels(labels: list[Label], autoencoder_key: str, path: Path) -> None:
     """Keeps labels where `read_labels` finds them again, with the key of the subject that they are of."""
     entries = [dataclasses.asdict(label) for label in labels]
-    content = orjson.dumps({"subject": subject, "labels": entries})
+    content = orjson.dumps({"subject": autoencoder_key, "labels": entries})
     with whole_file(path) as file:
         file.write_bytes(content)
 
@@ -91,7 +91,7 @@ def require_known(labels: list[Label], feature_ids: set[int], path: Path) -> Non
             )
 
 
-def kept_labels(path: Path, subject: str, feature_ids: set[int]) -> list[Label]:
+def kept_labels(path: Path, autoencoder_key: str, feature_ids: set[int]) -> list[Label]:
     """The labels kept at a path; none where there is no file.
 
     raises  UsageError if they cannot be read, or are of another subject or of a feature that was not swept
@@ -100,7 +100,7 @@ def kept_labels(path: Path, subject: str, feature_ids: set[int]) -> list[Label]:
         return []
     labels = read_labels(path)
     kept = _json(path.read_bytes().decode("utf-8-sig"), path)
-    if not isinstance(kept, dict) or kept.get("subject") != subject:
+    if not isinstance(kept, dict) or kept.get("subject") != autoencoder_key:
         raise UsageError(
             f"{path} holds the labels of another autoencoder: render with --labels FILE, or --labels none"
         )

@@ -26,7 +26,7 @@ DATA_FILES = re.compile(
     r"|live/(settings\.json|weights\.safetensors|tokenizer\.json)"
 )
 SITE_FILES = re.compile(
-    r"(index(-\d+)?|about|overview|token|fires|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
+    r"(index(-\d+)?|about|overview|token|active|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
     r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )

@@ -78,7 +78,7 @@ class LogitEffects:
 
 
 @dataclass(frozen=True)
-class SpecialFirings:
+class SpecialTokenActivity:
     """Firings on special tokens (such as BOS, EOS), which count in the density and are never shown as a peak."""
 
     n_active: int
@@ -94,7 +94,7 @@ class CosineNeighbour:
 
 
 @dataclass(frozen=True)
-class FiringNeighbour:
+class CoactiveFeature:
     """Another feature that fires on the same tokens of the sample."""
 
     feature_id: int
@@ -116,7 +116,7 @@ class Neighbours:
 
     decoder: list[CosineNeighbour]
     encoder: list[CosineNeighbour]
-    firings: list[FiringNeighbour]
+    coactivation: list[CoactiveFeature]
     contexts: list[ContextNeighbour]
     listed_by: list[
         int
@@ -178,7 +178,7 @@ class FeatureRecord:
     max_activation: float  # over tokens that may be a peak
     mean_active: float  # mean of the activations above 0; 0 for a dead feature
     kind: Kind
-    special: SpecialFirings
+    special: SpecialTokenActivity
     histogram: Histogram  # of activations on tokens that may be a peak; empty for a feature that fires on none
     contexts: list[ContextRecord]
     logits: LogitEffects
@@ -361,7 +361,7 @@ class PublishedNumber:
 
 
 @dataclass(frozen=True)
-class Reading:
+class FitCandidate:
     """How well the autoencoder reconstructs what is read in one way."""
 
     name: str
@@ -378,7 +378,7 @@ class Fit:
     l0: float
     n_tokens: int
     objection: str  # why it is taken not to fit, where the run went on all the same; else empty
-    readings: list[Reading]  # the configured one first, then its alternatives
+    candidates: list[FitCandidate]  # the configured one first, then its alternatives
 
 
 @dataclass(frozen=True)

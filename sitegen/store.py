@@ -35,7 +35,7 @@ from sitegen.records import (
     TokenText,
 )
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 CHECKSUMS = "SHA256SUMS"
 SCHEMAS: dict[type, str] = {
     FeatureRecord: "feature",

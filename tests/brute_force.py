@@ -196,14 +196,14 @@ class BruteForce:
             self.n_samples_possible += min(n_each, len(texts[i]))
             assert len(mine) <= n_each
 
-    def _check_histogram(self, histogram: dict[str, Any], firings: np.ndarray) -> None:
-        assert sum(histogram["counts"]) == near(len(firings))
+    def _check_histogram(self, histogram: dict[str, Any], entries: np.ndarray) -> None:
+        assert sum(histogram["counts"]) == near(len(entries))
         for low, high, count in zip(
             histogram["edges"][:-1], histogram["edges"][1:], histogram["counts"], strict=True
         ):
             slack = NEAR_TIE * (1 + high)  # float32's rounding near an edge
-            inside = ((firings > low - slack) & (firings <= high + slack)).sum()
-            surely = ((firings > low + slack) & (firings <= high - slack)).sum()
+            inside = ((entries > low - slack) & (entries <= high + slack)).sum()
+            surely = ((entries > low + slack) & (entries <= high - slack)).sum()
             assert surely <= count <= inside
 
     def _check_top(self, contexts: list[dict[str, Any]], on_text: np.ndarray, n_top: int) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.brute_force import log_probabilities, read_rows, residual_and_mlp
-from tests.tiny import SEQ_LEN, TinySubject
+from tests.tiny import SEQ_LEN, TinyInputs
 
 Weights = dict[str, Tensor]
 
@@ -29,7 +29,7 @@ class PlainAnalysis:
     g: Tensor  # the second autoencoder's
 
     @classmethod
-    def of(cls, tiny: TinySubject) -> PlainAnalysis:
+    def of(cls, tiny: TinyInputs) -> PlainAnalysis:
         rows = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
         model = load_file(tiny.model / "model.safetensors")
         one, other = (

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = (
 )
 
 from sitegen.cli import main  # noqa: E402 the environment comes first
-from tests.tiny import TinySubject, write_gpt2, write_subject  # noqa: E402
+from tests.tiny import TinyInputs, write_gpt2, write_inputs  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -30,12 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinySubject:
-    return write_subject(tmp_path_factory.mktemp("tiny"))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyInputs:
+    return write_inputs(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
-def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny subject's finished output folder. Tests that change it copy it first."""
     out = tmp_path_factory.mktemp("run") / "tiny"
     assert main(["run", str(tiny.preset), "--out", str(out)]) == 0
@@ -43,7 +43,7 @@ def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def gpt2(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gpt2(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two layers as `transformers` saves it, with the tiny tokenizer in its folder."""
     return write_gpt2(tmp_path_factory.mktemp("gpt2"), tiny.tokenizer)
 

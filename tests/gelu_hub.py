@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.loopback_hub import LoopbackHub
-from tests.tiny import TinySubject, autoencoder_weights, documents, model_config, model_weights
+from tests.tiny import TinyInputs, autoencoder_weights, documents, model_config, model_weights
 
 RUN1_CONFIG = {
     "batch_size": 4096,
@@ -28,7 +28,7 @@ RUN1_CONFIG = {
 }
 
 
-def make_gelu_hub(tiny: TinySubject) -> LoopbackHub:
+def make_gelu_hub(tiny: TinyInputs) -> LoopbackHub:
     """A Hub with the model, the tokenizer, both autoencoder runs and the dataset."""
     d_vocab = json.loads((tiny.model / "config.json").read_text())["d_vocab"]
     hub = LoopbackHub()

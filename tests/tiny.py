@@ -52,7 +52,7 @@ def documents() -> list[str]:
 
 
 @dataclass(frozen=True)
-class TinySubject:
+class TinyInputs:
     """Where the files stand."""
 
     folder: Path
@@ -94,7 +94,7 @@ class TinySubject:
         return self.folder / "text.jsonl"
 
 
-def write_subject(folder: Path) -> TinySubject:
+def write_inputs(folder: Path) -> TinyInputs:
     """Writes everything that a run reads, and a preset for it."""
     write_tokenizer(folder / "tokenizer")
     write_qwen_tokenizer(folder / "qwen")
@@ -120,7 +120,7 @@ def write_subject(folder: Path) -> TinySubject:
     )
     other = preset.read_text().replace('tokenizer = "tokenizer"', 'tokenizer = "qwen"')
     (folder / "qwen.toml").write_text(other)
-    return TinySubject(folder, preset)
+    return TinyInputs(folder, preset)
 
 
 def write_corpus(path: Path) -> None:

@@ -77,7 +77,7 @@ def compare(
 def _read_task(defaults: dict[str, int]) -> Task:
     """The task of the command line."""
     parser = ArgumentParser()
-    parser.add_argument("subject", type=Path, help="folder that benchmarks/subject.py made")
+    parser.add_argument("subject", type=Path, help="folder that benchmarks/inputs.py made")
     parser.add_argument("tokens", type=Path, help="token ids [n_rows, seq_len] as .npy")
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="%(default)s")
@@ -85,18 +85,18 @@ def _read_task(defaults: dict[str, int]) -> Task:
     rows = torch.from_numpy(np.load(given.tokens)[: given.rows].astype(np.int64))
     if len(rows) < given.rows:
         parser.error(f"{given.tokens.name} holds {len(rows)} rows, not {given.rows}")
-    autoencoder = load_file(given.subject / "autoencoder.safetensors")
-    return Task(_load_model(given.subject), autoencoder, rows, given.features, given.batch)
+    autoencoder = load_file(given.inputs / "autoencoder.safetensors")
+    return Task(_load_model(given.inputs), autoencoder, rows, given.features, given.batch)
 
 
-def _load_model(subject: Path) -> HookedSAETransformer:
+def _load_model(inputs: Path) -> HookedSAETransformer:
     """The model, its weights folded and centred as TransformerLens does for a model it knows."""
-    values = json.loads((subject / "model" / "config.json").read_text())
+    values = json.loads((inputs / "model" / "config.json").read_text())
     assert values.pop("normalization") == "LN"
     config = HookedTransformerConfig(**values, normalization_type="LNPre", init_weights=False)
-    tokenizer = AutoTokenizer.from_pretrained(subject / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(inputs / "tokenizer")
     model = HookedSAETransformer(config, tokenizer=tokenizer)
-    model.load_and_process_state_dict(load_file(subject / "model" / "model.safetensors"))
+    model.load_and_process_state_dict(load_file(inputs / "model" / "model.safetensors"))
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from demo.training.packages import Package
 
 
 @dataclass(frozen=True)
-class Share:
+class Budget:
     """How much of a source is trained on, and how much is held out, in characters."""
 
     train_chars: int
@@ -23,28 +23,28 @@ class Share:
 
 
 SHARES = {
-    "sotu": Share(11_000_000, 420_000),
-    "austen": Share(4_000_000, 430_000),
-    "moby-dick": Share(1_300_000, 60_000),
-    "jargon": Share(1_300_000, 90_000),
-    "wordnet": Share(4_500_000, 0),
-    "sqlite": Share(6_000_000, 200_000),
-    "postgresql": Share(6_000_000, 0),
-    "python-manual": Share(9_000_000, 160_000),
-    "abs-guide": Share(1_500_000, 0),
-    "stdlib": Share(10_000_000, 200_000),
-    "django": Share(4_500_000, 120_000),
-    "sqlalchemy": Share(4_000_000, 60_000),
-    "networkx": Share(2_500_000, 60_000),
-    "scikit-learn": Share(4_000_000, 0),
-    "sympy": Share(2_500_000, 0),
-    "pandas": Share(3_500_000, 0),
-    "twisted": Share(2_500_000, 0),
-    "tornado": Share(1_200_000, 0),
-    "flask": Share(400_000, 0),
-    "werkzeug": Share(800_000, 0),
-    "rich": Share(800_000, 0),
-    "requests": Share(300_000, 0),
+    "sotu": Budget(11_000_000, 420_000),
+    "austen": Budget(4_000_000, 430_000),
+    "moby-dick": Budget(1_300_000, 60_000),
+    "jargon": Budget(1_300_000, 90_000),
+    "wordnet": Budget(4_500_000, 0),
+    "sqlite": Budget(6_000_000, 200_000),
+    "postgresql": Budget(6_000_000, 0),
+    "python-manual": Budget(9_000_000, 160_000),
+    "abs-guide": Budget(1_500_000, 0),
+    "stdlib": Budget(10_000_000, 200_000),
+    "django": Budget(4_500_000, 120_000),
+    "sqlalchemy": Budget(4_000_000, 60_000),
+    "networkx": Budget(2_500_000, 60_000),
+    "scikit-learn": Budget(4_000_000, 0),
+    "sympy": Budget(2_500_000, 0),
+    "pandas": Budget(3_500_000, 0),
+    "twisted": Budget(2_500_000, 0),
+    "tornado": Budget(1_200_000, 0),
+    "flask": Budget(400_000, 0),
+    "werkzeug": Budget(800_000, 0),
+    "rich": Budget(800_000, 0),
+    "requests": Budget(300_000, 0),
 }
 LARGEST_HELD_OUT_CHARS = 500_000
 BSD = "BSD-3-Clause"

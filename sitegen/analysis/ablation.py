@@ -12,7 +12,7 @@ from torch import Tensor
 from sitegen.config import Config
 from sitegen.maths.ablation import Ablation, FinalLayer, Remover
 from sitegen.maths.logits import written_by
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 
 EFFECTS_BYTES = 1 << 29  # up to which the logit effects of all features are kept
 CHANGE_DIGITS = 3  # of a nat, in the lists: they are most of all data
@@ -41,7 +41,7 @@ class AblationTable:
 
 
 @dataclass(frozen=True)
-class _Firings:
+class ShownActivations:
     """Firings that are shown; the arrays of the firings run parallel.
 
     residual         [n_tokens, d_model] before the final norm
@@ -60,11 +60,11 @@ class _Firings:
     column: np.ndarray
 
     @staticmethod
-    def joined(parts: list[_Firings]) -> _Firings:
+    def joined(parts: list[ShownActivations]) -> ShownActivations:
         """Those of several batches, whose tokens follow each other."""
         starts = np.cumsum([0, *(len(part.residual) for part in parts)])
         token = [part.token + start for part, start in zip(parts, starts[:-1], strict=True)]
-        return _Firings(
+        return ShownActivations(
             residual=torch.cat([part.residual for part in parts]),
             next_id=torch.cat([part.next_id for part in parts]),
             feature=np.concatenate([part.feature for part in parts]),
@@ -79,35 +79,35 @@ class Ablator:
     """Takes features out where they fire, batch by batch."""
 
     @classmethod
-    def of(cls, subject: Subject, config: Config) -> Self | None:
+    def of(cls, inputs: Inputs, config: Config) -> Self | None:
         """One for a subject, where the final norm alone comes after the hook point; None elsewhere."""
         if not config.analysis.n_ablated:
             return None
-        final = subject.final_layer
+        final = inputs.final_layer
         if final is None:
             return None
-        n_tokens = config.sweep.batch_rows * subject.rows.tokens.shape[1]
-        return cls(subject, final, config.analysis.n_ablated, n_tokens)
+        n_tokens = config.sweep.batch_rows * inputs.rows.tokens.shape[1]
+        return cls(inputs, final, config.analysis.n_ablated, n_tokens)
 
-    def __init__(self, subject: Subject, final: FinalLayer, k: int, n_tokens: int) -> None:
+    def __init__(self, inputs: Inputs, final: FinalLayer, k: int, n_tokens: int) -> None:
         self._k = min(k, len(final.b_U))
-        chosen = torch.tensor(subject.feature_ids, device=subject.device)
-        self._written = written_by(subject.autoencoder.W_dec[chosen], subject.model.W_out)
+        chosen = torch.tensor(inputs.feature_ids, device=inputs.device)
+        self._written = written_by(inputs.autoencoder.W_dec[chosen], inputs.model.W_out)
         fits = len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES
         self._at_once = len(chosen) if fits else FEATURES_AT_ONCE
         self._n_tokens = max(n_tokens, LOGITS_BYTES // (4 * len(final.b_U)))
         self._remover = Remover(final, self._at_once, self._n_tokens)
         if len(chosen) <= self._at_once:
             self._remover.set_features(self._written)
-        self._waiting: list[_Firings] = []
-        self._places: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting: list[ShownActivations] = []
+        self._columns: list[tuple[np.ndarray, np.ndarray]] = []
         self._parts: list[list[np.ndarray]] = []
 
     def add(
         self,
         residual: Tensor,
         tokens: Tensor,
-        firings: tuple[np.ndarray, np.ndarray, np.ndarray],
+        active: tuple[np.ndarray, np.ndarray, np.ndarray],
         context: np.ndarray,
         column: np.ndarray,
     ) -> None:
@@ -115,13 +115,13 @@ class Ablator:
 
         residual         [n_rows, seq_len, d_model]
         tokens           [n_rows, seq_len] int64
-        firings          [n] feature, [n] token of the batch, [n] activation
-        context, column  [n] where each firing is shown; the same one may be shown twice
+        active           [n] feature, [n] token of the batch, [n] activation
+        context, column  [n] where each is shown; the same one may be shown twice
         """
-        feature, token, activation = firings
+        feature, token, activation = active
         seen, token = np.unique(token, return_inverse=True)
         there = torch.from_numpy(seen).to(residual.device)
-        shown = _Firings(
+        shown = ShownActivations(
             residual.flatten(0, 1)[there],
             _next_ids(tokens)[there],
             *(feature, token, activation, context, column),
@@ -131,10 +131,10 @@ class Ablator:
         self._waiting.append(shown)
 
     def _remove_waiting(self) -> None:
-        """Takes features out at the firings of several batches: fewer and longer passes."""
+        """Removes features from the tokens of several batches at once: fewer and longer passes."""
         if not self._waiting:
             return
-        shown = _Firings.joined(self._waiting)
+        shown = ShownActivations.joined(self._waiting)
         self._waiting = []
         self._remover.set_tokens(shown.residual, shown.next_id)
         _, once, again = np.unique(
@@ -143,7 +143,7 @@ class Ablator:
             return_inverse=True,
         )
         found = self._removed(shown.feature[once], shown.token[once], shown.activation[once])
-        self._places.append((shown.context, shown.column))
+        self._columns.append((shown.context, shown.column))
         self._parts.append([array[again] for array in _arrays(found)])
 
     def _removed(self, feature: np.ndarray, token: np.ndarray, activation: np.ndarray) -> Ablation:
@@ -166,10 +166,10 @@ class Ablator:
     def table(self) -> AblationTable:
         """All that was taken in."""
         self._remove_waiting()
-        if not self._places:
+        if not self._columns:
             none, lists = np.empty(0, np.int64), np.empty((0, self._k))
             return AblationTable(none, none, np.empty(0), lists, lists, lists, lists)
-        context, column = (np.concatenate(part) for part in zip(*self._places, strict=True))
+        context, column = (np.concatenate(part) for part in zip(*self._columns, strict=True))
         order = np.lexsort((column, context))
         arrays = (np.concatenate(part)[order] for part in zip(*self._parts, strict=True))
         return AblationTable(context[order], column[order], *arrays)

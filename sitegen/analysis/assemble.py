@@ -28,11 +28,11 @@ from sitegen.records import (
     OtherRecord,
     Overview,
     RowsRecord,
-    SpecialFirings,
+    SpecialTokenActivity,
     TokenText,
     kind_of,
 )
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import N_CELLS
 from sitegen.sweep.state import SweepState
 
@@ -44,9 +44,9 @@ class Records:
     """What was found, as records, made when asked for."""
 
     def __init__(
-        self, found: Findings, subject: Subject, config: Config, vocab: list[TokenText]
+        self, found: Findings, inputs: Inputs, config: Config, vocab: list[TokenText]
     ) -> None:
-        self._found, self._subject, self._config, self._vocab = found, subject, config, vocab
+        self._found, self._inputs, self._config, self._vocab = found, inputs, config, vocab
         self._state, self._contexts = found.state, found.contexts
 
     @cached_property
@@ -58,17 +58,17 @@ class Records:
 
     def features(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
         """Of every feature swept, in order."""
-        ids, found = self._subject.feature_ids, self._found
+        ids, found = self._inputs.feature_ids, self._found
         evidence = Evidence(
-            found.misses, found.readings.ablations, found.sample, np.array(ids), self._config
+            found.misses, found.shown.ablations, found.sample, np.array(ids), self._config
         )
         progress = Progress("records", len(ids), "features")
         for first in range(0, len(ids), FEATURES_AT_ONCE):
             block = ids[first : first + FEATURES_AT_ONCE]
-            logits = _logit_records(block, self._subject, self._config, self._vocab)
+            logits = _logit_records(block, self._inputs, self._config, self._vocab)
             for index in range(first, first + len(block)):
                 record = self._record(index, logits[index - first])
-                yield record, evidence.of(index, self._contexts.places(index))
+                yield record, evidence.of(index, self._contexts.indices(index))
             progress.advance(len(block))
         progress.finish()
 
@@ -85,7 +85,7 @@ class Records:
         if self._found.other_contexts is not None:
             parts.append(self._found.other_contexts.contexts.table.row)
         shown = np.unique(np.concatenate(parts))
-        tokens = self._subject.rows.tokens
+        tokens = self._inputs.rows.tokens
         for part in np.split(shown, np.flatnonzero(np.diff(shown // ROWS_PER_FILE)) + 1):
             if len(part):
                 yield RowsRecord(part.tolist(), np.asarray(tokens[part]).tolist())
@@ -104,14 +104,14 @@ class Records:
             if cosines is None
             else split_by_rarity(cosines.astype(np.float64), self._density, low=-1),
             map=found.map,
-            other=two_runs(matches, self._subject, self._density, config.other.title)
+            other=two_runs(matches, self._inputs, self._density, config.other.title)
             if matches
             else None,
             published=found.published,
         )
 
     def _feature_table(self) -> FeatureTable:
-        ids, cosines = self._subject.feature_ids, self._rare_cosines
+        ids, cosines = self._inputs.feature_ids, self._rare_cosines
         return FeatureTable(
             ids,
             self._density.tolist(),
@@ -122,7 +122,7 @@ class Records:
     @cached_property
     def _rare_cosines(self) -> np.ndarray | None:
         """[n_features] float32 cosine of each feature swept with the rare direction; None where none is rare."""
-        W_enc, chosen = self._subject.autoencoder.W_enc, torch.tensor(self._subject.feature_ids)
+        W_enc, chosen = self._inputs.autoencoder.W_enc, torch.tensor(self._inputs.feature_ids)
         is_rare = torch.from_numpy(self._density < RARE_DENSITY).to(W_enc.device)
         found = rare_cosines(W_enc.T[chosen.to(W_enc.device)], is_rare)
         return None if found is None else found.cpu().numpy()
@@ -132,13 +132,13 @@ class Records:
         n_active = int(counts.n_active[index])
         density = float(self._density[index])
         return FeatureRecord(
-            feature_id=self._subject.feature_ids[index],
+            feature_id=self._inputs.feature_ids[index],
             density=density,
             n_active=n_active,
             max_activation=shortest(counts.max_activation[index]),
             mean_active=float(counts.activation_sum[index]) / n_active if n_active else 0.0,
             kind=kind_of(density),
-            special=SpecialFirings(
+            special=SpecialTokenActivity(
                 int(counts.n_active_special[index]), shortest(counts.max_special[index])
             ),
             histogram=_activation_histogram(self._state, index),
@@ -163,10 +163,10 @@ def _activation_histogram(state: SweepState, index: int) -> Histogram:
 
 
 def _logit_records(
-    block: list[int], subject: Subject, config: Config, vocab: list[TokenText]
+    block: list[int], inputs: Inputs, config: Config, vocab: list[TokenText]
 ) -> list[LogitEffects]:
-    W_dec = subject.autoencoder.W_dec[torch.tensor(block, device=subject.device)]
-    effects = logit_effects(W_dec, subject.model.W_out, subject.model.W_U)  # [n_features, d_vocab]
+    W_dec = inputs.autoencoder.W_dec[torch.tensor(block, device=inputs.device)]
+    effects = logit_effects(W_dec, inputs.model.W_out, inputs.model.W_U)  # [n_features, d_vocab]
     top = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=True), vocab)
     bottom = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=False), vocab)
     edges, counts = logit_histograms(effects, config.logits.n_bins)

@@ -15,7 +15,7 @@ from sitegen.records import ContextRecord
 class ContextRecords:
     """Context records of each feature, made when asked for.
 
-    activations  [n_contexts, n_before + 1 + n_after] float32 at each token, as `ContextReadings` has them
+    activations  [n_contexts, n_before + 1 + n_after] float32 at each token, as `ContextActivations` has them
     copies       [n_contexts] int64: how often the context's very tokens stand in the text
     tokens       [n_rows, seq_len] ids of the rows that the table speaks of
     """
@@ -25,19 +25,19 @@ class ContextRecords:
     copies: np.ndarray
     tokens: np.ndarray
 
-    def places(self, index: int) -> range:
+    def indices(self, index: int) -> range:
         """Where the contexts of one feature stand in the table."""
         first, last = np.searchsorted(self.table.feature, [index, index + 1])
         return range(int(first), int(last))
 
     def of(self, index: int) -> list[ContextRecord]:
         """The contexts of one feature, top group first."""
-        return [self._record(i) for i in self.places(index)]
+        return [self._record(i) for i in self.indices(index)]
 
     def peak_tokens(self, index: int) -> list[int]:
         """The tokens that the top contexts of one feature peak on, the strongest first, each once."""
-        places = np.array(self.places(index), np.int64)
-        top = places[self.table.interval[places] == TOP_GROUP]
+        indices = np.array(self.indices(index), np.int64)
+        top = indices[self.table.interval[indices] == TOP_GROUP]
         tokens = self.tokens[self.table.row[top], self.table.position[top]]
         return list(dict.fromkeys(tokens.tolist()))
 

@@ -11,7 +11,7 @@ from sitegen.analysis.ablation import AblationTable, Ablator
 from sitegen.config import Config
 from sitegen.maths.encoder import PairReader
 from sitegen.progress import Progress
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import ENTRY_FIELDS, N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
 from sitegen.sweep.shards import make_encoder
@@ -63,9 +63,9 @@ def context_table(
     """The table of some firings, whose slots are their features; all in the top group unless intervals are given."""
     if interval is None:
         interval = np.full(len(entries.slot), TOP_GROUP)
-    order = np.lexsort((entries.place, -entries.activation, interval, entries.slot))
+    order = np.lexsort((entries.token_index, -entries.activation, interval, entries.slot))
     chosen, interval = entries.take(order), interval[order]
-    row, position = np.divmod(chosen.place, seq_len)
+    row, position = np.divmod(chosen.token_index, seq_len)
     return ContextTable(
         feature=chosen.slot,
         interval=interval,
@@ -111,7 +111,7 @@ def _stands_in(entries: Entries, others: Entries) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ContextReadings:
+class ContextActivations:
     """What stands at each token of the chosen contexts.
 
     activations  [n_contexts, n_before + 1 + n_after] float32: each context's feature at each of its tokens, 0 past its
@@ -124,20 +124,20 @@ class ContextReadings:
     ablations: AblationTable | None
 
 
-def read_contexts(table: ContextTable, subject: Subject, config: Config) -> ContextReadings:
+def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> ContextActivations:
     """Runs the model once more over the rows that are shown."""
     width = config.contexts.n_before + 1 + config.contexts.n_after
     found = np.zeros((len(table.row), width), np.float32)
-    reader = PairReader(make_encoder(subject), config.sweep.precision)
-    ablator = Ablator.of(subject, config)
+    reader = PairReader(make_encoder(inputs), config.sweep.precision)
+    ablator = Ablator.of(inputs, config)
     by_row = np.argsort(table.row, kind="stable")
     batch_of = table.row[by_row] // config.sweep.batch_rows
     batch_starts = np.flatnonzero(batch_of[1:] != batch_of[:-1]) + 1
     progress = Progress("contexts", len(by_row), "contexts")
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
         first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
-        ids = subject.ids(range(first, first + config.sweep.batch_rows))
-        x, residual = subject.model.activations_and_residual(ids)
+        ids = inputs.ids(range(first, first + config.sweep.batch_rows))
+        x, residual = inputs.model.activations_and_residual(ids)
         indices.sort()  # by feature, as the table is
         activations = _window_activations(reader, x, table, indices, first, width)
         _put_peaks(activations, table, indices)
@@ -146,17 +146,17 @@ def read_contexts(table: ContextTable, subject: Subject, config: Config) -> Cont
             nth, column = np.nonzero(activations)
             context = indices[nth]
             token = (table.row[context] - first) * ids.shape[1] + table.start[context] + column
-            strength = activations[nth, column] * _scale(subject, x)[token]
-            firings = (table.feature[context], token, strength)
-            ablator.add(residual, ids, firings, context, column)
+            strength = activations[nth, column] * _scale(inputs, x)[token]
+            active = (table.feature[context], token, strength)
+            ablator.add(residual, ids, active, context, column)
         progress.advance(len(indices))
     progress.finish()
-    return ContextReadings(found, ablator.table() if ablator else None)
+    return ContextActivations(found, ablator.table() if ablator else None)
 
 
-def _scale(subject: Subject, x: torch.Tensor) -> np.ndarray:
+def _scale(inputs: Inputs, x: torch.Tensor) -> np.ndarray:
     """[n_tokens] float32 what one unit of the autoencoder's output stands for at each token of `x`."""
-    scale: np.ndarray = subject.autoencoder.normalised(x.flatten(0, 1)).scale[:, 0].cpu().numpy()
+    scale: np.ndarray = inputs.autoencoder.normalised(x.flatten(0, 1)).scale[:, 0].cpu().numpy()
     return scale
 
 

@@ -44,9 +44,9 @@ class Evidence:
         row, position = int(misses.row[i]), int(misses.position[i])
         start = max(position - self._contexts.n_before, 0)
         end = min(position + self._contexts.n_after + 1, tokens.shape[1])
-        place = np.arange(row * tokens.shape[1] + start, row * tokens.shape[1] + end)
-        feature = np.full(len(place), self._ids[misses.feature[i]])
-        activations = self._sample.firings.at(feature, place)
+        token_index = np.arange(row * tokens.shape[1] + start, row * tokens.shape[1] + end)
+        feature = np.full(len(token_index), self._ids[misses.feature[i]])
+        activations = self._sample.activations.at(feature, token_index)
         return NearMiss(
             row=row,
             position=position,

@@ -10,21 +10,21 @@ import torch
 
 from sitegen.analysis.context_records import ContextRecords
 from sitegen.analysis.contexts import (
-    ContextReadings,
+    ContextActivations,
     choose_contexts,
     count_copies,
     read_contexts,
 )
 from sitegen.analysis.map import feature_map
 from sitegen.analysis.near_misses import NearMisses, find_near_misses
-from sitegen.analysis.other_run import OtherContexts, find_other_contexts
 from sitegen.analysis.quality import measure_quality
 from sitegen.analysis.relations import Relations, find_relations
 from sitegen.analysis.sample import Sample, read_sample
+from sitegen.analysis.second_autoencoder import OtherContexts, find_other_contexts
 from sitegen.config import Config
 from sitegen.parts import KeptParts
 from sitegen.records import FeatureMap, Fit, PublishedNumber, Quality
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.state import SweepState
 from sitegen.verify.numbers import verify
 
@@ -35,7 +35,7 @@ class Findings:
 
     state: SweepState
     fit: Fit
-    readings: ContextReadings
+    shown: ContextActivations
     contexts: ContextRecords
     sample: Sample
     relations: Relations
@@ -49,7 +49,7 @@ class Findings:
 def find_all(
     state: SweepState,
     fit: Fit,
-    subject: Subject,
+    inputs: Inputs,
     config: Config,
     published: dict[str, Any] | None,
     parts: KeptParts,
@@ -59,29 +59,29 @@ def find_all(
     state      the sweep's, of all rows
     published  what is to be computed again of it
     """
-    rows, ids = subject.rows.tokens, np.array(subject.feature_ids)
+    rows, ids = inputs.rows.tokens, np.array(inputs.feature_ids)
     table = choose_contexts(state, config, rows.shape[1])
-    readings = parts.get("contexts", ContextReadings, lambda: read_contexts(table, subject, config))
+    shown = parts.get("contexts", ContextActivations, lambda: read_contexts(table, inputs, config))
     copies = parts.get("copies", np.ndarray, lambda: count_copies(table, rows, config))
-    sample = parts.get("sample", Sample, lambda: read_sample(subject, config))
+    sample = parts.get("sample", Sample, lambda: read_sample(inputs, config))
     relations = parts.get(
-        "relations", Relations, lambda: find_relations(subject, table, sample, config)
+        "relations", Relations, lambda: find_relations(inputs, table, sample, config)
     )
     misses = parts.get(
         "misses", NearMisses, lambda: find_near_misses(table, sample, rows, ids, config)
     )
     other = None
     if sample.other is not None:
-        other = find_other_contexts(sample.other, subject, sample, config)
-    quality = parts.get("quality", Quality, lambda: measure_quality(subject, sample, config))
-    W_dec = subject.autoencoder.W_dec[torch.tensor(subject.feature_ids)].cpu().numpy()
+        other = find_other_contexts(sample.other, inputs, sample, config)
+    quality = parts.get("quality", Quality, lambda: measure_quality(inputs, sample, config))
+    W_dec = inputs.autoencoder.W_dec[torch.tensor(inputs.feature_ids)].cpu().numpy()
     plane = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
     numbers = parts.get(
         "published",
         list[PublishedNumber],
-        lambda: list(verify(subject, config, published)) if published else [],
+        lambda: list(verify(inputs, config, published)) if published else [],
     )
-    contexts = ContextRecords(table, readings.activations, copies, rows)
+    contexts = ContextRecords(table, shown.activations, copies, rows)
     return Findings(
-        state, fit, readings, contexts, sample, relations, misses, other, quality, plane, numbers
+        state, fit, shown, contexts, sample, relations, misses, other, quality, plane, numbers
     )

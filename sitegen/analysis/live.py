@@ -21,8 +21,8 @@ from sitegen.errors import SitegenError, SourceError
 from sitegen.maths.encoder import Encoder
 from sitegen.maths.normalisation import normalised
 from sitegen.records import LiveModel, LiveSettings
-from sitegen.sources.plain import plain_transformer
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
+from sitegen.sources.plain_transformer import plain_transformer
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.sweep.shards import make_encoder
 
@@ -38,7 +38,7 @@ class LiveRefusalError(SitegenError):
     """Why a site has no model in it that runs on a reader's text."""
 
 
-def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> LiveModel:
+def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> LiveModel:
     """The model as pages load it.
 
     max_activation  [n_features] of each feature swept
@@ -48,18 +48,18 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     precision = config.live.precision
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
-    if subject.autoencoder.make.k:
-        what = subject.autoencoder.activation_function
+    if inputs.autoencoder.architecture.k:
+        what = inputs.autoencoder.activation_function
         raise LiveRefusalError(f"pages know ReLU and JumpReLU, the autoencoder has {what}")
-    tokens = subject.ids(range(min(config.sweep.batch_rows, len(subject.rows.tokens))))
-    encoder = make_encoder(subject)
+    tokens = inputs.ids(range(min(config.sweep.batch_rows, len(inputs.rows.tokens))))
+    encoder = make_encoder(inputs)
     W_enc = encoder.columns
-    _require_room([subject.model.bridge.W_E, W_enc], config)  # before a large model is copied
+    _require_room([inputs.model.bridge.W_E, W_enc], config)  # before a large model is copied
     try:
-        plain = plain_transformer(subject.model, tokens.shape[1])
+        plain = plain_transformer(inputs.model, tokens.shape[1])
     except SourceError as error:
         raise LiveRefusalError(
-            f"pages cannot run {subject.model.provenance.name}: {error}"
+            f"pages cannot run {inputs.model.provenance.name}: {error}"
         ) from None
     zero = W_enc.new_zeros(1, W_enc.shape[1])
     # What is taken from the input joins the bias: pages subtract nothing
@@ -69,11 +69,11 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         weights["encoder.threshold"] = encoder.function.threshold
     _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
-    given = {name: array.as_read().to(subject.device) for name, array in published.items()}
+    given = {name: array.as_read().to(inputs.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
-    normalisation = subject.autoencoder.make.normalisation
+    normalisation = inputs.autoencoder.architecture.normalisation
     found = normalised(x, normalisation).x @ given["encoder.weight"].T + given["encoder.bias"]
-    difference = _largest_error(found, tokens, subject, encoder, max_activation)
+    difference = _largest_error(found, tokens, inputs, encoder, max_activation)
     if not difference <= LARGEST_ERROR:  # which NaN is not
         raise LiveRefusalError(
             f"computed from its {precision} weights in plain steps, activations differ from the sweep's by "
@@ -83,7 +83,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
         precision=precision,
         model=plain.settings,
         normalisation=normalisation,
-        bos_id=subject.rows.marks.bos_id,
+        bos_id=inputs.rows.delimiters.bos_id,
         seq_len=tokens.shape[1],
         n_checked=tokens.numel(),
         largest_error=float(f"{difference:.1e}"),
@@ -91,7 +91,7 @@ def live_model(subject: Subject, max_activation: np.ndarray, config: Config) -> 
     arrays = {
         name: part for stem, array in published.items() for name, part in array.named(stem).items()
     }
-    return LiveModel(settings, arrays, published_tokenizer(subject.tokenizer))
+    return LiveModel(settings, arrays, published_tokenizer(inputs.tokenizer))
 
 
 def _require_room(weights: list[Tensor], config: Config) -> None:
@@ -133,19 +133,19 @@ def published_as(weight: Tensor, precision: str) -> PublishedArray:
 
 
 def _largest_error(
-    found: Tensor, tokens: Tensor, subject: Subject, encoder: Encoder, max_activation: np.ndarray
+    found: Tensor, tokens: Tensor, inputs: Inputs, encoder: Encoder, max_activation: np.ndarray
 ) -> float:
     """Of pre-activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
 
     Those below 0 count as 0. Special tokens are left out, as they are of the maximum.
     """
-    x = subject.model.hook_activations(tokens).flatten(0, 1)
+    x = inputs.model.hook_activations(tokens).flatten(0, 1)
     right = encoder.centred(x) @ encoder.columns.T + encoder.bias
-    special = torch.tensor(subject.special_ids, dtype=torch.int64, device=tokens.device)
+    special = torch.tensor(inputs.special_ids, dtype=torch.int64, device=tokens.device)
     on_text = ~torch.isin(tokens.flatten(), special)
     difference = (found.relu() - right.relu())[on_text].abs().amax(0).cpu().numpy()
-    fires = max_activation > 0
-    share: np.ndarray = difference[fires] / max_activation[fires]
+    is_active = max_activation > 0
+    share: np.ndarray = difference[is_active] / max_activation[is_active]
     return float(share.max(initial=0.0))
 
 

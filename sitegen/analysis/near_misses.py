@@ -50,10 +50,10 @@ def find_near_misses(
         for part in parts:
             peaks = feature[part], row[part], position[part]
             found.append(_candidates(peaks, length, endings, rows))
-    of, place, n_matched = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    silent = sample.firings.at(feature_ids[of], place) == 0
-    of, place, n_matched = of[silent], place[silent], n_matched[silent]
-    return _best(of, feature_ids[of], place, n_matched, sample, config)
+    of, token_index, n_matched = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    silent = sample.activations.at(feature_ids[of], token_index) == 0
+    of, token_index, n_matched = of[silent], token_index[silent], n_matched[silent]
+    return _best(of, feature_ids[of], token_index, n_matched, sample, config)
 
 
 def _candidates(
@@ -68,14 +68,14 @@ def _candidates(
     key = np.zeros(len(feature), np.uint64)
     for back in range(n_matched):
         key = mix(key ^ (rows[row, position - back].astype(np.uint64) + np.uint64(1)))
-    there, places = endings
+    there, token_indices = endings
     low, high = np.searchsorted(there, key), np.searchsorted(there, key, side="right")
     nth = np.arange(PLACES_PER_PEAK)
     at = low[:, None] + nth
     inside = at < high[:, None]
     return (
         np.broadcast_to(feature[:, None], at.shape)[inside],
-        places[at[inside]],
+        token_indices[at[inside]],
         np.full(int(inside.sum()), n_matched),
     )
 
@@ -88,15 +88,15 @@ def _endings(tokens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         stop = seq_len - back
         key = mix(key ^ (tokens[:, length - 1 - back : stop].astype(np.uint64) + np.uint64(1)))
     row, position = np.divmod(np.arange(key.size), key.shape[1])
-    place = row * seq_len + position + length - 1
-    order = np.lexsort((mix(place.astype(np.uint64)), key.reshape(-1)))
-    return key.reshape(-1)[order], place[order]
+    token_index = row * seq_len + position + length - 1
+    order = np.lexsort((mix(token_index.astype(np.uint64)), key.reshape(-1)))
+    return key.reshape(-1)[order], token_index[order]
 
 
 def _best(
     feature: np.ndarray,
     feature_id: np.ndarray,
-    place: np.ndarray,
+    token_index: np.ndarray,
     n_matched: np.ndarray,
     sample: Sample,
     config: Config,
@@ -104,14 +104,16 @@ def _best(
     """The longest matches of each feature, one for each place and text; of equals those that a hash puts first."""
     seq_len = sample.tokens.shape[1]
     contexts = config.contexts
-    text = window_keys(sample.tokens, contexts.n_before, contexts.n_after).reshape(-1)[place]
+    text = window_keys(sample.tokens, contexts.n_before, contexts.n_after).reshape(-1)[token_index]
     drawn = mix(text ^ mix(feature_id.astype(np.uint64) + np.uint64(1))) >> np.uint64(8)
-    order = np.lexsort((place, drawn, -n_matched, feature))
-    feature, place, n_matched, text = (a[order] for a in (feature, place, n_matched, text))
+    order = np.lexsort((token_index, drawn, -n_matched, feature))
+    feature, token_index, n_matched, text = (
+        a[order] for a in (feature, token_index, n_matched, text)
+    )
     pair = mix(text ^ mix(feature.astype(np.uint64)))
     _, by_pair = sorted_keys((pair >> np.uint64(1)).astype(np.int64))  # stable: the first stays
     same = np.r_[False, pair[by_pair[1:]] == pair[by_pair[:-1]]] if len(pair) else np.empty(0, bool)
     kept = np.sort(by_pair[~same])
     kept = kept[index_in_group(feature[kept]) < config.analysis.n_near_misses]
-    row, position = np.divmod(place[kept], seq_len)
+    row, position = np.divmod(token_index[kept], seq_len)
     return NearMisses(feature[kept], row, position, n_matched[kept])

@@ -15,7 +15,7 @@ from sitegen.records import (
     Split,
     TwoRuns,
 )
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 
 LOG_DENSITY_STEP = 0.25
 N_COSINE_BINS = 40
@@ -49,14 +49,14 @@ def split_by_rarity(value: np.ndarray, density: np.ndarray, low: float) -> Split
     )
 
 
-def two_runs(matches: RunMatches, subject: Subject, density: np.ndarray, title: str) -> TwoRuns:
+def two_runs(matches: RunMatches, inputs: Inputs, density: np.ndarray, title: str) -> TwoRuns:
     """How like the features swept are to their best matches in the second autoencoder."""
-    assert subject.other is not None
-    ids = np.array(subject.feature_ids)
+    assert inputs.other is not None
+    ids = np.array(inputs.feature_ids)
     cosine, correlation = matches.cosine, matches.correlation
     return TwoRuns(
         title=title,
-        n_features=subject.other.d_hidden,
+        n_features=inputs.other.d_hidden,
         cosine=split_by_rarity(_values(matches.cosine, ids), density, low=0),
         correlation=split_by_rarity(_values(matches.correlation, ids), density, low=0),
         n_mutual_cosine=int(cosine.mutual.numpy()[ids].sum()),

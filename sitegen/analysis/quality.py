@@ -16,18 +16,18 @@ from sitegen.config import Config
 from sitegen.maths.logits import written_by
 from sitegen.progress import Progress
 from sitegen.records import Measure, Quality
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.shards import row_ranges
 
 
-def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality:
+def measure_quality(inputs: Inputs, sample: Sample, config: Config) -> Quality:
     """Quality over the first rows of the sample, in batches over which the standard errors are taken.
 
     source  definitions.md, "quality"
     """
     n_rows = min(config.analysis.n_quality_rows, sample.n_rows)
     batch_rows = min(config.analysis.batch_rows, n_rows)
-    meter = _Meter(subject, sample, config)
+    meter = _Meter(inputs, sample, config)
     # A last batch of fewer rows would weigh as much as a whole one
     batches = [rows for rows in row_ranges(0, n_rows, batch_rows) if len(rows) == batch_rows]
     progress = Progress("quality", len(batches) * batch_rows, "rows")
@@ -44,11 +44,11 @@ def measure_quality(subject: Subject, sample: Sample, config: Config) -> Quality
 class _Meter:
     """Measures one batch at a time."""
 
-    def __init__(self, subject: Subject, sample: Sample, config: Config) -> None:
-        self._subject, self._sample, self._config = subject, sample, config
-        self._mean = torch.from_numpy(sample.mean).float().to(subject.device)
-        self._W_dec = subject.autoencoder.W_dec.cpu().numpy()
-        self._by_token = csr_array(sample.firings.matrix.T.tocsr(), dtype=np.float32)
+    def __init__(self, inputs: Inputs, sample: Sample, config: Config) -> None:
+        self._inputs, self._sample, self._config = inputs, sample, config
+        self._mean = torch.from_numpy(sample.mean).float().to(inputs.device)
+        self._W_dec = inputs.autoencoder.W_dec.cpu().numpy()
+        self._by_token = csr_array(sample.activations.matrix.T.tocsr(), dtype=np.float32)
 
     def measure(self, rows: range) -> dict[str, float | None]:
         """The figures of one batch; None where there is nothing to take a share of, or no coefficient is known."""
@@ -78,11 +78,11 @@ class _Meter:
     @torch.no_grad()
     def _sums(self, rows: range) -> dict[str, float]:
         """Sums over the positions of a few rows."""
-        tokens = self._subject.ids(rows)
+        tokens = self._inputs.ids(rows)
         x, losses_with = self._start(tokens)
         seq_len = tokens.shape[1]
-        firings = self._by_token[rows.start * seq_len : rows.stop * seq_len]
-        reconstruction = self._reconstruct(firings, x)
+        active = self._by_token[rows.start * seq_len : rows.stop * seq_len]
+        reconstruction = self._reconstruct(active, x)
         replacements = {
             "loss": x,
             "reconstructed": reconstruction,
@@ -96,8 +96,8 @@ class _Meter:
             **losses,
             "error": (x - reconstruction).double().pow(2).sum().item(),
             "variance": (x - self._mean).double().pow(2).sum().item(),
-            "active": float(firings.nnz),
-            "activation": float(firings.data.sum(dtype=np.float64)),
+            "active": float(active.nnz),
+            "activation": float(active.data.sum(dtype=np.float64)),
         }
 
     def _start(
@@ -107,7 +107,7 @@ class _Meter:
 
         Where nothing but the final norm comes after the hook point, the model runs once for all replacements.
         """
-        model, final = self._subject.model, self._subject.final_layer
+        model, final = self._inputs.model, self._inputs.final_layer
         if final is None:
             return model.hook_activations(tokens), partial(model.losses, tokens)
         x, residual = model.activations_and_residual(tokens)
@@ -119,10 +119,10 @@ class _Meter:
 
         return x, losses_with
 
-    def _reconstruct(self, firings: csr_array, x: torch.Tensor) -> torch.Tensor:
+    def _reconstruct(self, active: csr_array, x: torch.Tensor) -> torch.Tensor:
         """`f W_dec + b_dec` of `x` [n_rows, seq_len, d_hook] from its activations above 0 [n_tokens, n_features]."""
-        autoencoder = self._subject.autoencoder
-        products = torch.from_numpy(np.asarray(firings @ self._W_dec)).to(autoencoder.b_dec)
+        autoencoder = self._inputs.autoencoder
+        products = torch.from_numpy(np.asarray(active @ self._W_dec)).to(autoencoder.b_dec)
         output = products + autoencoder.b_dec
         return autoencoder.normalised(x.flatten(0, 1)).undone(output).view_as(x)
 

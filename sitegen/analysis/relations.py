@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from sitegen.analysis.contexts import ContextTable
-from sitegen.analysis.likeness import (
-    Together,
+from sitegen.analysis.sample import Sample
+from sitegen.analysis.similarity import (
+    Coactivation,
+    coactive_features,
     correlation_matches,
-    fires_together,
     neuron_correlations,
     share_contexts,
 )
-from sitegen.analysis.sample import Sample
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import Matches, cosine_matches, nearest, strongest_neurons
 from sitegen.progress import announce
 from sitegen.records import (
+    CoactiveFeature,
     ContextNeighbour,
     CosineNeighbour,
-    FiringNeighbour,
     Match,
     Neighbours,
     NeuronCorrelation,
@@ -33,7 +33,7 @@ from sitegen.records import (
     NeuronWeight,
     RunMatch,
 )
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 
 N_LISTED_BY = 10
 
@@ -82,24 +82,28 @@ class Relations:
     ids: np.ndarray
     decoder: Ranked
     encoder: Ranked
-    together: Together
+    coactivation: Coactivation
     contexts: Ranked
-    neuron_tables: NeuronTables | None
+    neurons_of: NeuronTables | None
     matches: RunMatches | None
     other_matches: RunMatches | None
 
     def neighbours(self, index: int) -> Neighbours:
         """Of the feature that is the index-th of those swept."""
-        together = self.together
+        coactivation = self.coactivation
         pairs = (self.contexts[0][index], self.contexts[1][index])
-        firings = (together.index[index], together.jaccard[index], together.n_both[index])
+        coactive = (
+            coactivation.index[index],
+            coactivation.jaccard[index],
+            coactivation.n_both[index],
+        )
         listed_by = self._listed_by.get(int(self.ids[index]), [])
         return Neighbours(
             decoder=_cosines(self.decoder, index),
             encoder=_cosines(self.encoder, index),
-            firings=[
-                FiringNeighbour(int(other), shortest(np.float32(jaccard)), int(n))
-                for other, jaccard, n in zip(*firings, strict=True)
+            coactivation=[
+                CoactiveFeature(int(other), shortest(np.float32(jaccard)), int(n))
+                for other, jaccard, n in zip(*coactive, strict=True)
                 if other >= 0
             ],
             contexts=[
@@ -119,7 +123,7 @@ class Relations:
             [
                 self.decoder[0],
                 self.encoder[0],
-                self.together.index,
+                self.coactivation.index,
                 np.where(shared >= 0, self.ids[shared], -1),
             ],
             axis=1,
@@ -137,10 +141,10 @@ class Relations:
 
     def neurons(self, index: int) -> Neurons | None:
         """Of the feature that is the index-th of those swept."""
-        if self.neuron_tables is None:
+        if self.neurons_of is None:
             return None
-        neuron, weight, share = self.neuron_tables.strongest
-        other, correlation = self.neuron_tables.correlated
+        neuron, weight, share = self.neurons_of.strongest
+        other, correlation = self.neurons_of.correlated
         strongest = zip(neuron[index], weight[index], share[index], strict=True)
         correlated = zip(other[index], correlation[index], strict=True)
         return Neurons(
@@ -158,40 +162,40 @@ class Relations:
 
 
 def find_relations(
-    subject: Subject, table: ContextTable, sample: Sample, config: Config
+    inputs: Inputs, table: ContextTable, sample: Sample, config: Config
 ) -> Relations:
     """Those of the features swept, whose contexts are in `table`."""
     announce("relations")
-    settings, weights = config.analysis, subject.autoencoder
-    ids = np.array(subject.feature_ids)
-    chosen = torch.tensor(subject.feature_ids, device=subject.device)
+    settings, weights = config.analysis, inputs.autoencoder
+    ids = np.array(inputs.feature_ids)
+    chosen = torch.tensor(inputs.feature_ids, device=inputs.device)
     k = settings.n_neighbours
     neurons = None
-    if subject.model.reads_neurons:
+    if inputs.model.reads_neurons:
         index, weight, share = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
         neurons = NeuronTables(
             (_numpy(index), _numpy(weight), _numpy(share)),
-            neuron_correlations(sample.firings, sample.neurons, ids, settings.n_neurons),
+            neuron_correlations(sample.activations, sample.neurons, ids, settings.n_neurons),
         )
-    matches, other_matches = _run_matches(subject, sample)
+    matches, other_matches = _run_matches(inputs, sample)
     return Relations(
         ids=ids,
         decoder=_ranked(*nearest(weights.W_dec, chosen, k)),
         encoder=_ranked(*nearest(weights.W_enc.T.contiguous(), chosen, k)),
-        together=fires_together(sample.firings, ids, k),
+        coactivation=coactive_features(sample.activations, ids, k),
         contexts=share_contexts(table, len(ids), sample.tokens.shape[1], k),
-        neuron_tables=neurons,
+        neurons_of=neurons,
         matches=matches,
         other_matches=other_matches,
     )
 
 
-def _run_matches(subject: Subject, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
+def _run_matches(inputs: Inputs, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
     """(the matches of all features in the second autoencoder, and of its features in the first)."""
-    if subject.other is None or sample.other is None:
+    if inputs.other is None or sample.other is None:
         return None, None
-    cosine, other_cosine = cosine_matches(subject.autoencoder.W_dec, subject.other.W_dec)
-    correlation, other_correlation = correlation_matches(sample.firings, sample.other)
+    cosine, other_cosine = cosine_matches(inputs.autoencoder.W_dec, inputs.other.W_dec)
+    correlation, other_correlation = correlation_matches(sample.activations, sample.other)
     return RunMatches(cosine, correlation), RunMatches(other_cosine, other_correlation)
 
 

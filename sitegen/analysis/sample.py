@@ -14,16 +14,16 @@ import torch
 from scipy.sparse import csr_array, hstack
 
 from sitegen.config import Config
-from sitegen.maths.encoder import Firings, FiringSearch
+from sitegen.maths.encoder import ActivationSearch, ActiveEntries
 from sitegen.maths.sparse import csr_pattern
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.shards import BATCHES_AT_ONCE, row_ranges
 
 
 @dataclass(frozen=True)
-class SampleFirings:
+class SampleActivations:
     """The activations of all features of an autoencoder over the sample.
 
     matrix  [n_features, n_tokens] float64, sparse, its entries sorted
@@ -66,7 +66,7 @@ class SampleFirings:
         at = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
         return np.where(self._key[at] == key, self.matrix.data[at], 0).astype(np.float32)
 
-    def fires(self) -> csr_array:
+    def is_active(self) -> csr_array:
         """[n_features, n_tokens] 1 where a feature fires."""
         matrix = self.matrix
         return csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
@@ -91,8 +91,8 @@ class Sample:
     """What was seen on the first rows."""
 
     tokens: np.ndarray  # [n_rows, seq_len]
-    firings: SampleFirings
-    other: SampleFirings | None  # of the second autoencoder
+    activations: SampleActivations
+    other: SampleActivations | None  # of the second autoencoder
     neurons: NeuronSums
 
     @property
@@ -107,20 +107,20 @@ class Sample:
         return mean
 
 
-def read_sample(subject: Subject, config: Config) -> Sample:
+def read_sample(inputs: Inputs, config: Config) -> Sample:
     """Runs the model and both encoders over the sample's rows."""
-    tokens = np.asarray(subject.rows.tokens[: config.analysis.n_rows])
-    weights = [subject.autoencoder, *([subject.other] if subject.other else [])]
+    tokens = np.asarray(inputs.rows.tokens[: config.analysis.n_rows])
+    weights = [inputs.autoencoder, *([inputs.other] if inputs.other else [])]
     collectors = [_Collector(autoencoder, config.sweep.precision) for autoencoder in weights]
     batch_tokens = config.sweep.batch_rows * tokens.shape[1]
-    d_hook = subject.autoencoder.d_hook
+    d_hook = inputs.autoencoder.d_hook
     sums = NeuronSums(
-        np.zeros(d_hook), np.zeros(d_hook), np.zeros((subject.autoencoder.d_hidden, d_hook))
+        np.zeros(d_hook), np.zeros(d_hook), np.zeros((inputs.autoencoder.d_hidden, d_hook))
     )
     progress = Progress("sample", tokens.size, "tokens")
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
-        parts = torch.split(subject.ids(rows), config.sweep.batch_rows)
-        x = torch.cat([subject.model.hook_activations(ids).flatten(0, 1) for ids in parts])
+        parts = torch.split(inputs.ids(rows), config.sweep.batch_rows)
+        x = torch.cat([inputs.model.hook_activations(ids).flatten(0, 1) for ids in parts])
         found = [collector.add(torch.split(x, batch_tokens)) for collector in collectors]
         neurons = x.cpu().double()
         sums.total[:] += neurons.sum(0).numpy()
@@ -129,8 +129,8 @@ def read_sample(subject: Subject, config: Config) -> Sample:
         torch.addmm(products, _as_tensor(found[0]), neurons, out=products)  # twice scipy's speed
         progress.advance(len(rows) * tokens.shape[1])
     progress.finish()
-    firings = [collector.firings() for collector in collectors]
-    return Sample(tokens, firings[0], firings[1] if subject.other else None, sums)
+    activations = [collector.active_entries() for collector in collectors]
+    return Sample(tokens, activations[0], activations[1] if inputs.other else None, sums)
 
 
 def _as_tensor(matrix: csr_array) -> torch.Tensor:
@@ -144,7 +144,7 @@ class _Collector:
     """Firings of one autoencoder, batch by batch."""
 
     def __init__(self, weights: Autoencoder, precision: str) -> None:
-        self._search = FiringSearch(weights.encoder(), precision)
+        self._search = ActivationSearch(weights.encoder(), precision)
         self._n_features = weights.d_hidden
         self._parts: list[csr_array] = []
 
@@ -152,17 +152,17 @@ class _Collector:
         """[n_features, n_tokens] the firings on some more tokens, batch by batch [n, d_hook]."""
         parts, n_tokens = [], 0
         for x in batches:
-            parts.append(self._search.firings(x).moved(n_tokens))
+            parts.append(self._search.active_entries(x).moved(n_tokens))
             n_tokens += len(x)
-        found = Firings.joined(parts)
+        found = ActiveEntries.joined(parts)
         starts = np.searchsorted(found.feature.numpy(), np.arange(self._n_features + 1))
         values = (found.activation.double().numpy(), found.token.int().numpy(), starts)
         part = csr_array(values, (self._n_features, n_tokens))
         self._parts.append(part)
         return part
 
-    def firings(self) -> SampleFirings:
+    def active_entries(self) -> SampleActivations:
         """All of them."""
         matrix = csr_array(hstack(self._parts, format="csr"))
         matrix.sort_indices()
-        return SampleFirings(matrix)
+        return SampleActivations(matrix)

@@ -214,7 +214,7 @@ def _relation_numbers(record: FeatureRecord) -> list[float]:
     near = record.neighbours
     numbers: list[float] = [] if record.rare_cosine is None else [record.rare_cosine]
     numbers += [n.cosine for n in [*near.decoder, *near.encoder]]
-    numbers += [n.jaccard for n in near.firings] + [n.n_shared for n in near.contexts]
+    numbers += [n.jaccard for n in near.coactivation] + [n.n_shared for n in near.contexts]
     if record.neurons is not None:
         numbers += [n.weight for n in record.neurons.weights]
         numbers += [n.correlation for n in record.neurons.correlated]

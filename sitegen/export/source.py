@@ -10,7 +10,7 @@ from sitegen.labels import Label, kept_labels
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.records import ContextRecord, FeatureRecord, Histogram, LogitEffect
-from sitegen.render.site import subject_key
+from sitegen.render.site import autoencoder_key
 from sitegen.render.text import group_tokens, plain
 from sitegen.store import examined, feature_files, read_bytes, read_manifest, read_vocab
 
@@ -26,7 +26,7 @@ class ExportSource:
         self._vocab = read_vocab(output.data)
         self._paths = feature_files(output.data)
         ids = {int(path.stem) for path in self._paths}
-        labels = kept_labels(output.labels, subject_key(self.manifest), ids)
+        labels = kept_labels(output.labels, autoencoder_key(self.manifest), ids)
         by_feature = groupby(labels, key=lambda label: label.feature)
         self.labels: dict[int, list[Label]] = {
             feature: list(group) for feature, group in by_feature

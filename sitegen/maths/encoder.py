@@ -22,7 +22,7 @@ OVERFLOW = 2.0**120  # well below what float32 and bfloat16 hold, bounds include
 
 
 @dataclass(frozen=True)
-class Firings:
+class ActiveEntries:
     """Activations above 0 of some tokens, ordered by feature, then by token.
 
     feature        [n] int64: index of the feature among those swept
@@ -38,10 +38,12 @@ class Firings:
     n_examined: int
     largest_error: float
 
-    def moved(self, n_tokens: int) -> Firings:
+    def moved(self, n_tokens: int) -> ActiveEntries:
         """The firings in the processor's memory, their tokens numbered from `n_tokens` on."""
         feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
-        return Firings(feature, token, self.activation.cpu(), self.n_examined, self.largest_error)
+        return ActiveEntries(
+            feature, token, self.activation.cpu(), self.n_examined, self.largest_error
+        )
 
     def at(self, feature: Tensor, token: Tensor) -> Tensor:
         """[n] float32 activation of pairs [n] of feature and token; 0 where the feature is silent."""
@@ -49,15 +51,15 @@ class Firings:
             return torch.zeros(len(feature), device=feature.device)
         stride = int(torch.maximum(self.token.max(), token.max())) + 1
         key, wanted = self.feature * stride + self.token, feature * stride + token
-        place = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
-        return torch.where(key[place] == wanted, self.activation[place], 0)
+        index = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
+        return torch.where(key[index] == wanted, self.activation[index], 0)
 
-    def among(self, chosen: Tensor) -> Firings:
+    def among(self, chosen: Tensor) -> ActiveEntries:
         """Those of chosen features, [n_chosen] int64 and rising, which are numbered anew by their place in it."""
-        place = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
-        is_chosen = chosen[place] == self.feature
-        return Firings(
-            place[is_chosen],
+        index = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
+        is_chosen = chosen[index] == self.feature
+        return ActiveEntries(
+            index[is_chosen],
             self.token[is_chosen],
             self.activation[is_chosen],
             self.n_examined,
@@ -65,10 +67,10 @@ class Firings:
         )
 
     @staticmethod
-    def joined(parts: list[Firings]) -> Firings:
+    def joined(parts: list[ActiveEntries]) -> ActiveEntries:
         """The firings of tokens that follow each other, in order."""
         feature, order = torch.cat([part.feature for part in parts]).sort(stable=True)
-        return Firings(
+        return ActiveEntries(
             feature,
             torch.cat([part.token for part in parts])[order],
             torch.cat([part.activation for part in parts])[order],
@@ -150,7 +152,7 @@ class PairReader:
     def __init__(self, encoder: Encoder, precision: str) -> None:
         self._encoder = encoder
         # With a k it takes all features of a token to know whether one of them fires
-        self._search = FiringSearch(encoder, precision) if encoder.function.k else None
+        self._search = ActivationSearch(encoder, precision) if encoder.function.k else None
 
     @torch.no_grad()
     def activations(self, x: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -160,14 +162,14 @@ class PairReader:
         feature, token  [n] int64, in any order; the same pair may stand there again
         """
         if self._search is not None:
-            return self._search.firings(x).at(feature, token)
+            return self._search.active_entries(x).at(feature, token)
         key, again = torch.unique(feature * len(x) + token, return_inverse=True)
         once = key // len(x)  # of each pair its feature, sorted
         found = self._encoder.pre_activations(self._encoder.centred(x), once, key - once * len(x))
         return torch.where(found > self._encoder.function.threshold[once], found, 0)[again]
 
 
-class FiringSearch:
+class ActivationSearch:
     """Finds every activation above 0 by a product in a precision of choice, in one buffer used again and again.
 
     From each entry of the product the feature's threshold is taken, and the bound on the error added, as further terms
@@ -214,7 +216,7 @@ class FiringSearch:
         self._product: Tensor | None = None
 
     @torch.no_grad()
-    def firings(self, x: Tensor) -> Firings:
+    def active_entries(self, x: Tensor) -> ActiveEntries:
         """The activations above 0 for hook-point activations `x` [n_tokens, d_hook] float32.
 
         formula  ReLU((x - b_in) W_enc + b_enc), or another activation function in ReLU's place
@@ -241,11 +243,13 @@ class FiringSearch:
         margin = (self._bounds[feature] * bounds[token]).sum(1)
         above = exact - threshold[feature]
         error = self._largest_error(found.view(-1)[flat].float(), above, margin)
-        fires = exact > threshold[feature]
+        is_active = exact > threshold[feature]
         if k:
-            fires &= _is_among_largest(token, exact, k)
-        firings = Firings(feature[fires], token[fires], exact[fires], len(flat), error)
-        return firings if self._encoder.chosen is None else firings.among(self._encoder.chosen)
+            is_active &= _is_among_largest(token, exact, k)
+        entries = ActiveEntries(
+            feature[is_active], token[is_active], exact[is_active], len(flat), error
+        )
+        return entries if self._encoder.chosen is None else entries.among(self._encoder.chosen)
 
     def _may_be_largest(self, found: Tensor, bounds: Tensor, k: int) -> Tensor:
         """[n] places, rising, of the entries that may be above 0 and among the k largest of their token."""

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
+from sitegen.publish.foreign_files import MESSAGE, OWN_FILE, files_of_others, kept_clause
 from sitegen.publish.git import Git, url_of
-from sitegen.publish.held import MESSAGE, OWN_FILE, files_of_others, kept_clause
 
 DEPTH = "2"  # of what is fetched: the branch's last commit, and the one that it was built on
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from sitegen.errors import UsageError
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
-from sitegen.publish.held import MESSAGE, OWN_FILE, files_of_others, kept_clause
+from sitegen.publish.foreign_files import MESSAGE, OWN_FILE, files_of_others, kept_clause
 from sitegen.sources.hub_errors import hub_errors
 
 FILES_A_FOLDER = 10_000  # more make the Hub refuse a push; source: huggingface/datasets, issue 7956

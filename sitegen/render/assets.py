@@ -27,7 +27,7 @@ SCRIPTS = (
     "live",
     "owntext",
     "try",
-    "fires",
+    "active",
 )
 
 

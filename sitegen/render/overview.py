@@ -42,7 +42,7 @@ class QualityRow:
 
     name: str
     measure: Measure
-    is_share: bool  # shown in percent
+    is_slice: bool  # shown in percent
     meaning: str
 
 
@@ -174,10 +174,10 @@ def _share_above(split: Split, value: float) -> float:
 
 def _quality_rows(overview: Overview) -> list[QualityRow]:
     rows = []
-    for field, (name, is_share, meaning) in QUALITY_ROWS.items():
+    for field, (name, is_slice, meaning) in QUALITY_ROWS.items():
         measure = getattr(overview.quality, field)
         if measure is not None:
-            rows.append(QualityRow(name, measure, is_share, meaning))
+            rows.append(QualityRow(name, measure, is_slice, meaning))
     return rows
 
 

@@ -76,14 +76,14 @@ class FeatureNames:
 def neighbour_lists(record: FeatureRecord, names: FeatureNames) -> list[NeighbourList]:
     """The four lists; those without a feature in them are left out."""
     near = record.neighbours
-    firings = [names.row(n.feature_id, n.jaccard) for n in near.firings]
+    coactive = [names.row(n.feature_id, n.jaccard) for n in near.coactivation]
     contexts = [names.row(n.feature_id, n.n_shared) for n in near.contexts]
     decoder = [names.row(n.feature_id, n.cosine) for n in near.decoder]
     encoder = [names.row(n.feature_id, n.cosine) for n in near.encoder]
     lists = [
         NeighbourList("Writes the same", "decoder cosine", "cosine", decoder),
         NeighbourList("Reads the same", "encoder cosine", "cosine", encoder),
-        NeighbourList("Fires together", "Jaccard", "jaccard", firings),
+        NeighbourList("Co-activation", "Jaccard", "jaccard", coactive),
         NeighbourList("Same contexts", "shared", "shared", contexts),
     ]
     return [part for part in lists if part.rows]

@@ -26,7 +26,7 @@ class SearchIndex:
     """Where words and tokens lead; features stand by their place in the data, rising."""
 
     words: dict[str, list[int]] = field(default_factory=dict)  # place, contexts, place, contexts …
-    fires: Postings = field(default_factory=dict)  # place, top contexts that peak on the token …
+    active: Postings = field(default_factory=dict)  # place, top contexts that peak on the token …
     promotes: Postings = field(default_factory=dict)  # place, logit effect …
     suppresses: Postings = field(default_factory=dict)
 
@@ -42,7 +42,7 @@ class SearchIndex:
         top = (context for context in record.contexts if context.group == "top")
         peaks = Counter(context.tokens[context.position - context.start] for context in top)
         for token_id, n in peaks.items():
-            self.fires.setdefault(token_id, []).extend((place, n))
+            self.active.setdefault(token_id, []).extend((place, n))
         effects = ((self.promotes, record.logits.top), (self.suppresses, record.logits.bottom))
         for postings, of in effects:
             for effect in of:
@@ -51,7 +51,7 @@ class SearchIndex:
 
     def merge(self, other: SearchIndex) -> None:
         """Takes in features that come after those taken in so far."""
-        for name in ("words", "fires", "promotes", "suppresses"):
+        for name in ("words", "active", "promotes", "suppresses"):
             mine, theirs = getattr(self, name), getattr(other, name)
             for key, postings in theirs.items():
                 if key in mine:
@@ -72,7 +72,7 @@ class SearchIndex:
             ids = range(first, min(first + TOKENS_PER_FILE, len(tokens)))
             value = {
                 name: {str(i): getattr(self, name)[i] for i in ids if i in getattr(self, name)}
-                for name in ("fires", "promotes", "suppresses")
+                for name in ("active", "promotes", "suppresses")
             }
             yield call(f"tokens/{first // TOKENS_PER_FILE}", orjson.dumps(value))
 

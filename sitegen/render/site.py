@@ -64,7 +64,7 @@ class PageRenderer:
         self.checksums = read_checksums(data)
         self.paths = feature_files(data)
         self._ids = [int(path.stem) for path in self.paths]
-        key = subject_key(manifest)
+        key = autoencoder_key(manifest)
         labels = kept_labels(output.labels, key, set(self._ids))
         names = FeatureNames(overview.features, vocabulary)
         by_feature = groupby(labels, key=lambda label: label.feature)
@@ -137,7 +137,7 @@ class PageRenderer:
             "overview.html": {"page": overview_page(self.site, summaries)},
         }
         if self.site.live is not None:
-            pages["fires.html"] = {}
+            pages["active.html"] = {}
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
         yield from whole_scripts(self.site, summaries)
@@ -233,10 +233,10 @@ def keep_labels(path: Path, output: OutputFolder) -> None:
     """
     labels = given_labels(path)
     require_known(labels, {int(file.stem) for file in feature_files(output.data)}, path)
-    write_labels(labels, subject_key(read_manifest(output.data)), output.labels)
+    write_labels(labels, autoencoder_key(read_manifest(output.data)), output.labels)
 
 
-def subject_key(manifest: dict[str, Any]) -> str:
+def autoencoder_key(manifest: dict[str, Any]) -> str:
     """What tells a subject's features from those of another."""
     return digest(manifest["preset"].encode(), repr(manifest["sources"]).encode())[:8]
 

@@ -189,12 +189,12 @@ class SiteData:
     @property
     def row_mark(self) -> str:
         """The best example of a special token in the rows: "bos", else "separator"; empty where rows hold neither."""
-        marks = self.manifest.get("row_marks")
+        delimiters = self.manifest.get("row_delimiters")
         if (
-            marks is None or marks["bos_id"] is not None
+            delimiters is None or delimiters["bos_id"] is not None
         ):  # data from before these ids were written had BOS
             return "bos"
-        return "" if marks["separator_id"] is None else "separator"
+        return "" if delimiters["separator_id"] is None else "separator"
 
 
 def feature_page(

@@ -16,9 +16,9 @@ from sitegen.sources import hub
 from sitegen.sources.autoencoder_files import (
     FOLDER_LAYOUTS,
     WEIGHT_NAMES,
-    AutoencoderMake,
-    SaidOfFiles,
-    as_said,
+    Architecture,
+    DeclaredSettings,
+    as_declared,
     read_folder,
     read_state_dict,
 )
@@ -55,7 +55,7 @@ class Autoencoder:
     b_dec: Tensor  # [d_hook] float32
     provenance: Provenance
     threshold: Tensor | None = None  # [d_hidden] float32, of a JumpReLU
-    make: AutoencoderMake = field(default_factory=AutoencoderMake)
+    architecture: Architecture = field(default_factory=Architecture)
 
     @property
     def d_hidden(self) -> int:
@@ -70,13 +70,13 @@ class Autoencoder:
     @property
     def activation_function(self) -> str:
         """ReLU, JumpReLU or TopK."""
-        if self.make.k:
+        if self.architecture.k:
             return "TopK"
         return "ReLU" if self.threshold is None else "JumpReLU"
 
     def encoder(self, chosen: Tensor | None = None) -> Encoder:
         """The encoder of all features, or of chosen ones, [n_chosen] int64 and rising."""
-        k, columns = self.make.k, slice(None) if chosen is None else chosen
+        k, columns = self.architecture.k, slice(None) if chosen is None else chosen
         if k:
             columns = slice(None)  # the others compete with those chosen
         b_enc = self.b_enc[columns]
@@ -84,9 +84,9 @@ class Autoencoder:
         return Encoder(
             self.W_enc[:, columns],
             b_enc,
-            self.b_dec if self.make.subtracts_b_dec else torch.zeros_like(self.b_dec),
+            self.b_dec if self.architecture.subtracts_b_dec else torch.zeros_like(self.b_dec),
             ActivationFunction(threshold, k),
-            self.make.normalisation,
+            self.architecture.normalisation,
             chosen if k else None,
         )
 
@@ -96,13 +96,13 @@ class Autoencoder:
 
         By a plain dense product, independent of the sweep's search.
         """
-        b_in = self.b_dec if self.make.subtracts_b_dec else torch.zeros_like(self.b_dec)
+        b_in = self.b_dec if self.architecture.subtracts_b_dec else torch.zeros_like(self.b_dec)
         found: Tensor = (self.normalised(x).x - b_in) @ self.W_enc + self.b_enc
         if self.threshold is not None:
             found = torch.where(found > self.threshold, found, 0)
         found = found.relu_()
-        if self.make.k:
-            largest = found.topk(self.make.k, 1)
+        if self.architecture.k:
+            largest = found.topk(self.architecture.k, 1)
             found = torch.zeros_like(found).scatter_(1, largest.indices, largest.values)
         return found
 
@@ -115,11 +115,11 @@ class Autoencoder:
 
     def normalised(self, x: Tensor) -> Normalised:
         """Hook-point activations [n, d_hook] as it takes them."""
-        return normalised(x, self.make.normalisation)
+        return normalised(x, self.architecture.normalisation)
 
 
 def load_autoencoder(
-    source: str, repository: str, device: torch.device, said: SaidOfFiles | None = None
+    source: str, repository: str, device: torch.device, declared: DeclaredSettings | None = None
 ) -> Autoencoder:
     """The autoencoder of a local file or folder, or of a version or folder of a Hub repository.
 
@@ -129,7 +129,7 @@ def load_autoencoder(
     raises  SourceError if it cannot be read, is of a make that is not known, or a weight is missing, extra,
             misshapen, not float or not finite
     """
-    said = said or SaidOfFiles()
+    declared = declared or DeclaredSettings()
     path, version = Path(source), RUN_VERSIONS.get(source, source)
     if any(path.name in layout.names and layout.is_in(path.parent) for layout in FOLDER_LAYOUTS):
         path = path.parent  # the file alone does not say what is done with it
@@ -137,33 +137,33 @@ def load_autoencoder(
     if path.is_dir():
         files = {name: path / name for layout in FOLDER_LAYOUTS for name in layout.names}
         there = {name: file for name, file in files.items() if file.is_file()}
-        weights, make = read_folder(there, name)
+        weights, architecture = read_folder(there, name)
         provenance = local_provenance(name, list(there.values()))
     elif path.suffix in FILE_SUFFIXES:
         if not path.is_file():
             raise SourceError(f"{source}: no such autoencoder file")
-        weights, make = read_state_dict(path, said)
+        weights, architecture = read_state_dict(path, declared)
         provenance = local_provenance(name, [path])
     elif version.isdigit():
         name = f"{version}.pt"
         paths, provenance = hub.download(repository, [name, f"{version}_cfg.json"])
-        weights, make = read_state_dict(paths[name], said)
+        weights, architecture = read_state_dict(paths[name], declared)
     elif repository == DEFAULT_REPOSITORY:
         raise SourceError(
             f"autoencoder {source!r}: give run1, run2, a version number of {repository}, a .pt or .safetensors file, "
             "a folder, or with autoencoder.repository a folder of that"
         )
     else:
-        weights, make, provenance = _download_folder(repository, source.rstrip("/"))
-    weights, make = as_said(weights, make, said, name)
-    checked = check_weights(weights, make, name)
+        weights, architecture, provenance = _download_folder(repository, source.rstrip("/"))
+    weights, architecture = as_declared(weights, architecture, declared, name)
+    checked = check_weights(weights, architecture, name)
     placed = {name: weight.to(device) for name, weight in checked.items()}
-    return Autoencoder(**placed, provenance=provenance, make=make)
+    return Autoencoder(**placed, provenance=provenance, architecture=architecture)
 
 
 def _download_folder(
     repository: str, folder: str
-) -> tuple[dict[str, Tensor], AutoencoderMake, Provenance]:
+) -> tuple[dict[str, Tensor], Architecture, Provenance]:
     """A folder of a repository: its settings first, which say what weights stand beside them."""
     settings = tuple(f"{folder}/{layout.settings}" for layout in FOLDER_LAYOUTS)
     found, _ = hub.download(repository, [], optional=settings)
@@ -176,12 +176,14 @@ def _download_folder(
         raise SourceError(f"{repository}/{folder}: try again later")  # it was not there, now it is
     names = [f"{folder}/{name}" for name in layout.names]
     paths, provenance = hub.download(repository, names)
-    weights, make = read_folder({Path(name).name: path for name, path in paths.items()}, folder)
-    return weights, make, provenance
+    weights, architecture = read_folder(
+        {Path(name).name: path for name, path in paths.items()}, folder
+    )
+    return weights, architecture, provenance
 
 
 def check_weights(
-    weights: dict[str, Tensor], make: AutoencoderMake, name: str
+    weights: dict[str, Tensor], architecture: Architecture, name: str
 ) -> dict[str, Tensor]:
     """The weights as float32, their names, types, shapes and finiteness known to be right; thresholds of 0 or more.
 
@@ -219,8 +221,8 @@ def check_weights(
         raise SourceError(
             f"{name}: an autoencoder of {d_hidden} features on width {d_hook} has nothing to show"
         )
-    if make.k > d_hidden:
-        raise SourceError(f"{name}: k is {make.k}, but there are {d_hidden} features")
+    if architecture.k > d_hidden:
+        raise SourceError(f"{name}: k is {architecture.k}, but there are {d_hidden} features")
     single = {key: weight.float() for key, weight in weights.items()}
     for key, weight in single.items():
         n_wrong = int((~torch.isfinite(weight)).sum())
@@ -238,7 +240,7 @@ def require_hook_point(autoencoder: Autoencoder, d_hook: int, hook_point: str) -
 
     raises  SourceError if not
     """
-    name, trained_on = autoencoder.provenance.name, autoencoder.make.hook_point
+    name, trained_on = autoencoder.provenance.name, autoencoder.architecture.hook_point
     if autoencoder.d_hook != d_hook:
         raise SourceError(
             f"{name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
@@ -264,9 +266,9 @@ def as_hook_point(name: str) -> str:
     return f"blocks.{match[1]}.{MODULE_POINTS[match[2]]}"
 
 
-def unknown_place(autoencoder: Autoencoder) -> list[str]:
+def unrecognised_hook_point(autoencoder: Autoencoder) -> list[str]:
     """A sentence if the autoencoder's settings name a place that could not be compared with the hook point."""
-    name = autoencoder.make.hook_point
+    name = autoencoder.architecture.hook_point
     if not name or as_hook_point(name):
         return []
     return [

@@ -38,7 +38,7 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
-class AutoencoderMake:
+class Architecture:
     """What is done with an autoencoder's weights, and what it was trained on."""
 
     subtracts_b_dec: bool = True  # from its input
@@ -51,7 +51,7 @@ class AutoencoderMake:
 
 
 @dataclass(frozen=True)
-class SaidOfFiles:
+class DeclaredSettings:
     """What the configuration says of an autoencoder, where its files leave it open or are to be read otherwise."""
 
     activation: str = ""
@@ -87,7 +87,7 @@ DICTIONARY_LEARNING = FolderLayout("config.json", "ae.pt")
 FOLDER_LAYOUTS = (SAELENS, DICTIONARY_LEARNING)
 
 
-def read_folder(files: dict[str, Path], name: str) -> tuple[dict[str, Tensor], AutoencoderMake]:
+def read_folder(files: dict[str, Path], name: str) -> tuple[dict[str, Tensor], Architecture]:
     """Weights and make of a folder's files by name.
 
     raises  SourceError if they are of no known layout or make
@@ -100,7 +100,9 @@ def read_folder(files: dict[str, Path], name: str) -> tuple[dict[str, Tensor], A
     raise SourceError(f"{name} is no autoencoder's folder: that holds {wanted}")
 
 
-def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], AutoencoderMake]:
+def read_state_dict(
+    path: Path, declared: DeclaredSettings
+) -> tuple[dict[str, Tensor], Architecture]:
     """Weights and make of one file, which says no more than the names of its tensors do.
 
     The format of the reference analysis (W_enc, W_dec, b_enc and b_dec, a ReLU that subtracts b_dec) is the only one
@@ -115,7 +117,7 @@ def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], A
         )
     beside = _settings_beside(path)
     is_open = beside is not None or not {"threshold", "k", "encoder.weight"}.isdisjoint(weights)
-    if is_open and not said.is_enough:
+    if is_open and not declared.is_enough:
         reason = (
             f"its settings stand in {beside}, a layout that is not known here"
             if beside
@@ -129,35 +131,37 @@ def read_state_dict(path: Path, said: SaidOfFiles) -> tuple[dict[str, Tensor], A
         )
     named = _named(weights, path.name)
     k = named.pop("k", None)
-    return named, AutoencoderMake(k=0 if k is None else _checked_k(k.tolist(), path.name))
+    return named, Architecture(k=0 if k is None else _checked_k(k.tolist(), path.name))
 
 
-def as_said(
-    weights: dict[str, Tensor], make: AutoencoderMake, said: SaidOfFiles, name: str
-) -> tuple[dict[str, Tensor], AutoencoderMake]:
+def as_declared(
+    weights: dict[str, Tensor], architecture: Architecture, declared: DeclaredSettings, name: str
+) -> tuple[dict[str, Tensor], Architecture]:
     """Weights and make with what the configuration says of them, which comes before what the files say.
 
     raises  SourceError if the weights lack what the activation function needs
     """
-    if said.subtracts_b_dec is not None:
-        make = replace(make, subtracts_b_dec=said.subtracts_b_dec)
-    if said.normalisation:
-        make = replace(make, normalisation=said.normalisation)
-    k = said.k or make.k
-    if said.activation == "topk":
+    if declared.subtracts_b_dec is not None:
+        architecture = replace(architecture, subtracts_b_dec=declared.subtracts_b_dec)
+    if declared.normalisation:
+        architecture = replace(architecture, normalisation=declared.normalisation)
+    k = declared.k or architecture.k
+    if declared.activation == "topk":
         if not k:
             raise SourceError(f"{name}: a TopK needs its k: set autoencoder.k")
-        return _without_threshold(weights), replace(make, k=k)
-    if said.activation in ("jumprelu", "batchtopk"):
+        return _without_threshold(weights), replace(architecture, k=k)
+    if declared.activation in ("jumprelu", "batchtopk"):
         if "threshold" not in weights:
             raise SourceError(
-                f"{name} holds no threshold, which {said.activation} needs outside training: "
+                f"{name} holds no threshold, which {declared.activation} needs outside training: "
                 "save it with its thresholds, or set autoencoder.activation = topk and autoencoder.k"
             )
-        return _one_threshold_each(weights), replace(make, k=0, declared_l0=float(said.k))
-    if said.activation == "relu":
-        return _without_threshold(weights), replace(make, k=0)
-    return weights, replace(make, k=k)
+        return _one_threshold_each(weights), replace(
+            architecture, k=0, declared_l0=float(declared.k)
+        )
+    if declared.activation == "relu":
+        return _without_threshold(weights), replace(architecture, k=0)
+    return weights, replace(architecture, k=k)
 
 
 def _without_threshold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,7 +187,7 @@ def _settings_beside(path: Path) -> str | None:
 
 def _saelens(
     settings: dict[str, Any], weights: dict[str, Tensor], name: str
-) -> tuple[dict[str, Tensor], AutoencoderMake]:
+) -> tuple[dict[str, Tensor], Architecture]:
     """As SAELens 6 writes it, or as earlier versions did.
 
     source  SAELens 6.54, `SAEConfig` and `handle_pre_6_0_config`
@@ -224,7 +228,7 @@ def _saelens(
         raise SourceError(
             f"{name}: {SAELENS.weights} {what} threshold, but the architecture is {architecture}"
         )
-    make = AutoencoderMake(
+    architecture = Architecture(
         subtracts_b_dec=subtracts_b_dec,
         k=k,
         normalisation=_normalisation(settings.get("normalize_activations"), name),
@@ -232,7 +236,7 @@ def _saelens(
         processing=_processing(about.get("model_from_pretrained_kwargs"), name),
         text=_text_settings(about),
     )
-    return weights, make
+    return weights, architecture
 
 
 def _processing(options: object, name: str) -> tuple[str, ...]:
@@ -317,7 +321,7 @@ def _rescaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _dictionary_learning(
     settings: dict[str, Any], weights: dict[str, Tensor], name: str
-) -> tuple[dict[str, Tensor], AutoencoderMake]:
+) -> tuple[dict[str, Tensor], Architecture]:
     """As dictionary_learning 0.1 writes it, which names the class in `trainer.dict_class`."""
     trainer = settings.get("trainer")
     kind = trainer.get("dict_class") if isinstance(trainer, dict) else None
@@ -325,16 +329,16 @@ def _dictionary_learning(
     named = _named(in_use, name)
     k, threshold = named.pop("k", None), named.pop("threshold", None)
     if kind in ("AutoEncoder", "AutoEncoderNew"):
-        return named, AutoencoderMake(subtracts_b_dec=kind == "AutoEncoder")
+        return named, Architecture(subtracts_b_dec=kind == "AutoEncoder")
     if kind == "AutoEncoderTopK" and k is not None:
-        return named, AutoencoderMake(k=_checked_k(k.tolist(), name))
+        return named, Architecture(k=_checked_k(k.tolist(), name))
     if kind in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and threshold is not None:
         declared = 0.0 if k is None or k.numel() != 1 else float(k)
-        return _one_threshold_each(named | {"threshold": threshold}), AutoencoderMake(
+        return _one_threshold_each(named | {"threshold": threshold}), Architecture(
             declared_l0=declared
         )
     if kind == "JumpReluAutoEncoder" and threshold is not None:
-        return named | {"threshold": threshold}, AutoencoderMake(subtracts_b_dec=False)
+        return named | {"threshold": threshold}, Architecture(subtracts_b_dec=False)
     raise SourceError(
         f"{name}: dictionary_learning's class {kind!r} is not known here, or its k or threshold is not there; "
         "AutoEncoder, AutoEncoderNew, AutoEncoderTopK, BatchTopKSAE, MatryoshkaBatchTopKSAE and "

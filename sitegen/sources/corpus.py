@@ -22,7 +22,7 @@ from sitegen.errors import SourceError
 from sitegen.files import sha256, whole_file
 from sitegen.sources.documents import cache_folder, cache_key, open_documents
 from sitegen.sources.provenance import Provenance
-from sitegen.sources.row_marks import RowMarks
+from sitegen.sources.row_delimiters import RowDelimiters
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.space import require_free
 
@@ -49,19 +49,19 @@ class Rows:
     """Token rows [n_rows, seq_len] in shuffled order, a memory map of int32 ids; no padding."""
 
     tokens: np.ndarray
-    marks: RowMarks  # what stands in them beside text
+    delimiters: RowDelimiters  # what stands in them beside text
     documents: DocumentCounts  # that all rows were made of
     provenance: Provenance
     key: str  # hash of all that determines the rows but how many of them are read
 
 
-def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, marks: RowMarks) -> Rows:
+def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, delimiters: RowDelimiters) -> Rows:
     """The corpus as rows with these marks, from the cache where it holds them.
 
     raises  SourceError if the text cannot be read, has no such column or split, or fills no row
     """
     documents = open_documents(config)
-    key = _rows_key(config, documents.provenance, tokenizer, marks)
+    key = _rows_key(config, documents.provenance, tokenizer, delimiters)
     path = cache_folder("rows") / f"{key}.npy"
     counts = _counts_of_cached(path)
     if counts is None:
@@ -76,14 +76,14 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, marks: RowMarks) -
         reading = _Reading(texts)
         with whole_file(path) as partial:
             batches = (tokenizer.encode(some) for some in reading.batches())
-            _write_rows(partial, batches, config, marks)
+            _write_rows(partial, batches, config, delimiters)
             digest = sha256(partial)
         counts = reading.counts
         with whole_file(path.with_suffix(".json")) as partial:
             partial.write_text(json.dumps({"sha256": digest, **dataclasses.asdict(counts)}))
     tokens = np.load(path, mmap_mode="r")
     chosen = tokens[: config.n_rows] if config.n_rows else tokens
-    return Rows(chosen, marks, counts, documents.provenance, key)
+    return Rows(chosen, delimiters, counts, documents.provenance, key)
 
 
 def _counts_of_cached(path: Path) -> DocumentCounts | None:
@@ -124,16 +124,16 @@ class _Reading:
 
 
 def _write_rows(
-    path: Path, batches: Iterator[list[list[int]]], config: CorpusConfig, marks: RowMarks
+    path: Path, batches: Iterator[list[list[int]]], config: CorpusConfig, delimiters: RowDelimiters
 ) -> None:
     """The rows of all documents as a .npy file at `path`, without holding more than a batch of documents.
 
     batches  the ids of each document, some documents at a time
     """
-    n_text = config.seq_len - marks.begin  # tokens of the run in a row
+    n_text = config.seq_len - delimiters.begin  # tokens of the run in a row
     stream_path = path.with_name(f"{path.name}.stream")
     try:
-        n_tokens = _write_stream(stream_path, batches, marks)
+        n_tokens = _write_stream(stream_path, batches, delimiters)
         n_rows = n_tokens // n_text
         if n_rows == 0:
             raise SourceError(
@@ -148,16 +148,16 @@ def _write_rows(
             )
             for start in range(0, n_rows, 4096):
                 chosen = order[start : start + 4096]
-                rows = np.full((len(chosen), config.seq_len), marks.bos_id or 0, np.int32)
-                rows[:, marks.begin :] = stream[chosen]
+                rows = np.full((len(chosen), config.seq_len), delimiters.bos_id or 0, np.int32)
+                rows[:, delimiters.begin :] = stream[chosen]
                 file.write(rows.tobytes())
     finally:
         stream_path.unlink(missing_ok=True)
 
 
-def _write_stream(path: Path, batches: Iterator[list[list[int]]], marks: RowMarks) -> int:
+def _write_stream(path: Path, batches: Iterator[list[list[int]]], delimiters: RowDelimiters) -> int:
     """The documents' ids one after another, the separator behind each, as int32 at `path`; returns how many."""
-    separator = [] if marks.separator_id is None else [marks.separator_id]
+    separator = [] if delimiters.separator_id is None else [delimiters.separator_id]
     n_tokens = 0
     with path.open("wb") as stream:
         for documents in batches:
@@ -168,7 +168,10 @@ def _write_stream(path: Path, batches: Iterator[list[list[int]]], marks: RowMark
 
 
 def _rows_key(
-    config: CorpusConfig, provenance: Provenance, tokenizer: TextTokenizer, marks: RowMarks
+    config: CorpusConfig,
+    provenance: Provenance,
+    tokenizer: TextTokenizer,
+    delimiters: RowDelimiters,
 ) -> str:
     """Hash of all that determines the rows: the files' own hashes, the tokenizer's, and how rows are made."""
     facts: list[Any] = [
@@ -179,8 +182,8 @@ def _rows_key(
         config.seq_len,
         config.seed,
         tokenizer.content_hash,
-        marks.bos_id,
-        marks.separator_id,
+        delimiters.bos_id,
+        delimiters.separator_id,
     ]
     if config.n_documents:
         facts.append(config.n_documents)

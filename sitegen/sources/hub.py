@@ -191,16 +191,16 @@ def _still_holds(file: HubFile, kept: object) -> bool:
     if connection.is_off() or COMMIT.fullmatch(file.revision or ""):
         return True
     try:
-        said = _ask(file)
+        metadata = _ask(file)
     except RevisionNotFoundError:
         raise
     except HUB_FAULTS as error:
         connection.is_lost = passes(error)
         _tell(f"{file}: {reason_of(error)}: taking the copy in the cache")
         return True
-    if said is None or not isinstance(kept, str):
-        return said is None and not isinstance(kept, str)
-    return said.commit_hash == _snapshot_commit(Path(kept))
+    if metadata is None or not isinstance(kept, str):
+        return metadata is None and not isinstance(kept, str)
+    return metadata.commit_hash == _snapshot_commit(Path(kept))
 
 
 def _ask(file: HubFile) -> HfFileMetadata | None:
@@ -220,15 +220,17 @@ def _ask(file: HubFile) -> HfFileMetadata | None:
 
 def _transfer(file: HubFile) -> Path | None:
     """One try to have a file in the cache; None if the repository has no such file, which the cache notes too."""
-    said = _ask(file)
+    metadata = _ask(file)
     connection.is_lost = False
-    if said is not None and not (said.etag and said.commit_hash):
+    if metadata is not None and not (metadata.etag and metadata.commit_hash):
         raise FileMetadataError
-    if said is not None and said.size:
+    if metadata is not None and metadata.size:
         otherwise = "or set HF_HOME to a folder on another disk"
         blobs = cache_folder() / repo_folder_name(repo_id=file.repository, repo_type=file.repo_type)
-        there = sum(path.stat().st_size for path in blobs.glob(f"blobs/{said.etag}*.incomplete"))
-        require_free(cache_folder(), said.size - there, str(file), otherwise)
+        there = sum(
+            path.stat().st_size for path in blobs.glob(f"blobs/{metadata.etag}*.incomplete")
+        )
+        require_free(cache_folder(), metadata.size - there, str(file), otherwise)
     try:
         with _resumptions_told(str(file)), written_in(cache_folder()):
             path = hf_hub_download(
@@ -240,7 +242,7 @@ def _transfer(file: HubFile) -> Path | None:
             )
         return Path(path)
     except EntryNotFoundError:
-        if said is None:
+        if metadata is None:
             return None
         raise
     except (HfHubHTTPError, FileMetadataError, OfflineModeIsEnabled):
@@ -333,8 +335,8 @@ def _hash_by_request(file: HubFile) -> str | None:
     """The Hub's hash where the cache has no links that are named for it; None while the Hub does not answer."""
     if connection.is_off():
         return None
-    said = patiently(str(file), lambda: _ask(file))
-    return "" if said is None else said.etag or ""
+    metadata = patiently(str(file), lambda: _ask(file))
+    return "" if metadata is None else metadata.etag or ""
 
 
 def _git_sha1(path: Path) -> str:

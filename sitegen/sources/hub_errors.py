@@ -70,8 +70,8 @@ def pause_asked_for(error: BaseException) -> float:
     limit = parse_ratelimit_headers(root.response.headers)
     if limit is not None and limit.remaining == 0:
         return min(limit.reset_in_seconds + 1, LONGEST_PAUSE_S)
-    said = root.response.headers.get("Retry-After", "")
-    return min(int(said), LONGEST_PAUSE_S) if said.isdigit() else 0
+    wait = root.response.headers.get("Retry-After", "")
+    return min(int(wait), LONGEST_PAUSE_S) if wait.isdigit() else 0
 
 
 def reason_of(error: BaseException) -> str:

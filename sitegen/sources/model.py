@@ -18,13 +18,13 @@ from sitegen.config import PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.ablation import FinalLayer
 from sitegen.sources.model_files import BootedModel, boot_model, probe_ids, run_with_points
-from sitegen.sources.output_path import (
+from sitegen.sources.output_projection import (
     FINAL_RESIDUAL,
     MLP_HOOK,
     TOLERANCE,
-    OutputPath,
+    OutputProjection,
     Probe,
-    output_path,
+    output_projection,
 )
 from sitegen.sources.provenance import Provenance
 
@@ -43,7 +43,7 @@ class HookedModel:
     bridge: Any  # transformer_lens.TransformerBridge
     hook_point: str
     d_hook: int  # width of the activations at the hook point
-    output: OutputPath
+    output: OutputProjection
     processing: tuple[str, ...]  # of the weights that activations come from; none: as they are
     provenance: Provenance
 
@@ -73,7 +73,7 @@ class HookedModel:
         return int(self.W_U.shape[1])
 
     @property
-    def place(self) -> tuple[int, str]:
+    def layer_and_point(self) -> tuple[int, str]:
         """(layer, name within it) of the hook point."""
         return layer_and_point(self.hook_point)
 
@@ -110,7 +110,7 @@ class HookedModel:
 
     def _replacing(self, activations: Tensor) -> list[tuple[str, Any]]:
         """Hooks that put activations [n_rows, seq_len, d_hook] in the place of those at the hook point."""
-        layer, point = self.place
+        layer, point = self.layer_and_point
         if point != "hook_resid_mid":
             return [(self.hook_point, lambda found, hook: activations.view_as(found))]
         # In TransformerLens that point is an input of the MLP alone: what attention writes takes the stream there
@@ -130,7 +130,9 @@ class HookedModel:
         [n_rows, seq_len].
         """
         layer, is_exact = self.output.final, not self.output.left_out
-        is_last = self.place[0] == self.n_layers - 1 and LAST_HOOK.fullmatch(self.hook_point)
+        is_last = self.layer_and_point[0] == self.n_layers - 1 and LAST_HOOK.fullmatch(
+            self.hook_point
+        )
         if layer is None or not is_last or not is_exact:
             return None
         with torch.no_grad():
@@ -202,7 +204,7 @@ def hooked_model(booted: BootedModel, hook_point: str) -> HookedModel:
         example = f"blocks.{bridge.cfg.n_layers - 1}.hook_resid_post"
         raise SourceError(f"{name} has no hook point {hook_point}; {example} is one, for example")
     probe = _probe(bridge, hook_point, name)
-    output = output_path(bridge, hook_point, probe)
+    output = output_projection(bridge, hook_point, probe)
     d_hook = probe.streams[hook_point].shape[1]
     return HookedModel(bridge, hook_point, int(d_hook), output, (), booted.provenance)
 

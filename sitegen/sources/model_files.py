@@ -20,7 +20,7 @@ from sitegen.files import require_room
 from sitegen.sources import hub
 from sitegen.sources.hub_errors import hub_errors
 from sitegen.sources.legacy_model import boot_legacy
-from sitegen.sources.output_path import is_near
+from sitegen.sources.output_projection import is_near
 from sitegen.sources.provenance import Provenance, local_provenance
 from sitegen.sources.settings import read_settings
 from sitegen.sources.tensors import read_tensors

@@ -10,14 +10,14 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.best_lists import NO_RANK, BestLists, Entries
 from sitegen.sweep.windows import mix
 
 N_CELLS = 64  # of the grid below a feature's maximum, at least half of them in use; even, so that neighbours join
 NO_SCALE = -1000  # exponent of a feature that has not fired
 
-ENTRY_FIELDS = ("slot", "rank", "place", "activation", "text_key")
+ENTRY_FIELDS = ("slot", "rank", "token_index", "activation", "text_key")
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,7 +25,7 @@ Arrays = dict[str, np.ndarray]
 class Accumulator(Protocol):
     """One statistic of every feature."""
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         """Takes in the firings of a batch."""
 
     def merge(self, other: Self) -> None:
@@ -60,7 +60,7 @@ class Counts:
         self.max_activation = np.zeros(n_features, np.float32)
         self.max_special = np.zeros(n_features, np.float32)
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         self.n_positions += batch.n_positions
         peaks, special = batch.peaks, batch.special
         self.n_active += np.bincount(batch.feature, minlength=self.n_features)
@@ -99,22 +99,22 @@ class Counts:
         self.max_special = arrays["max_special"]
 
 
-class Certificate:
+class ErrorBoundCheck:
     """That no firing was missed: how far off the searching product ever was, as a share of the bound it relied on."""
 
     def __init__(self) -> None:
         self.n_examined = 0
         self.largest_error = 0.0
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         self.n_examined += batch.n_examined
         self.largest_error = max(self.largest_error, batch.largest_error)
 
-    def merge(self, other: Certificate) -> None:
+    def merge(self, other: ErrorBoundCheck) -> None:
         self.n_examined += other.n_examined
         self.largest_error = max(self.largest_error, other.largest_error)
 
-    def expect(self, total: Certificate) -> None:
+    def expect(self, total: ErrorBoundCheck) -> None:
         """Nothing: every entry examined counts."""
 
     def arrays(self) -> Arrays:
@@ -169,7 +169,7 @@ class ActivationHistogram:
         self.scale = ActivationScale(n_features)
         self.counts = np.zeros((n_features, N_CELLS), np.int64)
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         peaks = batch.peaks
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
         slots = self.scale.slots(peaks.feature, peaks.activation)
@@ -202,11 +202,13 @@ class TopContexts:
     def __init__(self, n_features: int, n_top: int) -> None:
         self.lists = BestLists(n_features, n_top)
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         peaks = batch.peaks
         # Positive floats order as their bits do; inverted, the largest comes first
         rank = ~peaks.activation.view(np.uint32)
-        self.lists.add(Entries(peaks.feature, rank, peaks.place, peaks.activation, peaks.text_key))
+        self.lists.add(
+            Entries(peaks.feature, rank, peaks.token_index, peaks.activation, peaks.text_key)
+        )
 
     def merge(self, other: TopContexts) -> None:
         self.lists.add(other.lists.entries())
@@ -235,13 +237,13 @@ class IntervalSamples:
         self.scale = ActivationScale(len(feature_ids))
         self.lists = BestLists(len(feature_ids) * N_CELLS, n_per_cell)
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         peaks = batch.peaks
         self._fold(self.scale.growth(peaks.feature, peaks.activation))
         slot = self.scale.slots(peaks.feature, peaks.activation)
         hashed = mix(peaks.text_key ^ self._salt[peaks.feature]) >> np.uint64(32)
         rank = np.minimum(hashed.astype(np.uint32), NO_RANK - np.uint32(1))
-        self.lists.add(Entries(slot, rank, peaks.place, peaks.activation, peaks.text_key))
+        self.lists.add(Entries(slot, rank, peaks.token_index, peaks.activation, peaks.text_key))
 
     def merge(self, other: IntervalSamples) -> None:
         self._fold(self.scale.raise_to(other.scale.exponent))

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class FiringBatch:
+class ActiveBatch:
     """Firings of one batch in the order of feature, row, position; the arrays run parallel.
 
     feature     [n] int64: index among the features swept
@@ -24,7 +24,7 @@ class FiringBatch:
 
     feature: np.ndarray
     activation: np.ndarray
-    place: np.ndarray
+    token_index: np.ndarray
     text_key: np.ndarray
     may_peak: np.ndarray
     n_positions: int
@@ -32,20 +32,20 @@ class FiringBatch:
     largest_error: float = 0.0
 
     @cached_property
-    def peaks(self) -> FiringBatch:
+    def peaks(self) -> ActiveBatch:
         """The firings that may be shown as a peak."""
         return self if self.may_peak.all() else self._take(self.may_peak)
 
     @cached_property
-    def special(self) -> FiringBatch:
+    def special(self) -> ActiveBatch:
         """The firings on special tokens."""
         return self._take(~self.may_peak)
 
-    def _take(self, chosen: np.ndarray) -> FiringBatch:
-        return FiringBatch(
+    def _take(self, chosen: np.ndarray) -> ActiveBatch:
+        return ActiveBatch(
             self.feature[chosen],
             self.activation[chosen],
-            self.place[chosen],
+            self.token_index[chosen],
             self.text_key[chosen],
             self.may_peak[chosen],
             self.n_positions,

@@ -29,7 +29,7 @@ class Entries:
 
     slot: np.ndarray
     rank: np.ndarray
-    place: np.ndarray
+    token_index: np.ndarray
     activation: np.ndarray
     text_key: np.ndarray
 
@@ -38,14 +38,14 @@ class Entries:
         return Entries(
             self.slot[chosen],
             self.rank[chosen],
-            self.place[chosen],
+            self.token_index[chosen],
             self.activation[chosen],
             self.text_key[chosen],
         )
 
     def in_slots(self, slot: np.ndarray) -> Entries:
         """The same entries in other slots."""
-        return Entries(slot, self.rank, self.place, self.activation, self.text_key)
+        return Entries(slot, self.rank, self.token_index, self.activation, self.text_key)
 
 
 class BestLists:
@@ -57,7 +57,7 @@ class BestLists:
     def __init__(self, n_slots: int, length: int) -> None:
         self.length = length
         self.rank = np.full((n_slots, length), NO_RANK, np.uint32)
-        self.place = np.full((n_slots, length), -1, np.int64)
+        self.token_index = np.full((n_slots, length), -1, np.int64)
         self.activation = np.zeros((n_slots, length), np.float32)
         self.text_key = np.zeros((n_slots, length), np.uint64)
         self.bound = np.full(n_slots, NO_RANK, np.uint32)
@@ -76,16 +76,16 @@ class BestLists:
     def entries(self, slots: np.ndarray | None = None) -> Entries:
         """What stands in the lists (of some slots), sorted by slot, rank, place."""
         chosen = np.arange(len(self.rank)) if slots is None else slots
-        nth, column = np.nonzero(self.place[chosen] >= 0)
+        nth, column = np.nonzero(self.token_index[chosen] >= 0)
         slot = chosen[nth]
         held = Entries(
             slot,
             self.rank[slot, column],
-            self.place[slot, column],
+            self.token_index[slot, column],
             self.activation[slot, column],
             self.text_key[slot, column],
         )
-        return held.take(_by_slot_rank_place(held))
+        return held.take(_by_slot_rank_token(held))
 
     def replace_all(self, entries: Entries) -> None:
         """Makes `entries`, as `entries()` gave them, the whole content of all lists."""
@@ -97,7 +97,7 @@ class BestLists:
     def clear(self, slots: np.ndarray, bound: np.ndarray) -> None:
         """Empties the lists of some slots and gives them other bounds."""
         self.rank[slots] = NO_RANK
-        self.place[slots] = -1
+        self.token_index[slots] = -1
         self.activation[slots] = 0
         self.text_key[slots] = 0
         self.bound[slots] = bound
@@ -108,9 +108,11 @@ class BestLists:
         rank = self.rank[slot]  # [n_entries, length]
         same = self.text_key[slot] == entries.text_key[:, None]
         column = np.where(same.any(1), same.argmax(1), self._worst(slot, rank))
-        held_rank, held_place = rank[nth, column], self.place[slot, column]
+        held_rank, held_token_index = rank[nth, column], self.token_index[slot, column]
         better = entries.rank < held_rank
-        better |= (entries.rank == held_rank) & ((entries.place < held_place) | (held_place < 0))
+        better |= (entries.rank == held_rank) & (
+            (entries.token_index < held_token_index) | (held_token_index < 0)
+        )
         self._write(slot[better], column[better], entries.take(better))
         rank[nth[better], column[better]] = entries.rank[better]
         self.bound[slot] = np.minimum(self.bound[slot], rank.max(1))
@@ -121,32 +123,32 @@ class BestLists:
         is_worst = rank == worst[:, None]
         column: np.ndarray = is_worst.argmax(1)
         tied = np.flatnonzero((worst < NO_RANK) & (is_worst.sum(1) > 1))
-        place = np.where(is_worst[tied], self.place[slot[tied]], -1)
-        column[tied] = place.argmax(1)
+        token_index = np.where(is_worst[tied], self.token_index[slot[tied]], -1)
+        column[tied] = token_index.argmax(1)
         return column
 
     def _write(self, slot: np.ndarray, column: np.ndarray, entries: Entries) -> None:
         self.rank[slot, column] = entries.rank
-        self.place[slot, column] = entries.place
+        self.token_index[slot, column] = entries.token_index
         self.activation[slot, column] = entries.activation
         self.text_key[slot, column] = entries.text_key
 
 
 def first_of_each(entries: Entries, length: int) -> Entries:
     """The best `length` entries of each slot, one for each text, sorted by slot, rank, place."""
-    order = _by_slot_rank_place(entries)
+    order = _by_slot_rank_token(entries)
     order = order[_first_of_each_text(entries.slot[order], entries.text_key[order])]
     return entries.take(order[index_in_group(entries.slot[order]) < length])
 
 
-def _by_slot_rank_place(entries: Entries) -> np.ndarray:
+def _by_slot_rank_token(entries: Entries) -> np.ndarray:
     """The order of the entries. One key of both sorts many times as fast as two keys; ties are put right."""
     key, order = sorted_keys((entries.slot << 32) | entries.rank)
     is_tied = np.zeros(len(key), bool)
     is_tied[1:] = key[1:] == key[:-1]
     is_tied[:-1] |= is_tied[1:]
     tied = order[is_tied]
-    order[is_tied] = tied[np.lexsort((entries.place[tied], key[is_tied]))]
+    order[is_tied] = tied[np.lexsort((entries.token_index[tied], key[is_tied]))]
     return order
 
 

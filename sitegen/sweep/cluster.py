@@ -16,7 +16,7 @@ from typing import Any
 from sitegen.config import Config, is_number
 from sitegen.errors import SitegenError, SourceError, UsageError
 from sitegen.files import whole_file
-from sitegen.sources.subject import Subject, load_subject
+from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sweep.driver import Engine
 from sitegen.sweep.shards import SavedStates, ShardSweeper, empty_state
 from sitegen.sweep.state import SweepState
@@ -38,11 +38,11 @@ def ray_engine(address: str | None, n_workers: int | None) -> Engine:
     if address is not None:
         _require_answer(address)
 
-    def sweep_on_cluster(subject: Subject, config: Config, folder: Path) -> SweepState:
-        saved = SavedStates(subject, config, [folder])
+    def sweep_on_cluster(inputs: Inputs, config: Config, folder: Path) -> SweepState:
+        saved = SavedStates(inputs, config, [folder])
         _connect(ray, address, n_workers)
         try:
-            return _merged(ray, subject, config, saved)
+            return _merged(ray, inputs, config, saved)
         finally:
             ray.shutdown()
 
@@ -72,9 +72,9 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:
         raise UsageError(f"no Ray cluster at {address or 'this machine'}: {reason}") from None
 
 
-def _merged(ray: Any, subject: Subject, config: Config, saved: SavedStates) -> SweepState:
+def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> SweepState:
     """All shards' states, merged in order while later ones are still being swept."""
-    on_gpu = subject.device.type == "cuda"
+    on_gpu = inputs.device.type == "cuda"
     sweep_shard = ray.remote(_shard_state).options(
         num_cpus=1, num_gpus=int(on_gpu), max_retries=MAX_RETRIES
     )
@@ -86,7 +86,7 @@ def _merged(ray: Any, subject: Subject, config: Config, saved: SavedStates) -> S
             f"the Ray cluster has no {wanted}: start its nodes with some, or give --device"
         )
     at_once = IN_FLIGHT * n_workers
-    total, progress = empty_state(subject, config), saved.progress(saved.shards)
+    total, progress = empty_state(inputs, config), saved.progress(saved.shards)
     missing: deque[range] = deque()
     for shard in saved.shards:
         if saved.load(shard) is None:
@@ -141,11 +141,11 @@ def _shard_state(config: Config, shard: range) -> bytes:
     """In a worker: the file of a shard's state."""
     global _sweeper
     if _sweeper is None or _sweeper[0] != config:
-        subject = load_subject(config)
+        inputs = load_inputs(config)
         _sweeper = (
             config,
-            ShardSweeper(subject, subject.config),
-            SavedStates(subject, subject.config, []),
+            ShardSweeper(inputs, inputs.config),
+            SavedStates(inputs, inputs.config, []),
         )
     _, sweeper, saved = _sweeper
     file = BytesIO()

@@ -11,23 +11,23 @@ from pathlib import Path
 
 from sitegen.config import Config, is_number
 from sitegen.errors import SourceError, UsageError
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.shards import SavedStates, ShardSweeper, empty_state
 from sitegen.sweep.state import SweepState
 
 # (subject, configuration, folder for the shards' states) to the statistics of all rows
-Engine = Callable[[Subject, Config, Path], SweepState]
+Engine = Callable[[Inputs, Config, Path], SweepState]
 
 
 @dataclass(frozen=True)
-class Share:
+class JobSlice:
     """Every `of`-th shard, from the `number`-th on; numbers begin with 1."""
 
     number: int
     of: int
 
     @classmethod
-    def parse(cls, text: str) -> Share:
+    def parse(cls, text: str) -> JobSlice:
         """From `I/N`.
 
         raises  UsageError
@@ -42,33 +42,33 @@ class Share:
         return shards[self.number - 1 :: self.of]
 
 
-def sweep(subject: Subject, config: Config, folder: Path) -> SweepState:
+def sweep(inputs: Inputs, config: Config, folder: Path) -> SweepState:
     """The statistics of all rows. Each shard's state is saved in `folder` and read back if it stands there.
 
     raises  OSError if the folder cannot be written
     """
-    total = empty_state(subject, config)
-    saved = SavedStates(subject, config, [folder])
-    for state in _states(subject, config, saved, saved.shards, total):
+    total = empty_state(inputs, config)
+    saved = SavedStates(inputs, config, [folder])
+    for state in _states(inputs, config, saved, saved.shards, total):
         total.merge(state)
     return total
 
 
-def sweep_share(subject: Subject, config: Config, folder: Path, share: Share) -> int:
+def sweep_slice(inputs: Inputs, config: Config, folder: Path, job_slice: JobSlice) -> int:
     """Saves the states of a share of the shards in `folder`; returns how many.
 
     raises  OSError if the folder cannot be written
     """
-    saved = SavedStates(subject, config, [folder])
-    return sum(1 for _ in _states(subject, config, saved, share.shards(saved.shards), None))
+    saved = SavedStates(inputs, config, [folder])
+    return sum(1 for _ in _states(inputs, config, saved, job_slice.shards(saved.shards), None))
 
 
 def merge_engine(others: list[Path]) -> Engine:
     """An engine that sweeps nothing: it merges states that stand in the folder or in `others`."""
 
-    def merge(subject: Subject, config: Config, folder: Path) -> SweepState:
-        saved = SavedStates(subject, config, [folder, *others])
-        total = empty_state(subject, config)
+    def merge(inputs: Inputs, config: Config, folder: Path) -> SweepState:
+        saved = SavedStates(inputs, config, [folder, *others])
+        total = empty_state(inputs, config)
         progress = saved.progress(saved.shards)
         for shard in saved.shards:
             if not saved.holds(shard):
@@ -86,22 +86,22 @@ def merge_engine(others: list[Path]) -> Engine:
 
 
 def _not_swept(shard: range, saved: SavedStates) -> SourceError:
-    share = f"{saved.shards.index(shard) + 1}/{len(saved.shards)}"
+    job_slice = f"{saved.shards.index(shard) + 1}/{len(saved.shards)}"
     return SourceError(
         f"rows {shard.start} to {shard.stop - 1} have no state that this preset and machine would give: "
-        f"sweep them with --shard {share}, or name the folder that holds them with --from"
+        f"sweep them with --shard {job_slice}, or name the folder that holds them with --from"
     )
 
 
 def _states(
-    subject: Subject,
+    inputs: Inputs,
     config: Config,
     saved: SavedStates,
     shards: list[range],
     total: SweepState | None,
 ) -> Iterator[SweepState]:
     """The state of each shard, saved if it was not; `total`, where given, holds those of all before it."""
-    sweeper = ShardSweeper(subject, config)
+    sweeper = ShardSweeper(inputs, config)
     progress = saved.progress(shards)
     for shard in shards:
         state = saved.load(shard)

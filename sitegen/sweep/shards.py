@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
 from sitegen.progress import Progress
-from sitegen.sources.subject import Subject
-from sitegen.sweep.batch import FiringBatch
+from sitegen.sources.inputs import Inputs
+from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import window_keys
 
-STATE_VERSION = 4  # raised when a state's arrays or what they hold change
+STATE_VERSION = 5  # raised when a state's arrays or what they hold change
 BATCHES_AT_ONCE = (
     4  # are counted together: a product is to stay within a processor's caches, counting is not
 )
@@ -33,14 +33,14 @@ def row_ranges(first: int, last: int, size: int) -> list[range]:
 class ShardSweeper:
     """Sweeps shards of rows in any order; which rows make a shard is the configuration's matter alone."""
 
-    def __init__(self, subject: Subject, config: Config) -> None:
-        self._subject, self._config = subject, config
-        self._search = FiringSearch(make_encoder(subject), config.sweep.precision)
-        self._special_ids = np.array(subject.special_ids)
+    def __init__(self, inputs: Inputs, config: Config) -> None:
+        self._inputs, self._config = inputs, config
+        self._search = ActivationSearch(make_encoder(inputs), config.sweep.precision)
+        self._special_ids = np.array(inputs.special_ids)
 
     def empty_state(self) -> SweepState:
         """The state before any row."""
-        return empty_state(self._subject, self._config)
+        return empty_state(self._inputs, self._config)
 
     def sweep(
         self,
@@ -59,23 +59,23 @@ class ShardSweeper:
             state.expect(total)
         rows_at_once = self._config.sweep.batch_rows * BATCHES_AT_ONCE
         for rows in row_ranges(shard.start, shard.stop, rows_at_once):
-            firings = self.firings(rows)
-            state.update(firings)
-            advance(firings.n_positions)
+            entries = self.active_entries(rows)
+            state.update(entries)
+            advance(entries.n_positions)
         return state
 
-    def firings(self, rows: range) -> FiringBatch:
+    def active_entries(self, rows: range) -> ActiveBatch:
         """The firings of some rows, each with its place, text and whether it may be shown."""
-        tokens = np.asarray(self._subject.rows.tokens[rows.start : rows.stop])
+        tokens = np.asarray(self._inputs.rows.tokens[rows.start : rows.stop])
         found = self._found(rows)
         token = found.token.numpy()
         contexts = self._config.contexts
         keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
         may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
-        return FiringBatch(
+        return ActiveBatch(
             feature=found.feature.numpy(),
             activation=found.activation.numpy(),
-            place=token + rows.start * tokens.shape[1],
+            token_index=token + rows.start * tokens.shape[1],
             text_key=keys[token],
             may_peak=may_peak[token],
             n_positions=tokens.size,
@@ -83,37 +83,37 @@ class ShardSweeper:
             largest_error=found.largest_error,
         )
 
-    def _found(self, rows: range) -> Firings:
+    def _found(self, rows: range) -> ActiveEntries:
         """The firings in some rows, token by token of all of them; in the processor's memory."""
         parts = []
         for batch in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
-            ids = self._subject.ids(batch)
-            x = self._subject.model.hook_activations(ids)
-            found = self._search.firings(x.flatten(0, 1))
+            ids = self._inputs.ids(batch)
+            x = self._inputs.model.hook_activations(ids)
+            found = self._search.active_entries(x.flatten(0, 1))
             parts.append(found.moved((batch.start - rows.start) * ids.shape[1]))
-        return Firings.joined(parts)
+        return ActiveEntries.joined(parts)
 
 
-def make_encoder(subject: Subject) -> Encoder:
+def make_encoder(inputs: Inputs) -> Encoder:
     """The encoder of the features that are swept."""
-    if len(subject.feature_ids) == subject.autoencoder.d_hidden:
-        return subject.autoencoder.encoder()
-    return subject.autoencoder.encoder(torch.tensor(subject.feature_ids, device=subject.device))
+    if len(inputs.feature_ids) == inputs.autoencoder.d_hidden:
+        return inputs.autoencoder.encoder()
+    return inputs.autoencoder.encoder(torch.tensor(inputs.feature_ids, device=inputs.device))
 
 
-def empty_state(subject: Subject, config: Config) -> SweepState:
+def empty_state(inputs: Inputs, config: Config) -> SweepState:
     """The state before any row."""
-    return SweepState(subject.feature_ids, config.contexts)
+    return SweepState(inputs.feature_ids, config.contexts)
 
 
 class SavedStates:
     """The shards of a subject's rows, and the files of their states: each known by the key of what it came from."""
 
-    def __init__(self, subject: Subject, config: Config, folders: list[Path]) -> None:
+    def __init__(self, inputs: Inputs, config: Config, folders: list[Path]) -> None:
         """Takes folders to look in; the first, which is made, is written to. None at all serve to give keys."""
-        self._subject, self._config, self._folders = subject, config, folders
-        self._key = _subject_key(subject, config)
-        n_rows, self._seq_len = subject.rows.tokens.shape
+        self._inputs, self._config, self._folders = inputs, config, folders
+        self._key = _inputs_key(inputs, config)
+        n_rows, self._seq_len = inputs.rows.tokens.shape
         self.shards = row_ranges(0, n_rows, config.sweep.shard_rows)
         for folder in folders[:1]:
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class SavedStates:
 
     def load(self, shard: range) -> SweepState | None:
         """The saved state, if there is one that came from the same things."""
-        state = empty_state(self._subject, self._config)
+        state = empty_state(self._inputs, self._config)
         return state if any(state.load(path) for path in self._found(shard)) else None
 
     def holds(self, shard: range) -> bool:
@@ -157,19 +157,19 @@ def _file_name(shard: range) -> str:
     return f"rows-{shard.start:09d}-{shard.stop:09d}.npz"
 
 
-def _subject_key(subject: Subject, config: Config) -> str:
+def _inputs_key(inputs: Inputs, config: Config) -> str:
     """Hash of all that determines a shard's state but the rows' numbers."""
     facts = [
         STATE_VERSION,
         torch.__version__,
-        str(subject.device.type),
-        dataclasses.asdict(subject.model.provenance),
-        dataclasses.asdict(subject.autoencoder.provenance),
-        subject.rows.key,
-        subject.special_ids,
+        str(inputs.device.type),
+        dataclasses.asdict(inputs.model.provenance),
+        dataclasses.asdict(inputs.autoencoder.provenance),
+        inputs.rows.key,
+        inputs.special_ids,
         config.model.hook_point,
-        subject.model.processing,
-        subject.feature_ids,
+        inputs.model.processing,
+        inputs.feature_ids,
         config.sweep.batch_rows,
         config.sweep.precision,
         dataclasses.asdict(config.contexts),

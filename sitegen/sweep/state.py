@@ -12,12 +12,12 @@ from sitegen.files import UNREADABLE, whole_file
 from sitegen.sweep.accumulators import (
     Accumulator,
     ActivationHistogram,
-    Certificate,
     Counts,
+    ErrorBoundCheck,
     IntervalSamples,
     TopContexts,
 )
-from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.batch import ActiveBatch
 
 CELL_SURPLUS = (
     2  # samples held in a cell for each that an interval shows: some stand among the top contexts
@@ -29,7 +29,7 @@ class SweepState:
 
     def __init__(self, feature_ids: list[int], contexts: ContextConfig) -> None:
         n_features = len(feature_ids)
-        self.certificate = Certificate()
+        self.error_bound = ErrorBoundCheck()
         self.counts = Counts(n_features)
         self.histogram = ActivationHistogram(n_features)
         self.top = TopContexts(n_features, contexts.n_top)
@@ -41,7 +41,7 @@ class SweepState:
     def accumulators(self) -> dict[str, Accumulator]:
         """The accumulators by name."""
         return {
-            "certificate": self.certificate,
+            "certificate": self.error_bound,
             "counts": self.counts,
             "histogram": self.histogram,
             "top": self.top,
@@ -54,7 +54,7 @@ class SweepState:
         for name, accumulator in self.accumulators.items():
             accumulator.expect(others[name])
 
-    def update(self, batch: FiringBatch) -> None:
+    def update(self, batch: ActiveBatch) -> None:
         """Takes in a batch."""
         for accumulator in self.accumulators.values():
             accumulator.update(batch)

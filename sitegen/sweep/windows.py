@@ -40,5 +40,5 @@ def window_keys(rows: np.ndarray, n_before: int, n_after: int) -> np.ndarray:
     start = np.maximum(position - n_before, 0)
     end = np.minimum(position + n_after + 1, seq_len)
     content = prefix[:, end] - prefix[:, start] * powers[end - start]
-    place = mix(((position - start) * 65536 + (end - start)).astype(np.uint64) + _BASE)
-    return mix(content ^ place)
+    offset = mix(((position - start) * 65536 + (end - start)).astype(np.uint64) + _BASE)
+    return mix(content ^ offset)

@@ -354,11 +354,11 @@
     /** @type {[number, number][][]} of each token [place, activation], the strongest first */
     let strongest = [];
     /** @type {[number, number, number][]} [place, largest activation, token] of all that fire on text */
-    let firing = [];
+    let active = [];
 
     function clear() {
       strongest = ids.map(() => []);
-      firing = [];
+      active = [];
     }
 
     /**
@@ -379,7 +379,7 @@
             keep(strongest[token], place, value);
             if (isText[token] && value > most) [most, where] = [value, token]; // a maximum leaves special tokens out, here as in the sweep
           }
-          if (most > 0) firing.push([place, most, where]);
+          if (most > 0) active.push([place, most, where]);
         }
       }
     }
@@ -397,7 +397,7 @@
       if (list.length > PER_TOKEN) list.pop();
     }
 
-    const results = () => ({ strongest, firing });
+    const results = () => ({ strongest, active });
 
     return { start, take, read, feature, clear, scan, results };
   }

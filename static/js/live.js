@@ -166,7 +166,7 @@
    * @param {number[]} ids
    * @param {(done: number, of: number) => void} tell
    * @param {() => boolean} stopped
-   * @returns {Promise<FiringFeatures | null>} null if it was stopped
+   * @returns {Promise<ActiveFeatures | null>} null if it was stopped
    */
   async function strongest(ids, tell, stopped) {
     const { n_features, features_per_file } = await settings();

@@ -70,7 +70,7 @@
     const number = /^\d+$/.test(query) ? features.place.get(Number(query)) : undefined;
     if (number !== undefined) featureOption(number, features);
     for (const id of site.matchingTokens(query, features.vocabulary, N_TOKENS)) {
-      option(site.tokenUrl(id), element("code", {}, site.shown(id, features.vocabulary)), remark("token: what fires on it, what promotes it"));
+      option(site.tokenUrl(id), element("code", {}, site.shown(id, features.vocabulary)), remark("token: features active on it, features that promote it"));
     }
     const best = [...found].filter(([place]) => place !== number).sort((one, other) => other[1] - one[1] || one[0] - other[0]);
     for (const [place] of best.slice(0, N_FEATURES)) featureOption(place, features);

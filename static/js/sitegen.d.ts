@@ -52,7 +52,7 @@ interface Ablations {
 
 /** load/tokens/N.js: under an id: place, number, place, number … */
 interface TokenPostings {
-  fires: Record<string, number[]>;
+  active: Record<string, number[]>;
   promotes: Record<string, number[]>;
   suppresses: Record<string, number[]>;
 }
@@ -100,11 +100,11 @@ interface TextRow {
 }
 
 /** Features that fire on a text, by their places. */
-interface FiringFeatures {
+interface ActiveFeatures {
   /** of each token [place, activation], the strongest first */
   strongest: [number, number][][];
   /** [place, largest activation, the token it is on] of all that fire on text */
-  firing: [number, number, number][];
+  active: [number, number, number][];
 }
 
 /** Rows of numbers; what 1 stands for in each of them, where they are whole numbers. */
@@ -128,7 +128,7 @@ interface Engine {
   feature(place: number): number[];
   clear(): void;
   scan(files: number[]): void;
-  results(): FiringFeatures;
+  results(): ActiveFeatures;
 }
 
 interface Sitegen {
@@ -175,7 +175,7 @@ interface Sitegen {
     encode(text: string): Promise<number[]>;
     rowOf(text: string): Promise<TextRow>;
     activations(place: number, ids: number[], tell: (done: number, of: number) => void): Promise<number[]>;
-    strongest(ids: number[], tell: (done: number, of: number) => void, stopped: () => boolean): Promise<FiringFeatures | null>;
+    strongest(ids: number[], tell: (done: number, of: number) => void, stopped: () => boolean): Promise<ActiveFeatures | null>;
   };
 
   ownText: {

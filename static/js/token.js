@@ -62,7 +62,7 @@
         element(
           "div",
           { class: "token-lists" },
-          listed("Fires on it", "strongest contexts", postings.fires[id] ?? [], features),
+          listed("Active on it", "strongest contexts", postings.active[id] ?? [], features),
           listed("Promotes it", "logit effect", postings.promotes[id] ?? [], features),
           listed("Suppresses it", "logit effect", postings.suppresses[id] ?? [], features),
         ),

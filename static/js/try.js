@@ -15,7 +15,7 @@
   const pointed = element("p", { class: "note pointed" });
   const limit = /** @type {HTMLInputElement} */ (element("input", { type: "number", min: "0", step: "any", placeholder: site.significant(usual), "aria-label": "Maximum of the colours" }));
   const copy = site.copier("Copy link", () => ownText.linkTo(location.href, area.value));
-  const elsewhere = /** @type {HTMLAnchorElement} */ (element("a", {}, "What else fires here?"));
+  const elsewhere = /** @type {HTMLAnchorElement} */ (element("a", {}, "What else is active here?"));
   section.append(area, output, pointed, status, element("p", { class: "actions" }, element("label", {}, "Colours up to ", limit), copy, elsewhere));
   status.textContent = "Choose the text to change it. The model then runs here, in your browser; what you type stays here.";
   section.dataset.ready = "";
@@ -24,7 +24,7 @@
   let shown;
 
   function draw() {
-    elsewhere.href = ownText.linkTo(`${site.root}fires.html`, area.value);
+    elsewhere.href = ownText.linkTo(`${site.root}active.html`, area.value);
     if (!shown) return;
     const { ids, values, vocabulary } = shown;
     const maximum = Number(limit.value) > 0 ? Number(limit.value) : usual;

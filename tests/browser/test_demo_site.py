@@ -111,9 +111,9 @@ def test_a_text_is_tried_in_both_schemes(open_page: OpenPage, scheme: str) -> No
     page.locator("button.place").first.click()
     page.get_by_role("button", name="Try this").click()
     expect(page.locator(".try .own-text button[style]").first).to_be_visible()
-    page.get_by_role("link", name="What else fires here?").click()
-    page.wait_for_selector("#fires[data-ran]")
-    found = page.locator("#fires section").nth(1).get_by_role("link", name="1000", exact=True)
+    page.get_by_role("link", name="What else is active here?").click()
+    page.wait_for_selector("#active[data-ran]")
+    found = page.locator("#active section").nth(1).get_by_role("link", name="1000", exact=True)
     expect(found).to_be_visible()
 
 

@@ -20,12 +20,12 @@ from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.records import HOOKS, LiveModel, LiveSettings
 from sitegen.render.live import live_scripts
-from sitegen.sources.plain import plain_transformer
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
+from sitegen.sources.plain_transformer import plain_transformer
 from sitegen.sources.tokenizer import load_tokenizer
 from sitegen.store import StoreWriter, read_live, read_manifest
 from tests.conftest import REPOSITORY
-from tests.tiny import TinySubject, documents
+from tests.tiny import TinyInputs, documents
 from tests.unit.test_models import load
 
 pytestmark = pytest.mark.browser
@@ -96,10 +96,10 @@ def all_kinds_of_texts() -> list[str]:
     return texts
 
 
-def test_ids_are_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinySubject) -> None:
+def test_ids_are_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinyInputs) -> None:
     texts = all_kinds_of_texts()
     assert len(texts) == 500
-    page = open_page("fires.html")
+    page = open_page("active.html")
     assert page.evaluate(ENCODE, texts) == load_tokenizer(str(tiny.tokenizer)).encode(texts)
 
 
@@ -146,7 +146,7 @@ def test_activations_are_the_sweeps(open_page: OpenPage, tiny_output: Path) -> N
 class TestWithExactWeights:
     @pytest.fixture(scope="class")
     @staticmethod
-    def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def tiny_output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
         out = tmp_path_factory.mktemp("fp32") / "tiny"
         assert (
             main(["run", str(tiny.preset), "--out", str(out), "--set", "live.precision=fp32"]) == 0
@@ -165,12 +165,12 @@ class TestOfOtherMakers:
     @staticmethod
     def tiny_output(
         request: pytest.FixtureRequest,
-        tiny: TinySubject,
+        tiny: TinyInputs,
         tiny_output: Path,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> Path:
         made = tmp_path_factory.mktemp(request.param)
-        autoencoder = load_subject(load_config(str(tiny.preset))).autoencoder
+        autoencoder = load_inputs(load_config(str(tiny.preset))).autoencoder
         weights = {
             name: getattr(autoencoder, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")
         }
@@ -250,11 +250,13 @@ def test_engine_of_deeper_models(
 
 def test_the_strongest_of_all_features(open_page: OpenPage, tiny_output: Path) -> None:
     ids = rows_of(tiny_output).popitem()[1]
-    found = open_page("fires.html").evaluate(STRONGEST, ids)
+    found = open_page("active.html").evaluate(STRONGEST, ids)
     live = read_live(tiny_output / "data")
     assert live is not None
     wanted = [[place, ids] for place in range(93)]
-    each = np.array(open_page("fires.html").evaluate(ACTIVATIONS, wanted))  # [n_features, n_tokens]
+    each = np.array(
+        open_page("active.html").evaluate(ACTIVATIONS, wanted)
+    )  # [n_features, n_tokens]
     firing = {place: (value, token) for place, value, token in found["firing"]}
     is_special = np.isin(ids, read_manifest(tiny_output / "data")["special_ids"])
     on_text = np.where(is_special, 0, each)  # special tokens count in no maximum
@@ -326,10 +328,10 @@ def test_a_link_carries_the_text(open_page: OpenPage) -> None:
     page.goto("about:blank")
     page.goto(link)
     expect(page.locator(".try")).to_have_attribute("data-ran", text)
-    page.get_by_role("link", name="What else fires here?").click()
-    expect(page.locator("#fires")).to_have_attribute("data-ran", text)
+    page.get_by_role("link", name="What else is active here?").click()
+    expect(page.locator("#active")).to_have_attribute("data-ran", text)
     assert "#text=" in page.url
-    page.locator("#fires th a").first.click()
+    page.locator("#active th a").first.click()
     expect(page.locator(".try")).to_have_attribute("data-ran", text)
 
 
@@ -352,42 +354,44 @@ def test_any_context_can_be_tried(open_page: OpenPage, tiny_output: Path) -> Non
         assert max(values) == pytest.approx(peak, rel=1e-2)
 
 
-def test_what_fires_here(open_page: OpenPage) -> None:
-    page = open_page("fires.html")
+def test_what_is_active_here(open_page: OpenPage) -> None:
+    page = open_page("active.html")
     page.get_by_role("textbox", name="Your own text").fill("In 1899, 193714 votes were cast.")
-    page.get_by_role("button", name="Find what fires").click()
-    expect(page.locator("#fires")).to_have_attribute("data-ran", "In 1899, 193714 votes were cast.")
+    page.get_by_role("button", name="Find active features").click()
+    expect(page.locator("#active")).to_have_attribute(
+        "data-ran", "In 1899, 193714 votes were cast."
+    )
     expect(page.get_by_role("heading", name="Anywhere in the text")).to_be_visible()
     pieces = page.locator(".own-text button")
     pieces.nth(3).hover()
-    expect(page.locator("#fires h2").first).to_contain_text("at position 3")
+    expect(page.locator("#active h2").first).to_contain_text("at position 3")
     expect(pieces.nth(3)).to_have_attribute("aria-pressed", "true")
     shares = (
-        page.locator("#fires section").nth(1).locator("tbody tr td:nth-child(3)").all_inner_texts()
+        page.locator("#active section").nth(1).locator("tbody tr td:nth-child(3)").all_inner_texts()
     )
     as_numbers = [float(share.split()[0]) for share in shares]
     assert as_numbers == sorted(as_numbers, reverse=True)
     page.get_by_role("combobox", name="strongest by").select_option("value")
     values = (
-        page.locator("#fires section").nth(1).locator("tbody tr td:nth-child(2)").all_inner_texts()
+        page.locator("#active section").nth(1).locator("tbody tr td:nth-child(2)").all_inner_texts()
     )
     assert [float(value) for value in values] == sorted(map(float, values), reverse=True)
     page.get_by_role("textbox", name="Your own text").fill("out")
-    expect(page.locator("#fires")).to_have_attribute("data-ran", "out")
-    page.locator("#fires tbody th a").first.click()
+    expect(page.locator("#active")).to_have_attribute("data-ran", "out")
+    page.locator("#active tbody th a").first.click()
     expect(page.locator(".try")).to_have_attribute("data-ran", "out")
 
 
 def test_a_search_of_all_features_can_be_left(open_page: OpenPage) -> None:
-    page = open_page("fires.html")
+    page = open_page("active.html")
     page.evaluate(HOLD_BACK, "live/encoder/1")
-    page.get_by_role("button", name="Find what fires").click()
+    page.get_by_role("button", name="Find active features").click()
     page.wait_for_function("!!window.release")
     page.get_by_role("button", name="Cancel").click()
     page.evaluate("window.release()")
-    expect(page.locator("#fires [role=status]")).to_have_text("Cancelled.")
-    expect(page.get_by_role("button", name="Find what fires")).to_be_visible()
-    page.get_by_role("button", name="Find what fires").click()
+    expect(page.locator("#active [role=status]")).to_have_text("Cancelled.")
+    expect(page.get_by_role("button", name="Find active features")).to_be_visible()
+    page.get_by_role("button", name="Find active features").click()
     expect(page.get_by_role("heading", name="Anywhere in the text")).to_be_visible()
 
 
@@ -442,7 +446,7 @@ def test_without_scripts_there_is_no_box(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html", java_script_enabled=False)
     expect(page.locator(".try")).to_be_hidden()
     assert page.locator("textarea").count() == 0
-    page = open_page("fires.html", java_script_enabled=False)
+    page = open_page("active.html", java_script_enabled=False)
     expect(page.get_by_text("The model runs in a script.")).to_be_visible()
 
 
@@ -451,17 +455,17 @@ class TestWithoutBos:
 
     @pytest.fixture(scope="class")
     @staticmethod
-    def tiny_output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def tiny_output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
         out = tmp_path_factory.mktemp("without-bos") / "tiny"
         exact = ["--set", "live.precision=fp32"]
         assert main(["run", str(tiny.qwen_preset), "--out", str(out), *exact]) == 0
         return out
 
     def test_ids_are_those_of_the_python_tokenizer(
-        self, open_page: OpenPage, tiny: TinySubject
+        self, open_page: OpenPage, tiny: TinyInputs
     ) -> None:
         texts = [*all_kinds_of_texts(), "<|endoftext|><|im_start|>"]
-        found = open_page("fires.html").evaluate(ENCODE, texts)
+        found = open_page("active.html").evaluate(ENCODE, texts)
         assert found == load_tokenizer(str(tiny.qwen)).encode(texts)
 
     def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
@@ -498,20 +502,22 @@ class TestWithoutBos:
         ]
         place, context = next((p, c[0]) for p, c in records if c and c[0]["position"] == 0)
         row = rows_of(tiny_output)[context["row"]]
-        found = open_page("fires.html").evaluate(STRONGEST, row)
+        found = open_page("active.html").evaluate(STRONGEST, row)
         most = {place: (value, token) for place, value, token in found["firing"]}
         assert most[place] == (pytest.approx(context["activation"], rel=1e-3), 0)
 
-    def test_what_fires_on_nothing(self, open_page: OpenPage) -> None:
-        page = open_page("fires.html")
+    def test_what_is_active_on_nothing(self, open_page: OpenPage) -> None:
+        page = open_page("active.html")
         page.get_by_role("textbox", name="Your own text").fill("")
-        page.get_by_role("button", name="Find what fires").click()
-        expect(page.locator("#fires")).to_have_attribute("data-ran", "")
-        expect(page.locator("#fires [role=status]")).to_contain_text("fire on these 0 tokens")
-        expect(page.locator("#fires h2")).to_have_text(["Anywhere in the text"])
+        page.get_by_role("button", name="Find active features").click()
+        expect(page.locator("#active")).to_have_attribute("data-ran", "")
+        expect(page.locator("#active [role=status]")).to_contain_text(
+            "are active on these 0 tokens"
+        )
+        expect(page.locator("#active h2")).to_have_text(["Anywhere in the text"])
         page.get_by_role("textbox", name="Your own text").fill("out")
-        expect(page.locator("#fires")).to_have_attribute("data-ran", "out")
-        expect(page.locator("#fires h2").first).to_contain_text("at position")
+        expect(page.locator("#active")).to_have_attribute("data-ran", "out")
+        expect(page.locator("#active h2").first).to_contain_text("at position")
 
 
 @pytest.mark.slow
@@ -523,11 +529,11 @@ class TestOnTheDemo:
 
     def test_ids_are_those_of_the_python_tokenizer(self, open_page: OpenPage) -> None:
         texts = all_kinds_of_texts()
-        page = open_page("fires.html")
+        page = open_page("active.html")
         tokenizer = load_tokenizer(str(REPOSITORY / "demo/tokenizer"))
         assert page.evaluate(ENCODE, texts) == tokenizer.encode(texts)
 
-    def test_what_fires_on_a_sentence(self, open_page: OpenPage) -> None:
-        page = open_page("fires.html#text=for%20i%20in%20range(10)%3A")
-        expect(page.locator("#fires")).to_have_attribute("data-ran", "for i in range(10):")
-        assert page.locator("#fires section").nth(1).locator("tbody tr").count() > 10
+    def test_what_is_active_on_a_sentence(self, open_page: OpenPage) -> None:
+        page = open_page("active.html#text=for%20i%20in%20range(10)%3A")
+        expect(page.locator("#active")).to_have_attribute("data-ran", "for i in range(10):")
+        assert page.locator("#active section").nth(1).locator("tbody tr").count() > 10

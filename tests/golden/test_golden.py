@@ -10,7 +10,7 @@ import pytest
 
 from sitegen.cli import main
 from tests.conftest import folder_bytes
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 GOLDEN = Path(__file__).parent / "four_features"
 FEATURES = "0,5,7,40"
@@ -22,7 +22,7 @@ def _unsigned(content: bytes) -> str:
 
 
 def test_site_of_four_features_is_the_accepted_one(
-    request: pytest.FixtureRequest, tiny: TinySubject, tmp_path: Path
+    request: pytest.FixtureRequest, tiny: TinyInputs, tmp_path: Path
 ) -> None:
     if request.config.getoption("--accept-golden"):
         shutil.rmtree(GOLDEN, ignore_errors=True)

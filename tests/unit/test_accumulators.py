@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sitegen.config import ContextConfig
 from sitegen.sweep.accumulators import N_CELLS, ActivationHistogram
-from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.state import SweepState
 from sitegen.sweep.windows import mix
 
@@ -18,32 +18,32 @@ N_FEATURES = len(FEATURE_IDS)
 CONTEXTS = ContextConfig(n_top=3, n_intervals=4, n_per_interval=2)
 
 
-def make_firings(seed: int, n: int) -> dict[str, np.ndarray]:
+def make_active_entries(seed: int, n: int) -> dict[str, np.ndarray]:
     """Firings of several features at distinct places, a few texts repeated, strengths over many powers of two."""
     rng = np.random.default_rng(seed)
-    place = rng.permutation(max(1, 5 * n))[:n]
+    token_index = rng.permutation(max(1, 5 * n))[:n]
     return {
         "feature": rng.integers(0, N_FEATURES, n),
         "activation": np.exp2(rng.integers(-12, 5, n) + rng.integers(0, 3, n) / 4).astype(
             np.float32
         ),
-        "place": place.astype(np.int64),
+        "token_index": token_index.astype(np.int64),
         "text_key": rng.integers(0, max(2, n // 2), n).astype(np.uint64),
         "may_peak": rng.random(n) > 0.1,
     }
 
 
-def batch_of(firings: dict[str, np.ndarray], chosen: np.ndarray) -> FiringBatch:
+def batch_of(entries: dict[str, np.ndarray], chosen: np.ndarray) -> ActiveBatch:
     """Some of the firings as a batch: by feature, then place."""
-    order = chosen[np.lexsort((firings["place"][chosen], firings["feature"][chosen]))]
-    return FiringBatch(
-        **{name: array[order] for name, array in firings.items()}, n_positions=len(chosen)
+    order = chosen[np.lexsort((entries["token_index"][chosen], entries["feature"][chosen]))]
+    return ActiveBatch(
+        **{name: array[order] for name, array in entries.items()}, n_positions=len(chosen)
     )
 
 
-def whole(firings: dict[str, np.ndarray]) -> SweepState:
+def whole(entries: dict[str, np.ndarray]) -> SweepState:
     state = SweepState(FEATURE_IDS, CONTEXTS)
-    state.update(batch_of(firings, np.arange(len(firings["place"]))))
+    state.update(batch_of(entries, np.arange(len(entries["token_index"]))))
     return state
 
 
@@ -64,28 +64,28 @@ def assert_same(one: SweepState, other: SweepState) -> None:
     cuts=st.lists(st.integers(0, 200), max_size=5),
 )
 def test_any_split_merges_to_one_pass(seed: int, n: int, cuts: list[int]) -> None:
-    firings = make_firings(seed, n)
+    entries = make_active_entries(seed, n)
     merged = SweepState(FEATURE_IDS, CONTEXTS)
-    order = np.argsort(firings["place"])
+    order = np.argsort(entries["token_index"])
     for part in np.split(order, sorted(min(cut, n) for cut in cuts)):
         state = SweepState(FEATURE_IDS, CONTEXTS)
         for half in np.array_split(part, 2):
-            state.update(batch_of(firings, half))
+            state.update(batch_of(entries, half))
         merged.merge(state)
-    assert_same(merged, whole(firings))
+    assert_same(merged, whole(entries))
 
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 200))
 def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
-    firings = make_firings(seed, n)
+    entries = make_active_entries(seed, n)
     parts = np.array_split(np.random.default_rng(seed).permutation(n), 3)
     merged = SweepState(FEATURE_IDS, CONTEXTS)
     for part in parts:
         state = SweepState(FEATURE_IDS, CONTEXTS)
-        state.update(batch_of(firings, np.sort(part)))
+        state.update(batch_of(entries, np.sort(part)))
         merged.merge(state)
-    assert_same(merged, whole(firings))
+    assert_same(merged, whole(entries))
 
 
 @settings(deadline=None, max_examples=60)
@@ -97,28 +97,28 @@ def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
 def test_parts_that_leave_out_what_the_total_beats_merge_to_the_same(
     seed: int, n: int, cuts: list[int]
 ) -> None:
-    firings = make_firings(seed, n)
+    entries = make_active_entries(seed, n)
     merged = SweepState(FEATURE_IDS, CONTEXTS)
-    for part in np.split(np.argsort(firings["place"]), sorted(min(cut, n) for cut in cuts)):
+    for part in np.split(np.argsort(entries["token_index"]), sorted(min(cut, n) for cut in cuts)):
         state = SweepState(FEATURE_IDS, CONTEXTS)
         state.expect(merged)
         for half in np.array_split(part, 2):
-            state.update(batch_of(firings, half))
+            state.update(batch_of(entries, half))
         merged.merge(state)
-    assert_same(merged, whole(firings))
+    assert_same(merged, whole(entries))
 
 
 def test_a_later_part_keeps_less_when_it_knows_the_total() -> None:
-    firings = make_firings(3, 400)
-    first, second = np.array_split(np.argsort(firings["place"]), 2)
+    entries = make_active_entries(3, 400)
+    first, second = np.array_split(np.argsort(entries["token_index"]), 2)
     total = SweepState(FEATURE_IDS, CONTEXTS)
-    total.update(batch_of(firings, first))
+    total.update(batch_of(entries, first))
     n_kept = []
     for expecting in (False, True):
         state = SweepState(FEATURE_IDS, CONTEXTS)
         if expecting:
             state.expect(total)
-        state.update(batch_of(firings, second))
+        state.update(batch_of(entries, second))
         n_kept.append(len(state.top.lists.entries().slot) + len(state.samples.lists.entries().slot))
     assert n_kept[1] < n_kept[0]
 
@@ -126,45 +126,47 @@ def test_a_later_part_keeps_less_when_it_knows_the_total() -> None:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
 def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> None:
-    firings = make_firings(seed, n)
-    held = whole(firings).top.lists.entries()
+    entries = make_active_entries(seed, n)
+    held = whole(entries).top.lists.entries()
     for feature in range(N_FEATURES):
-        mine = np.flatnonzero((firings["feature"] == feature) & firings["may_peak"])
-        ordered = sorted(mine, key=lambda i: (-firings["activation"][i], firings["place"][i]))
+        mine = np.flatnonzero((entries["feature"] == feature) & entries["may_peak"])
+        ordered = sorted(mine, key=lambda i: (-entries["activation"][i], entries["token_index"][i]))
         best: dict[int, int] = {}
         for i in ordered:
-            best.setdefault(int(firings["text_key"][i]), int(firings["place"][i]))
-        assert held.place[held.slot == feature].tolist() == list(best.values())[: CONTEXTS.n_top]
+            best.setdefault(int(entries["text_key"][i]), int(entries["token_index"][i]))
+        assert (
+            held.token_index[held.slot == feature].tolist() == list(best.values())[: CONTEXTS.n_top]
+        )
 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
 def test_samples_are_the_first_by_hash_of_each_cell(seed: int, n: int) -> None:
-    firings = make_firings(seed, n)
-    samples = whole(firings).samples
+    entries = make_active_entries(seed, n)
+    samples = whole(entries).samples
     held = samples.lists.entries()
     for feature, feature_id in enumerate(FEATURE_IDS):
-        mine = np.flatnonzero((firings["feature"] == feature) & firings["may_peak"])
+        mine = np.flatnonzero((entries["feature"] == feature) & entries["may_peak"])
         salt = mix(np.array([feature_id + 1], np.uint64))
         width = 2.0 ** samples.scale.exponent[feature] / N_CELLS
         for cell in range(N_CELLS):
-            strength = firings["activation"][mine]
+            strength = entries["activation"][mine]
             inside = mine[(strength > cell * width) & (strength <= (cell + 1) * width)]
-            rank = mix(firings["text_key"][inside] ^ salt) >> np.uint64(32)
+            rank = mix(entries["text_key"][inside] ^ salt) >> np.uint64(32)
             first: dict[int, int] = {}
-            for i in np.lexsort((firings["place"][inside], rank)):
+            for i in np.lexsort((entries["token_index"][inside], rank)):
                 first.setdefault(
-                    int(firings["text_key"][inside[i]]), int(firings["place"][inside[i]])
+                    int(entries["text_key"][inside[i]]), int(entries["token_index"][inside[i]])
                 )
-            found = held.place[held.slot == feature * N_CELLS + cell].tolist()
+            found = held.token_index[held.slot == feature * N_CELLS + cell].tolist()
             assert found == list(first.values())[: samples.lists.length]
 
 
 def test_histogram_counts_every_firing_in_its_cell() -> None:
-    firings = make_firings(1, 500)
-    histogram = whole(firings).histogram
+    entries = make_active_entries(1, 500)
+    histogram = whole(entries).histogram
     for feature in range(N_FEATURES):
-        mine = firings["activation"][(firings["feature"] == feature) & firings["may_peak"]]
+        mine = entries["activation"][(entries["feature"] == feature) & entries["may_peak"]]
         width = 2.0 ** histogram.scale.exponent[feature] / N_CELLS
         for cell, count in enumerate(histogram.counts[feature]):
             assert count == ((mine > cell * width) & (mine <= (cell + 1) * width)).sum()
@@ -175,17 +177,17 @@ def test_histogram_counts_every_firing_in_its_cell() -> None:
 def test_powers_of_two_and_extremes_have_a_cell(activation: float) -> None:
     histogram = ActivationHistogram(1)
     one = np.ones(1, bool)
-    place, key = np.zeros(1, np.int64), np.zeros(1, np.uint64)
+    token_index, key = np.zeros(1, np.int64), np.zeros(1, np.uint64)
     value = np.array([activation], np.float32)
-    histogram.update(FiringBatch(np.zeros(1, np.int64), value, place, key, one, 1))
+    histogram.update(ActiveBatch(np.zeros(1, np.int64), value, token_index, key, one, 1))
     assert histogram.counts.sum() == 1
 
 
 def test_sums_of_two_features_by_hand() -> None:
-    batch = FiringBatch(
+    batch = ActiveBatch(
         feature=np.array([0, 0, 2]),
         activation=np.array([1.5, 0.25, 3.0], np.float32),
-        place=np.array([1, 4, 0]),
+        token_index=np.array([1, 4, 0]),
         text_key=np.array([7, 8, 9], np.uint64),
         may_peak=np.array([True, True, False]),
         n_positions=6,
@@ -199,4 +201,4 @@ def test_sums_of_two_features_by_hand() -> None:
     assert state.counts.n_active_special.tolist() == [0, 0, 1]
     held = state.top.lists.entries()
     assert held.slot.tolist() == [0, 0]
-    assert held.place.tolist() == [1, 4]
+    assert held.token_index.tolist() == [1, 4]

@@ -20,15 +20,21 @@ from torch import Tensor
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.errors import SourceError
-from sitegen.maths.encoder import ActivationFunction, Encoder, Firings, FiringSearch, PairReader
+from sitegen.maths.encoder import (
+    ActivationFunction,
+    ActivationSearch,
+    ActiveEntries,
+    Encoder,
+    PairReader,
+)
 from sitegen.sources.autoencoder import Autoencoder, load_autoencoder
-from sitegen.sources.autoencoder_files import SAELENS, SaidOfFiles, TextSettings
+from sitegen.sources.autoencoder_files import SAELENS, DeclaredSettings, TextSettings
+from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sources.model import load_model
-from sitegen.sources.subject import Subject, load_subject
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import as_parquet
 from tests.loopback_hub import COMMIT, LoopbackHub
-from tests.tiny import TinySubject, activations_of, documents, fitted_weights, write_gpt2
+from tests.tiny import TinyInputs, activations_of, documents, fitted_weights, write_gpt2
 from tests.unit.test_hub import build
 
 FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests/autoencoders").glob("*/expected*"))
@@ -40,16 +46,16 @@ def load(source: Path | str) -> Autoencoder:
     return load_autoencoder(str(source), "NeelNanda/sparse_autoencoder", CPU)
 
 
-def dense(firings: Firings, n_tokens: int, n_features: int) -> Tensor:
+def dense(entries: ActiveEntries, n_tokens: int, n_features: int) -> Tensor:
     """[n_tokens, n_features] activations."""
     found = torch.zeros(n_tokens, n_features)
-    found[firings.token, firings.feature] = firings.activation
+    found[entries.token, entries.feature] = entries.activation
     return found
 
 
 def test_there_are_folders_of_every_make() -> None:
     assert len(FOLDERS) == 12
-    makes = {(load(folder).activation_function, load(folder).make) for folder in FOLDERS}
+    makes = {(load(folder).activation_function, load(folder).architecture) for folder in FOLDERS}
     assert {function for function, _ in makes} == {"ReLU", "JumpReLU", "TopK"}
     assert {make.normalisation for _, make in makes} == {
         "none",
@@ -64,7 +70,9 @@ def test_there_are_folders_of_every_make() -> None:
 def test_activations_and_output_are_the_library_s(folder: Path, precision: str) -> None:
     autoencoder, expected = load(folder), load_file(folder / "expected.safetensors")
     x, activations = expected["x"], expected["activations"]
-    found = dense(FiringSearch(autoencoder.encoder(), precision).firings(x), *activations.shape)
+    found = dense(
+        ActivationSearch(autoencoder.encoder(), precision).active_entries(x), *activations.shape
+    )
     assert torch.equal(found > 0, activations > 0)
     torch.testing.assert_close(found, activations, atol=2e-5, rtol=1e-5)
     output = autoencoder.normalised(x).undone(found @ autoencoder.W_dec + autoencoder.b_dec)
@@ -76,7 +84,9 @@ def test_activations_and_output_are_the_library_s(folder: Path, precision: str) 
 def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str) -> None:
     autoencoder, x = load(folder), load_file(folder / "expected.safetensors")["x"]
     n_tokens, d_hidden = len(x), autoencoder.d_hidden
-    whole = dense(FiringSearch(autoencoder.encoder(), precision).firings(x), n_tokens, d_hidden)
+    whole = dense(
+        ActivationSearch(autoencoder.encoder(), precision).active_entries(x), n_tokens, d_hidden
+    )
     feature = torch.arange(d_hidden).repeat_interleave(n_tokens)
     token = torch.arange(n_tokens).repeat(d_hidden)
     pairs = PairReader(autoencoder.encoder(), precision).activations(x, feature, token)
@@ -88,7 +98,7 @@ def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str
     )
     assert torch.equal(again, pairs[order])
     chosen = torch.tensor([0, 3, 17, 40])
-    some = FiringSearch(autoencoder.encoder(chosen), precision).firings(x)
+    some = ActivationSearch(autoencoder.encoder(chosen), precision).active_entries(x)
     assert torch.equal(dense(some, n_tokens, len(chosen)), whole[:, chosen])
 
 
@@ -109,8 +119,8 @@ def test_the_k_largest_with_ties_in_every_precision(
     if step:
         x, W_enc, b_enc = ((values / step).round() * step for values in (x, W_enc, b_enc))
     encoder = Encoder(W_enc, b_enc, torch.zeros(19), ActivationFunction(torch.zeros(61), k))
-    firings = FiringSearch(encoder, precision).firings(x)
-    found = dense(firings, 50, 61)
+    entries = ActivationSearch(encoder, precision).active_entries(x)
+    found = dense(entries, 50, 61)
     each = torch.arange(61).repeat_interleave(50), torch.arange(50).repeat(61)
     pre = encoder.pre_activations(encoder.centred(x), *each).view(61, 50).T
     torch.testing.assert_close(pre, x @ W_enc + b_enc, atol=1e-4, rtol=1e-4)
@@ -118,7 +128,7 @@ def test_the_k_largest_with_ties_in_every_precision(
     expected = torch.zeros(50, 61).scatter(1, order, pre.gather(1, order)).clamp(min=0)
     assert torch.equal(found, expected)
     # The first feature of each token comes first: what is stored is ordered by feature, then token
-    key = firings.feature * 50 + firings.token
+    key = entries.feature * 50 + entries.token
     assert (key.diff() > 0).all()
 
 
@@ -133,7 +143,7 @@ def test_thresholds_decide_exactly_in_every_precision() -> None:
     function = ActivationFunction(threshold)
     encoder = Encoder(W_enc, torch.zeros(50), torch.zeros(33), function)
     for precision in ("fp32", "bf16"):
-        found = dense(FiringSearch(encoder, precision).firings(x), 70, 50).T
+        found = dense(ActivationSearch(encoder, precision).active_entries(x), 70, 50).T
         assert torch.equal(found, torch.where(pre > threshold[:, None], pre, 0))
     assert (found > 0).sum() == 9 * 50
 
@@ -222,7 +232,7 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_weights_are_read_with_the_settings_beside_them(folder: Path, tmp_path: Path) -> None:
     weights = next(path for path in folder.iterdir() if path.name in ("ae.pt", SAELENS.weights))
-    assert load(weights).make == load(folder).make
+    assert load(weights).architecture == load(folder).architecture
     if weights.name == SAELENS.weights:
         shutil.copy(weights, tmp_path)
         with pytest.raises(SourceError, match=r"give the folder with its cfg\.json"):
@@ -275,8 +285,8 @@ def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None
         "hook_head_index": None,
     }
     (tmp_path / "old/cfg.json").write_text(json.dumps(old))
-    expected = dataclasses.replace(load(source).make, text=TextSettings())
-    assert load(tmp_path / "old").make == expected
+    expected = dataclasses.replace(load(source).architecture, text=TextSettings())
+    assert load(tmp_path / "old").architecture == expected
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "autoencoder-new"])
@@ -286,9 +296,9 @@ def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> 
     with pytest.raises(SourceError, match=r"mine\.pt: a plain file .* set autoencoder\.activation"):
         load(tmp_path / "mine.pt")
     whole = load(folder)
-    said = SaidOfFiles("relu", subtracts_b_dec=whole.make.subtracts_b_dec)
+    said = DeclaredSettings("relu", subtracts_b_dec=whole.architecture.subtracts_b_dec)
     alone = load_autoencoder(str(tmp_path / "mine.pt"), "", CPU, said)
-    assert alone.make == whole.make
+    assert alone.architecture == whole.architecture
     for key in ("W_enc", "W_dec", "b_enc", "b_dec"):
         assert torch.equal(getattr(alone, key), getattr(whole, key))
 
@@ -313,7 +323,7 @@ def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text('{"activation": "topk", "k": 5, "d_in": 24}')
     with pytest.raises(SourceError, match=r"^sae\.safetensors: its settings stand in cfg\.json"):
         load(tmp_path / "sae.safetensors")
-    said = SaidOfFiles("topk", k=5, subtracts_b_dec=True)
+    said = DeclaredSettings("topk", k=5, subtracts_b_dec=True)
     read = load_autoencoder(str(tmp_path / "sae.safetensors"), "", CPU, said)
 
     x = torch.randn(60, D_SQUARE, generator=torch.Generator().manual_seed(12))
@@ -328,7 +338,7 @@ def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
             output[token] += value * weights["W_dec"][feature]
 
     torch.testing.assert_close(read.features(x), expected, atol=1e-5, rtol=1e-5)
-    found = dense(FiringSearch(read.encoder(), "fp32").firings(x), 60, D_SQUARE)
+    found = dense(ActivationSearch(read.encoder(), "fp32").active_entries(x), 60, D_SQUARE)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(read.reconstruct(x)[0], output, atol=1e-4, rtol=1e-5)
 
@@ -348,7 +358,7 @@ def test_names_alone_say_which_axis_is_which(
 ) -> None:
     weights = square_weights(*names)
     save_file(weights, tmp_path / "mine.safetensors")
-    said = SaidOfFiles("relu", subtracts_b_dec=True)
+    said = DeclaredSettings("relu", subtracts_b_dec=True)
     read = load_autoencoder(str(tmp_path / "mine.safetensors"), "", CPU, said)
     for own, name, turned in zip((read.W_enc, read.W_dec), names[::2], transposed, strict=True):
         assert torch.equal(own, weights[name].T if turned else weights[name])
@@ -365,7 +375,7 @@ def test_names_alone_say_which_axis_is_which(
 def test_two_weights_for_one_name_are_refused_in_a_line(
     more: str,
     told: str,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -413,7 +423,7 @@ def _moved(name: str, folder: Path, hook_point: str) -> Path:
 
 @pytest.mark.parametrize("name", ["saelens-jumprelu", "saelens-topk", "saelens-layer-norm"])
 def test_a_folder_becomes_a_site(
-    name: str, gpt2: Path, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, gpt2: Path, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At the end of the last layer of two, so that ablations are there too; each is the model without the feature."""
     hook_point = "blocks.1.hook_resid_post"
@@ -435,12 +445,12 @@ def test_a_folder_becomes_a_site(
     for page in [out / "site/overview.html", *(out / "site/features").glob("*.html")]:
         assert escape(fit["objection"], quote=False) in page.read_text(), page.name
     runs_live = "no text can be tried on the pages: pages know ReLU and JumpReLU" not in told
-    assert runs_live == (name != "saelens-topk") == (out / "site/fires.html").exists()
-    subject = load_subject(load_config(str(preset)))
+    assert runs_live == (name != "saelens-topk") == (out / "site/active.html").exists()
+    inputs = load_inputs(load_config(str(preset)))
     about = (out / "site/about.html").read_text()
-    assert f"{subject.autoencoder.activation_function}(" in about
+    assert f"{inputs.autoencoder.activation_function}(" in about
     assert "W_dec W_U" in about
-    plain = _Plain(subject)
+    plain = _Plain(inputs)
     quality = json.loads((out / "data/overview.json").read_text())["quality"]
     for figure, value in plain.quality(100).items():
         assert quality[figure]["mean"] == pytest.approx(value, rel=1e-4), figure
@@ -469,25 +479,25 @@ def test_a_folder_becomes_a_site(
 class _Plain:
     """Activations, quality and ablation by running the model with what the definitions say in the hook's place."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject, autoencoder = subject, subject.autoencoder
-        self._tokens = subject.ids(range(150))
-        self._x = subject.model.hook_activations(self._tokens)
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs, autoencoder = inputs, inputs.autoencoder
+        self._tokens = inputs.ids(range(150))
+        self._x = inputs.model.hook_activations(self._tokens)
         self._input = autoencoder.normalised(self._x.flatten(0, 1))
-        b_in = autoencoder.b_dec if autoencoder.make.subtracts_b_dec else 0
+        b_in = autoencoder.b_dec if autoencoder.architecture.subtracts_b_dec else 0
         found = (self._input.x - b_in) @ autoencoder.W_enc + autoencoder.b_enc
-        if autoencoder.make.k:
-            cut = found.topk(autoencoder.make.k, dim=1).values[:, -1:]
+        if autoencoder.architecture.k:
+            cut = found.topk(autoencoder.architecture.k, dim=1).values[:, -1:]
             found = torch.where(found >= cut, found, 0)
         if autoencoder.threshold is not None:
             found = torch.where(found > autoencoder.threshold, found, 0)
         self.activations = torch.relu(found).view(150, 32, -1)
 
     def quality(self, n_rows: int) -> dict[str, float]:
-        autoencoder, x = self._subject.autoencoder, self._x
+        autoencoder, x = self._inputs.autoencoder, self._x
         output = self.activations.flatten(0, 1) @ autoencoder.W_dec + autoencoder.b_dec
         reconstruction = (output * self._input.scale + self._input.shift).view_as(x)
-        losses = self._subject.model.losses(self._tokens[:n_rows], reconstruction[:n_rows])
+        losses = self._inputs.model.losses(self._tokens[:n_rows], reconstruction[:n_rows])
         error = (x - reconstruction)[:n_rows].double().pow(2).sum(-1).mean().item()
         return {
             "loss_reconstructed": losses.double().mean().item(),
@@ -500,14 +510,14 @@ class _Plain:
         token = row * 32 + position
         written = self.activations[row, position, feature] * self._input.scale[token]
         without = self._x[row : row + 1].clone()
-        without[0, position] -= written * self._subject.autoencoder.W_dec[feature]
+        without[0, position] -= written * self._inputs.autoencoder.W_dec[feature]
         tokens = self._tokens[row : row + 1]
-        losses = [self._subject.model.losses(tokens, x) for x in (without, self._x[row : row + 1])]
+        losses = [self._inputs.model.losses(tokens, x) for x in (without, self._x[row : row + 1])]
         return (losses[0] - losses[1])[0, position].item()
 
 
 def test_hook_point_that_the_folder_names_otherwise_is_refused(
-    gpt2: Path, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gpt2: Path, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = REPOSITORY / "tests/autoencoders/saelens-standard"
     for hook_point, code in (("blocks.0.hook_resid_pre", 2), ("blocks.0.hook_resid_post", 0)):
@@ -530,7 +540,7 @@ def _examples() -> list[str]:
 
 
 def test_own_files_as_documented(
-    gpt2: Path, tiny: TinySubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpt2: Path, tiny: TinyInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second example of your-own-sae.md, word for word, on a folder that SAELens wrote."""
     shutil.copytree(gpt2, tmp_path / "my-model")
@@ -550,7 +560,7 @@ def test_own_files_as_documented(
 
 
 @pytest.mark.slow
-def test_hub_s_files_as_documented(tiny: TinySubject, tmp_path: Path) -> None:
+def test_hub_s_files_as_documented(tiny: TinyInputs, tmp_path: Path) -> None:
     """The first example, word for word, on a Hub that holds those repositories: nine layers, BOS and EOS one token."""
     example = _examples()[0]
     assert len(example.splitlines()) <= 6

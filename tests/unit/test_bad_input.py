@@ -24,7 +24,7 @@ from sitegen.config import load_config
 from sitegen.sources.settings import read_settings
 from sitegen.store import SCHEMA_VERSION
 from tests.conftest import REPOSITORY, folder_bytes
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ from tests.tiny import TinySubject
 def test_wrong_usage_is_one_line(
     arguments: list[str],
     complaint: str,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -191,7 +191,7 @@ def test_unfit_autoencoder_is_named(
     spoil: Callable[[dict[str, Tensor]], None],
     complaint: str,
     suffix: str,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -207,7 +207,7 @@ def test_unfit_autoencoder_is_named(
 
 
 def test_truncated_weights_are_named(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "cut.safetensors"
     path.write_bytes(tiny.autoencoder.read_bytes()[:2000])
@@ -229,7 +229,7 @@ def test_an_archive_or_a_site_alone_is_told_from_an_output_folder(
 
 @pytest.mark.parametrize("field", ["model.name", "autoencoder.source"])
 def test_an_empty_name_is_no_folder(
-    field: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    field: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--set", f"{field}="]) == 2
@@ -237,7 +237,7 @@ def test_an_empty_name_is_no_folder(
 
 
 def test_model_folder_without_weights_is_named(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model").mkdir()
     shutil.copy(tiny.model / "config.json", tmp_path / "model")
@@ -250,7 +250,7 @@ def test_model_folder_without_weights_is_named(
     "stranger", ["notes.txt", "data/notes.txt", "site/mine.html", "thesis/chapter1.tex"]
 )
 def test_folder_that_holds_something_else_is_left_alone(
-    stranger: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stranger: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out" / stranger
     path.parent.mkdir(parents=True)
@@ -261,7 +261,7 @@ def test_folder_that_holds_something_else_is_left_alone(
 
 
 def test_file_as_output_folder_is_refused(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").write_text("mine")
     assert main(["run", str(tiny.preset), "--out", str(tmp_path / "out")]) == 2
@@ -269,7 +269,7 @@ def test_file_as_output_folder_is_refused(
 
 
 def test_failing_sweep_leaves_the_former_run_whole(
-    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(tiny_output, out)
@@ -281,7 +281,7 @@ def test_failing_sweep_leaves_the_former_run_whole(
 
 @pytest.mark.parametrize("command", ["render", "sweep"])
 def test_full_disk_is_one_line_and_loses_nothing(
-    command: str, tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    command: str, tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     """A limit on file sizes stands in for the full disk: the write fails in the middle, as there."""
     out = tmp_path / "out"
@@ -337,7 +337,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n
     ],
 )
 def test_a_pointer_of_git_lfs_is_told_by_its_file(
-    field: str, file: str, tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    field: str, file: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, path = tmp_path / "folder", tmp_path / file
     if field == "model.name":
@@ -373,7 +373,7 @@ def test_data_that_git_lfs_keeps_is_not_to_be_swept_again(
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"build.py: {told}")
 
 
-def test_a_byte_order_mark_changes_nothing(tiny: TinySubject, tmp_path: Path) -> None:
+def test_a_byte_order_mark_changes_nothing(tiny: TinyInputs, tmp_path: Path) -> None:
     (tmp_path / tiny.preset.name).write_bytes(BOM_UTF8 + tiny.preset.read_bytes())
     given = load_config(str(tmp_path / tiny.preset.name))
     assert given.corpus.seq_len == load_config(str(tiny.preset)).corpus.seq_len
@@ -413,7 +413,7 @@ def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
     fails: Callable[..., None],
     setting: str,
     full: str,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -468,7 +468,7 @@ def test_room_is_looked_for_before_anything_is_computed(
     setting: str,
     what: str,
     otherwise: str,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

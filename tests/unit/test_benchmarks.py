@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.analysis import PARTS, measure_analysis
+from benchmarks.inputs import BenchmarkInputs
 from benchmarks.report import machine, write_report
-from benchmarks.subject import BenchmarkSubject
 from benchmarks.sweep import measure_sweep
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 
-class _Tiny(BenchmarkSubject):
+class _Tiny(BenchmarkInputs):
     @property
     def preset(self) -> Path:
         return self.folder / "tiny.toml"
 
 
 @pytest.fixture(scope="module")
-def swept(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def swept(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> dict:
     return measure_sweep(_Tiny(tiny.folder), 72, tmp_path_factory.mktemp("sweep"))
 
 
@@ -67,12 +67,12 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
             "first_use_bytes": 13e6,
             "edit_first_ms": 100.0,
             "edit_last_ms": 5.0,
-            "fires_first_ms": 4000.0,
-            "fires_again_ms": 1000.0,
+            "active_first_ms": 4000.0,
+            "active_again_ms": 1000.0,
             "export_bytes": 2e8,
         },
         "startup": {"help_seconds": 0.1},
-        "ablation": {"n_features": 4, "n_firings": 9, "seconds": 2.0, "effects_seconds": 1.0},
+        "ablation": {"n_features": 4, "n_active": 9, "seconds": 2.0, "effects_seconds": 1.0},
         "analysis": {"base_seconds": 10.0, "parts": {"map": 1.0, "quality": 2.0}},
         "cluster": {
             "n_nodes": 2,
@@ -97,7 +97,7 @@ def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> No
     assert "agree in every count" in report
 
 
-def test_parts_of_the_analysis_are_timed(tiny: TinySubject, tmp_path: Path) -> None:
+def test_parts_of_the_analysis_are_timed(tiny: TinyInputs, tmp_path: Path) -> None:
     found = measure_analysis(str(tiny.preset), tmp_path / "out")
     assert set(found["parts"]) == set(PARTS)
     assert all(seconds > 0 for seconds in found["parts"].values())

@@ -11,7 +11,7 @@ import pytest
 from sitegen.cli import main
 from tests.brute_force import BruteForce, read_rows
 from tests.conftest import REPOSITORY
-from tests.tiny import D_HIDDEN, SEQ_LEN, TinySubject
+from tests.tiny import D_HIDDEN, SEQ_LEN, TinyInputs
 
 DEMO = REPOSITORY / "demo"
 SPECIAL_IDS = [0, 1, 2]
@@ -22,7 +22,7 @@ def _record(out: Path, feature_id: int) -> dict:
 
 
 @pytest.fixture(scope="module")
-def tiny_brute_force(tiny: TinySubject) -> BruteForce:
+def tiny_brute_force(tiny: TinyInputs) -> BruteForce:
     rows = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
     return BruteForce.compute(tiny.model, tiny.autoencoder, rows, list(range(D_HIDDEN)), 5, 3)
 
@@ -35,21 +35,21 @@ def test_every_number_of_the_tiny_subject(tiny_output: Path, tiny_brute_force: B
 
 
 def test_bf16_gives_the_same_records_to_the_byte(
-    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     """So every comparison made with the float32 output holds for it too."""
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), "--precision", "bf16"]) == 0
     for feature_id in range(D_HIDDEN):
         name = f"data/features/{feature_id:05d}.json"
         assert (tmp_path / name).read_bytes() == (tiny_output / name).read_bytes()
-    certificates = [
-        json.loads((out / "data/manifest.json").read_text())["certificate"]
+    error_bounds = [
+        json.loads((out / "data/manifest.json").read_text())["error_bound"]
         for out in (tmp_path, tiny_output)
     ]
-    assert [c["precision"] for c in certificates] == ["bf16", "fp32"]
-    assert certificates[0]["n_examined"] > certificates[1]["n_examined"]
-    assert certificates[0]["n_active"] == certificates[1]["n_active"]
-    assert all(0 < c["largest_error"] < 1 for c in certificates)
+    assert [c["precision"] for c in error_bounds] == ["bf16", "fp32"]
+    assert error_bounds[0]["n_examined"] > error_bounds[1]["n_examined"]
+    assert error_bounds[0]["n_active"] == error_bounds[1]["n_active"]
+    assert all(0 < c["largest_error"] < 1 for c in error_bounds)
 
 
 def test_copies_are_counted_over_all_rows(tiny_output: Path, tiny_brute_force: BruteForce) -> None:

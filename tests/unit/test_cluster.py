@@ -19,16 +19,16 @@ from ray.cluster_utils import Cluster
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.errors import SourceError
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
 from sitegen.sweep.cluster import ray_engine
 from tests.conftest import REPOSITORY, folder_bytes
-from tests.tiny import TinySubject, documents
+from tests.tiny import TinyInputs, documents
 
 N_SHARDS = 867
 
 
 @pytest.fixture(scope="module")
-def preset(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def preset(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny subject with twenty times its text, in many shards."""
     folder = tmp_path_factory.mktemp("cluster")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
@@ -189,14 +189,14 @@ def test_cluster_of_this_machine_goes_on_where_one_process_stopped(
 
 @pytest.mark.slow
 def test_what_a_worker_cannot_read_is_told_as_one_process_tells_it(
-    tiny: TinySubject, tmp_path: Path
+    tiny: TinyInputs, tmp_path: Path
 ) -> None:
     config = load_config(str(tiny.preset), {})
-    subject = load_subject(config)
+    inputs = load_inputs(config)
     elsewhere = dataclasses.replace(config.autoencoder, source="/nowhere/at/all.safetensors")
     engine = ray_engine(None, 1)
     with pytest.raises(
         SourceError, match=r"/nowhere/at/all\.safetensors: no such autoencoder file"
     ):
-        engine(subject, dataclasses.replace(config, autoencoder=elsewhere), tmp_path)
+        engine(inputs, dataclasses.replace(config, autoencoder=elsewhere), tmp_path)
     assert not [*tmp_path.iterdir()]

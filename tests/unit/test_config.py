@@ -13,7 +13,7 @@ from sitegen.cli import main
 from sitegen.config import Config, build_config
 from sitegen.errors import UsageError
 from tests.conftest import REPOSITORY
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 TABLE: dict[str, Any] = {
     "model": {"name": "gelu-1l"},
@@ -69,7 +69,7 @@ def test_bounds_are_kept(field: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [0, 1])
-def test_a_run_with_every_number_at_a_bound(tiny: TinySubject, tmp_path: Path, end: int) -> None:
+def test_a_run_with_every_number_at_a_bound(tiny: TinyInputs, tmp_path: Path, end: int) -> None:
     """All at once, but for those that would need more rows, features or tokens than there are."""
     bounds = {
         field: bound[end]

@@ -16,28 +16,28 @@ import pytest
 from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
 from sitegen.sources.corpus import Rows, load_rows
-from sitegen.sources.row_marks import row_marks
+from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 from tests.brute_force import read_rows
-from tests.tiny import SEQ_LEN, TinySubject, documents
+from tests.tiny import SEQ_LEN, TinyInputs, documents
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny: TinySubject) -> TextTokenizer:
+def tokenizer(tiny: TinyInputs) -> TextTokenizer:
     return load_tokenizer(str(tiny.tokenizer))
 
 
 @pytest.fixture(scope="module")
-def config(tiny: TinySubject) -> CorpusConfig:
+def config(tiny: TinyInputs) -> CorpusConfig:
     return CorpusConfig(files=(str(tiny.corpus),), seq_len=SEQ_LEN)
 
 
 def rows_of(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
-    return load_rows(config, tokenizer, row_marks(config, tokenizer))
+    return load_rows(config, tokenizer, row_delimiters(config, tokenizer))
 
 
 def test_rows_are_those_of_a_plain_reading(
-    tiny: TinySubject, tokenizer: TextTokenizer, config: CorpusConfig
+    tiny: TinyInputs, tokenizer: TextTokenizer, config: CorpusConfig
 ) -> None:
     expected = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
     np.testing.assert_array_equal(rows_of(config, tokenizer).tokens, expected)

@@ -17,7 +17,7 @@ from demo.training.autoencoder import Autoencoder
 from demo.training.evaluation import Quality, evaluate
 from demo.training.language_model import LanguageModel, ModelShape
 from sitegen.config import load_config
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
 from tests.brute_force import read_rows
 from tests.conftest import REPOSITORY
 
@@ -100,8 +100,8 @@ def test_demo_sweeps_300_000_tokens_or_more(demo_output: Path) -> None:
 @pytest.mark.slow
 def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> None:
     """To 1e-4 of a nat, through TransformerLens' own pass with the activations changed at the hook point."""
-    subject = load_subject(load_config("demo"))
-    weights, chosen = subject.autoencoder, random.Random(4).sample(range(4096), 40)
+    inputs = load_inputs(load_config("demo"))
+    weights, chosen = inputs.autoencoder, random.Random(4).sample(range(4096), 40)
     n_checked = 0
     for feature in chosen:
         record, evidence = (
@@ -111,17 +111,17 @@ def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> Non
         ablation = evidence["ablation"]
         for place, context in enumerate(record["contexts"][:3]):
             tokens = torch.from_numpy(
-                np.asarray(subject.rows.tokens[context["row"]][None]).astype(np.int64)
+                np.asarray(inputs.rows.tokens[context["row"]][None]).astype(np.int64)
             )
-            x = subject.model.hook_activations(tokens)
-            before = subject.model.losses(tokens)
+            x = inputs.model.hook_activations(tokens)
+            before = inputs.model.losses(tokens)
             for i in np.flatnonzero(np.array(ablation["context"]) == place):
                 offset, loss_change = ablation["offset"][i], ablation["loss_change"][i]
                 position = context["start"] + offset
                 without = x.clone()
                 activation = context["activations"][offset]
                 without[0, position] -= activation * weights.W_dec[feature]
-                rise = subject.model.losses(tokens, without) - before
+                rise = inputs.model.losses(tokens, without) - before
                 if loss_change is not None:
                     assert loss_change == pytest.approx(rise[0, position].item(), abs=1e-4)
                     n_checked += 1

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sitegen.errors import SourceError
-from sitegen.maths.encoder import Encoder, FiringSearch
+from sitegen.maths.encoder import ActivationSearch, Encoder
 from sitegen.sources.model import HookedModel, load_model
 from tests.families import (
     CPU,
@@ -40,7 +40,7 @@ ATOL = 1e-5  # of activations of order 1
 
 
 @dataclass(frozen=True)
-class Subject:
+class Inputs:
     """One family's model on disk, read both ways."""
 
     name: str
@@ -91,19 +91,19 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(
     request: pytest.FixtureRequest, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Subject:
+) -> Inputs:
     return saved(request.param, tokenizer, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def gpt2(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def gpt2(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return saved("gpt2", tokenizer, tmp_path_factory)
 
 
-def saved(name: str, tokenizer: Any, folders: pytest.TempPathFactory) -> Subject:
+def saved(name: str, tokenizer: Any, folders: pytest.TempPathFactory) -> Inputs:
     folder = folders.mktemp(name.replace("/", "-"))
     build(name).save_pretrained(folder)
-    return Subject(name, folder, tokenizer)
+    return Inputs(name, folder, tokenizer)
 
 
 def tokens(n_rows: int = N_ROWS) -> Tensor:
@@ -133,7 +133,7 @@ def test_every_family_stands_in_the_table() -> None:
     assert not built & set(NOT_BUILT)
 
 
-def test_hook_points_are_offered_or_refused_in_one_line(family: Subject) -> None:
+def test_hook_points_are_offered_or_refused_in_one_line(family: Inputs) -> None:
     kind = FAMILIES[family.name]
     missing = {point: family.read[point] for point in sorted(kind.offered - set(family.models))}
     assert not missing
@@ -142,7 +142,7 @@ def test_hook_points_are_offered_or_refused_in_one_line(family: Subject) -> None
     assert all(line and "\n" not in line for line in refusals)
 
 
-def test_activations_are_those_of_transformers(family: Subject) -> None:
+def test_activations_are_those_of_transformers(family: Inputs) -> None:
     wrong = {}
     for point, model in family.models.items():
         found, expected = model.hook_activations(tokens()), family.expected[point]
@@ -151,13 +151,13 @@ def test_activations_are_those_of_transformers(family: Subject) -> None:
     assert not wrong
 
 
-def test_losses_are_those_of_transformers(family: Subject) -> None:
+def test_losses_are_those_of_transformers(family: Inputs) -> None:
     for model in list(family.models.values())[:1]:
         expected = losses_of(family.expected["logits"])
         torch.testing.assert_close(model.losses(tokens()), expected, atol=ATOL, rtol=0)
 
 
-def test_losses_with_other_activations_are_those_of_transformers(family: Subject) -> None:
+def test_losses_with_other_activations_are_those_of_transformers(family: Inputs) -> None:
     wrong = {}
     generator = torch.Generator().manual_seed(3)
     for point, model in family.models.items():
@@ -177,7 +177,7 @@ def losses_of(logits: Tensor) -> Tensor:
     return -log_p.gather(2, tokens()[:, 1:, None])[..., 0]
 
 
-def test_logit_effects_are_those_of_the_weights(family: Subject) -> None:
+def test_logit_effects_are_those_of_the_weights(family: Inputs) -> None:
     if not family.models:
         return
     # The parts that effects are multiplied out from are all there is behind the last layer
@@ -196,11 +196,11 @@ def test_logit_effects_are_those_of_the_weights(family: Subject) -> None:
 def test_centred_weights_take_the_mean_from_the_stream(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    subject = saved(name, tokenizer, tmp_path_factory)
+    inputs = saved(name, tokenizer, tmp_path_factory)
     for point in sorted({PRE, MID, POST} & FAMILIES[name].offered):
-        stream = subject.expected[point]
+        stream = inputs.expected[point]
         expected = stream - stream.mean(-1, keepdim=True)
-        model = subject.processed(point, "center_writing_weights")
+        model = inputs.processed(point, "center_writing_weights")
         assert near(model.hook_activations(tokens()), expected)
         assert not near(stream, expected)
 
@@ -209,22 +209,22 @@ def test_centred_weights_take_the_mean_from_the_stream(
 def test_folded_value_biases_are_taken_from_the_heads(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    subject = saved(name, tokenizer, tmp_path_factory)
-    model = subject.processed(HEADS, "fold_value_biases")
-    expected = subject.expected[HEADS] - value_bias(subject)
+    inputs = saved(name, tokenizer, tmp_path_factory)
+    model = inputs.processed(HEADS, "fold_value_biases")
+    expected = inputs.expected[HEADS] - value_bias(inputs)
     assert near(model.hook_activations(tokens()), expected)
-    assert not near(subject.expected[HEADS], expected)
+    assert not near(inputs.expected[HEADS], expected)
 
 
-def value_bias(subject: Subject) -> Tensor:
+def value_bias(inputs: Inputs) -> Tensor:
     """[n_heads * d_head] of each head; heads that share keys and values share their biases."""
-    attention = subject.plain.part(FAMILIES[subject.name].attn_out)
-    width = subject.expected[HEADS].shape[-1]
-    n_heads = subject.plain.model.config.num_attention_heads
+    attention = inputs.plain.part(FAMILIES[inputs.name].attn_out)
+    width = inputs.expected[HEADS].shape[-1]
+    n_heads = inputs.plain.model.config.num_attention_heads
     d_head = width // n_heads
-    if subject.name == "gpt2":
+    if inputs.name == "gpt2":
         return attention.c_attn.bias.detach()[2 * width :]
-    if subject.name == "gpt_neox":
+    if inputs.name == "gpt_neox":
         return attention.query_key_value.bias.detach().view(n_heads, 3, d_head)[:, 2].flatten()
     shared = attention.v_proj.bias.detach().view(-1, d_head)
     return shared.repeat_interleave(n_heads // len(shared), 0).flatten()
@@ -235,12 +235,12 @@ def test_value_biases_that_attention_does_not_pass_whole_are_refused(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Attention sinks take a share of each head, so that a value's bias does not come out whole."""
-    subject = saved(name, tokenizer, tmp_path_factory)
+    inputs = saved(name, tokenizer, tmp_path_factory)
     with pytest.raises(SourceError, match=r"^[^\n]*model\.processing[^\n]*$"):
-        subject.processed(HEADS, "fold_value_biases")
+        inputs.processed(HEADS, "fold_value_biases")
 
 
-def test_features_fire_where_plain_pytorch_says(gpt2: Subject) -> None:
+def test_features_fire_where_plain_pytorch_says(gpt2: Inputs) -> None:
     rows = tokens(n_rows=40)
     expected = gpt2.plain.capture(rows)[POST].flatten(0, 1)
     W_enc, b_enc, b_dec = autoencoder(expected)
@@ -266,7 +266,7 @@ def autoencoder(stream: Tensor, d_hidden: int = 400) -> tuple[Tensor, Tensor, Te
 
 def fires(stream: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Tensor:
     """[n_tokens, d_hidden] whether this package finds a feature active on a token."""
-    found = FiringSearch(Encoder(W_enc, b_enc, b_dec), "fp32").firings(stream)
+    found = ActivationSearch(Encoder(W_enc, b_enc, b_dec), "fp32").active_entries(stream)
     active = torch.zeros(len(stream), W_enc.shape[1], dtype=torch.bool)
     active[found.token, found.feature] = True
     return active

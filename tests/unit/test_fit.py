@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from sitegen.analysis.reading import measure_fit
+from sitegen.analysis.fit import measure_fit
 from sitegen.config import Config, build_config
 from sitegen.errors import SourceError
 from sitegen.records import Fit
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.autoencoder_files import AutoencoderMake
+from sitegen.sources.autoencoder_files import Architecture
 from sitegen.sources.corpus import load_rows
+from sitegen.sources.inputs import Inputs
 from sitegen.sources.model import HookedModel, load_model
 from sitegen.sources.provenance import Provenance
-from sitegen.sources.row_marks import row_marks
-from sitegen.sources.subject import Subject
+from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.tokenizer import load_tokenizer
 from tests.conftest import REPOSITORY
 from tests.families import build
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 CPU = torch.device("cpu")
 WIDTH, D_HIDDEN, N_ROWS, SEQ_LEN = 24, 96, 80, 32
@@ -66,7 +66,7 @@ class Fault:
     names: str = ""
     point: str = ""  # to read at; empty: the right one
     family: str = ""  # to read in
-    make: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed settings
+    architecture: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed settings
     loses: str = ""  # a part that is lost: threshold
     swaps: str = ""  # a matrix that is transposed
     declared: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -116,37 +116,37 @@ FAULTS = [
         for point in (PRE, MID, POST)
     ),
     unsaid("`b_dec` subtracted in training, not in reading", at(POST), NAMED, "b_dec subtracted",
-           make={"subtracts_b_dec": False}),
+           architecture={"subtracts_b_dec": False}),
     unsaid("`b_dec` not subtracted in training, subtracted in reading",
            at(POST, subtracts_b_dec=False), NAMED, "b_dec not subtracted",
-           make={"subtracts_b_dec": True}),
+           architecture={"subtracts_b_dec": True}),
     unsaid("the same at an MLP's neurons", at(NEURONS, subtracts_b_dec=False), NAMED,
-           "b_dec not subtracted", make={"subtracts_b_dec": True}),
+           "b_dec not subtracted", architecture={"subtracts_b_dec": True}),
     unsaid("`b_dec` subtracted in training, not in reading, at the heads", at(HEADS), NAMED,
-           "b_dec subtracted", make={"subtracts_b_dec": False}),
+           "b_dec subtracted", architecture={"subtracts_b_dec": False}),
     unsaid("thresholds of a JumpReLU lost", at(POST, activation="jumprelu"), STOPPED,
            loses="threshold"),
     unsaid("thresholds of a JumpReLU lost, at an MLP's neurons",
            at(NEURONS, activation="jumprelu"), STOPPED, loses="threshold"),
     unsaid("thresholds of a JumpReLU lost, at the heads", at(HEADS, activation="jumprelu"),
            STOPPED, loses="threshold"),
-    unsaid("k of a TopK lost", at(POST, activation="topk"), STOPPED, make={"k": 0}),
+    unsaid("k of a TopK lost", at(POST, activation="topk"), STOPPED, architecture={"k": 0}),
     unsaid("k of a TopK lost, at an MLP's neurons", at(NEURONS, activation="topk"), STOPPED,
-           make={"k": 0}),
+           architecture={"k": 0}),
     unsaid("k of a TopK four times too large", at(POST, activation="topk"), STOPPED,
-           make={"k": 32}),
+           architecture={"k": 32}),
     unsaid("k of a TopK a fourth of what it is", at(POST, activation="topk"), MISSED,
-           make={"k": 2}),
+           architecture={"k": 2}),
     unsaid("layer_norm lost", at(POST, normalisation="layer_norm"), NAMED, "layer_norm",
-           make={"normalisation": "none"}),
+           architecture={"normalisation": "none"}),
     unsaid("constant_norm_rescale lost", at(POST, normalisation="constant_norm_rescale"), NAMED,
-           "constant_norm_rescale", make={"normalisation": "none"}),
+           "constant_norm_rescale", architecture={"normalisation": "none"}),
     unsaid("layer_norm where there was none", at(POST), NAMED, "not normalised",
-           make={"normalisation": "layer_norm"}),
+           architecture={"normalisation": "layer_norm"}),
     unsaid("constant_norm_rescale where there was none", at(POST), NAMED, "not normalised",
-           make={"normalisation": "constant_norm_rescale"}),
+           architecture={"normalisation": "constant_norm_rescale"}),
     unsaid("layer_norm for constant_norm_rescale", at(POST, normalisation="constant_norm_rescale"),
-           NAMED, "constant_norm_rescale", make={"normalisation": "layer_norm"}),
+           NAMED, "constant_norm_rescale", architecture={"normalisation": "layer_norm"}),
     unsaid("a square decoder transposed", at(POST, is_square=True), NAMED, "decoder transposed",
            swaps="W_dec"),
     unsaid("a square encoder transposed", at(POST, is_square=True), NAMED, "encoder transposed",
@@ -168,18 +168,20 @@ FAULTS = [
 
 
 @pytest.fixture(scope="module")
-def bench(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tiny, tmp_path_factory.mktemp("fit"))
 
 
 class Bench:
     """Models by family, loaded once, and autoencoders fitted to them."""
 
-    def __init__(self, tiny: TinySubject, folder: Path) -> None:
+    def __init__(self, tiny: TinyInputs, folder: Path) -> None:
         self.tiny, self.folder = tiny, folder
         self.tokenizer = load_tokenizer(str(tiny.tokenizer))
         config = self.config(POST)
-        rows = load_rows(config.corpus, self.tokenizer, row_marks(config.corpus, self.tokenizer))
+        rows = load_rows(
+            config.corpus, self.tokenizer, row_delimiters(config.corpus, self.tokenizer)
+        )
         # The models know fewer ids than the tokenizer gives
         self.rows = dataclasses.replace(rows, tokens=rows.tokens % 97)
         self.model = cache(self._model)
@@ -212,7 +214,7 @@ class Bench:
         scale = trained.scale or x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
         x = x * scale
         n = x.shape[1] if trained.is_square else D_HIDDEN
-        make = AutoencoderMake(
+        architecture = Architecture(
             trained.subtracts_b_dec,
             8 if trained.activation == "topk" else 0,
             trained.normalisation,
@@ -224,7 +226,7 @@ class Bench:
             torch.zeros(n),
             torch.zeros(x.shape[1]),
             Provenance("planted", None, ()),
-            make=make,
+            architecture=architecture,
         )
         given = empty.normalised(x)
         b_dec = given.x.mean(0)
@@ -241,10 +243,10 @@ class Bench:
         W_dec = torch.linalg.solve(gram + ridge, features.T @ (given.x - b_dec).double())
         return dataclasses.replace(own, W_dec=W_dec.float())
 
-    def subject(self, autoencoder: Autoencoder, model: HookedModel) -> Subject:
+    def inputs(self, autoencoder: Autoencoder, model: HookedModel) -> Inputs:
         features = list(range(autoencoder.d_hidden))
         config = self.config(model.hook_point)
-        return Subject(config, model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
+        return Inputs(config, model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
 
     def fit(self, fault: Fault | None, trained: Trained) -> Fit:
         """The fit as it is measured, right or with a fault.
@@ -254,8 +256,10 @@ class Bench:
         own = self.autoencoder(trained)
         if fault is None:
             model = self.model(trained.family, trained.point)
-            return measure_fit(self.subject(own, model), self.config(trained.point))
-        own = dataclasses.replace(own, make=dataclasses.replace(own.make, **fault.make))
+            return measure_fit(self.inputs(own, model), self.config(trained.point))
+        own = dataclasses.replace(
+            own, architecture=dataclasses.replace(own.architecture, **fault.architecture)
+        )
         if fault.loses:
             own = dataclasses.replace(own, **{fault.loses: None})
         for name in ("W_enc", "W_dec"):
@@ -263,7 +267,7 @@ class Bench:
                 own = dataclasses.replace(own, **{name: getattr(own, name).T.contiguous()})
         point = fault.point or trained.point
         model = self.model(fault.family or trained.family, point)
-        return measure_fit(self.subject(own, model), self.config(point, **fault.declared))
+        return measure_fit(self.inputs(own, model), self.config(point, **fault.declared))
 
 
 def test_there_are_fifty_faults() -> None:

@@ -18,7 +18,7 @@ from tests.brute_force import BruteForce, folded_logit_effects, near, read_rows
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import make_gelu_hub
 from tests.loopback_hub import COMMIT, Fault, LoopbackHub
-from tests.tiny import SEQ_LEN, TinySubject, autoencoder_weights
+from tests.tiny import SEQ_LEN, TinyInputs, autoencoder_weights
 
 SMALL = [
     "--set",
@@ -31,7 +31,7 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def hub(tiny: TinySubject) -> Iterator[LoopbackHub]:
+def hub(tiny: TinyInputs) -> Iterator[LoopbackHub]:
     with make_gelu_hub(tiny).serving() as hub:
         yield hub
 
@@ -77,7 +77,7 @@ def test_run1_is_built_and_checked(run1: Path) -> None:
 
 
 @pytest.mark.slow
-def test_logit_effects_use_folded_and_centred_weights(run1: Path, tiny: TinySubject) -> None:
+def test_logit_effects_use_folded_and_centred_weights(run1: Path, tiny: TinyInputs) -> None:
     effects = folded_logit_effects(
         load_file(tiny.model / "model.safetensors"), autoencoder_weights()["W_dec"]
     ).numpy()
@@ -98,7 +98,7 @@ def test_logit_effects_use_folded_and_centred_weights(run1: Path, tiny: TinySubj
 
 
 @pytest.mark.slow
-def test_numbers_from_the_hub_equal_brute_force(run1: Path, tiny: TinySubject) -> None:
+def test_numbers_from_the_hub_equal_brute_force(run1: Path, tiny: TinyInputs) -> None:
     rows = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
     brute_force = BruteForce.compute(tiny.model, tiny.autoencoder, rows, [1, 30, 60], 12, 7)
     for feature_id in (1, 30, 60):
@@ -173,7 +173,7 @@ def test_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
         "train-00000-of-00001-0123456789abcdef.parquet",
     ],
 )
-def test_corrupted_download_is_refused(tiny: TinySubject, tmp_path: Path, file: str) -> None:
+def test_corrupted_download_is_refused(tiny: TinyInputs, tmp_path: Path, file: str) -> None:
     hub = make_gelu_hub(tiny)
     hub.faults = {name: [Fault(corrupted=True)] for name in (file, f"data/{file}")}
     with hub.serving():
@@ -197,7 +197,7 @@ def test_unreachable_hub_is_named(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9 cannot be reached" in done.stderr.splitlines()[-1]
 
 
-def test_state_dict_that_would_run_code_is_refused(tiny: TinySubject, tmp_path: Path) -> None:
+def test_state_dict_that_would_run_code_is_refused(tiny: TinyInputs, tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (os.mkdir, (str(tmp_path / "harm"),))

@@ -14,12 +14,12 @@ from sitegen.config import CorpusConfig, load_config
 from sitegen.errors import SourceError
 from sitegen.sources import hub as client
 from sitegen.sources.documents import open_documents
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
 from tests.conftest import folder_bytes
 from tests.gelu_hub import make_gelu_hub
 from tests.hub_session import visit
 from tests.loopback_hub import API, COMMIT, HERE, Fault, LoopbackHub
-from tests.tiny import SEQ_LEN, TinySubject, documents
+from tests.tiny import SEQ_LEN, TinyInputs, documents
 
 DATASET = "NeelNanda/c4-code-20k"
 LARGE, SMALL = "weights.pt", "settings.json"
@@ -50,7 +50,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
 
 
 @pytest.fixture(scope="module")
-def gelu_files(tiny: TinySubject) -> LoopbackHub:
+def gelu_files(tiny: TinyInputs) -> LoopbackHub:
     return make_gelu_hub(tiny)
 
 
@@ -336,10 +336,10 @@ def test_all_is_read_on_a_bad_day_of_the_hub_and_then_without_it(
         name: [Fault(1, unheard=True), Fault(1, status=503), Fault(1, ends_after=0.5)]
         for name in NEEDED
     }
-    online = load_subject(config)
+    online = load_inputs(config)
     n_requests = len(gelu_hub.requests)
     gelu_hub.faults = {name: [Fault(unheard=True)] for name in NEEDED}
-    alone = load_subject(config)
+    alone = load_inputs(config)
     assert len(gelu_hub.requests) == n_requests + 1
     assert capsys.readouterr().err.count("taking the copy in the cache") == 1
     for part in ("model", "autoencoder", "tokenizer", "rows"):

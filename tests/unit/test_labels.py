@@ -13,7 +13,7 @@ import pytest
 from sitegen.cli import main
 from sitegen.errors import UsageError
 from sitegen.labels import Label, read_labels, write_labels
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 CSV = """feature,label,method,score
 7,"ends ""of"" lines, in code",reader,0.8
@@ -174,7 +174,7 @@ def test_a_file_without_labels_takes_none_away(
 
 
 def test_a_label_that_cannot_be_shown_is_told_before_the_sweep(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "given.csv").write_text(CSV)
     arguments = [str(tiny.preset), "--out", str(tmp_path / "out"), "--features", "0-3,8"]

@@ -17,7 +17,7 @@ from sitegen.sources.model_files import boot_model, run_with_points
 from tests.gelu_hub import saved
 from tests.hub_session import visit
 from tests.loopback_hub import LoopbackHub
-from tests.tiny import D_MODEL, TinySubject, model_config, model_weights
+from tests.tiny import D_MODEL, TinyInputs, model_config, model_weights
 
 NAME = "NeelNanda/GELU_1L512W_C4_Code"
 OLD_NAME = "NeelNanda/SoLU_1L_v9_old"
@@ -62,7 +62,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         yield loopback
 
 
-def require_same(name: str, hub: LoopbackHub, tiny: TinySubject) -> None:
+def require_same(name: str, hub: LoopbackHub, tiny: TinyInputs) -> None:
     """That a model of the Hub gives the bits that TransformerLens' own loader gives, with nothing asked for twice."""
     tokenizer = AutoTokenizer.from_pretrained(str(tiny.tokenizer))
     found = boot_model(name, tokenizer, torch.device("cpu"))
@@ -92,7 +92,7 @@ def files(weights: dict[str, Tensor]) -> dict[str, bytes]:
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 def test_bits_are_those_of_the_maker_s_loader(
     hub: LoopbackHub,
-    tiny: TinySubject,
+    tiny: TinyInputs,
     change: Change,
     device: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,6 +104,6 @@ def test_bits_are_those_of_the_maker_s_loader(
     require_same(NAME, hub, tiny)
 
 
-def test_the_older_layout_is_read_too(hub: LoopbackHub, tiny: TinySubject) -> None:
+def test_the_older_layout_is_read_too(hub: LoopbackHub, tiny: TinyInputs) -> None:
     hub.add("models", OLD_NAME, files(the_other_way_round(short_weights())))
     require_same(OLD_NAME, hub, tiny)

@@ -19,20 +19,20 @@ from sitegen.config import load_config
 from sitegen.errors import SourceError
 from sitegen.records import HOOKS
 from sitegen.render.live import LIBRARY, live_scripts
-from sitegen.sources.plain import plain_transformer
-from sitegen.sources.subject import Subject, load_subject
+from sitegen.sources.inputs import Inputs, load_inputs
+from sitegen.sources.plain_transformer import plain_transformer
 from sitegen.sources.tokenizer import load_tokenizer
 from sitegen.store import read_live, read_manifest
 from tests.conftest import REPOSITORY, folder_bytes
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 from tests.unit.test_models import load
 
 TOKENS = torch.arange(60).reshape(3, 20) + 3
 
 
 @pytest.fixture(scope="module")
-def subject(tiny: TinySubject) -> Subject:
-    return load_subject(load_config(str(tiny.preset)))
+def inputs(tiny: TinyInputs) -> Inputs:
+    return load_inputs(load_config(str(tiny.preset)))
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -45,10 +45,10 @@ def test_plain_steps_give_what_the_model_gives(gpt2: Path, hook: str, layer: int
     assert not any(name.startswith(f"layers.{layer + 1}") for name in plain.weights)
 
 
-def test_one_layer_with_layer_norm_weights(tiny: TinySubject, subject: Subject) -> None:
-    ids = subject.ids(range(9))
-    plain = plain_transformer(subject.model, ids.shape[1])
-    expected = subject.model.hook_activations(ids)
+def test_one_layer_with_layer_norm_weights(tiny: TinyInputs, inputs: Inputs) -> None:
+    ids = inputs.ids(range(9))
+    plain = plain_transformer(inputs.model, ids.shape[1])
+    expected = inputs.model.hook_activations(ids)
     torch.testing.assert_close(plain.activations(ids), expected, atol=2e-5, rtol=1e-4)
     assert plain.weights["positions"].shape[0] == ids.shape[1]
     assert not any(name.startswith("layers.0.mlp_out") for name in plain.weights)
@@ -65,26 +65,26 @@ def test_one_layer_with_layer_norm_weights(tiny: TinySubject, subject: Subject) 
     ],
 )
 def test_other_makes_are_refused_by_name(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, field: str, value: object, told: str
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, field: str, value: object, told: str
 ) -> None:
-    monkeypatch.setattr(subject.model.bridge.cfg, field, value)
+    monkeypatch.setattr(inputs.model.bridge.cfg, field, value)
     with pytest.raises(SourceError, match=told):
-        plain_transformer(subject.model, 24)
+        plain_transformer(inputs.model, 24)
 
 
 def test_a_model_that_computes_something_else_is_refused(
-    tiny: TinySubject, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyInputs, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maxima = np.full(len(subject.feature_ids), 20, np.float32)
+    maxima = np.full(len(inputs.feature_ids), 20, np.float32)
     config = load_config(str(tiny.preset))
-    assert live_model(subject, maxima, config).settings.largest_error < 0.01
-    monkeypatch.setattr(subject.model.bridge.cfg, "act_fn", "relu")  # of plain steps alone
+    assert live_model(inputs, maxima, config).settings.largest_error < 0.01
+    monkeypatch.setattr(inputs.model.bridge.cfg, "act_fn", "relu")  # of plain steps alone
     with pytest.raises(LiveRefusalError, match="differ from the sweep's by"):
-        live_model(subject, maxima, config)
+        live_model(inputs, maxima, config)
 
 
 def test_too_large_a_model_is_left_out_and_said(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     arguments = ["--rows", "40", "--features", "0-5", "--set", "live.max_megabytes=0"]
@@ -92,22 +92,22 @@ def test_too_large_a_model_is_left_out_and_said(
     assert "no text can be tried on the pages: its int16 weights take" in capsys.readouterr().err
     assert not read_manifest(out / "data")["live"]["is_there"]
     assert not (out / "site/load/live").exists()
-    assert not (out / "site/fires.html").exists()
-    assert "fires.html" not in (out / "site/index.html").read_text()
+    assert not (out / "site/active.html").exists()
+    assert "active.html" not in (out / "site/index.html").read_text()
     assert "On your own text" not in (out / "site/features/3.html").read_text()
 
 
-def test_numbers_in_files_are_those_of_the_encoder(tiny_output: Path, subject: Subject) -> None:
+def test_numbers_in_files_are_those_of_the_encoder(tiny_output: Path, inputs: Inputs) -> None:
     model = read_live(tiny_output / "data")
     assert model is not None
-    autoencoder = subject.autoencoder
+    autoencoder = inputs.autoencoder
     values, scale = model.weights["encoder.weight"], model.weights["encoder.weight.scale"]
     assert values.dtype == np.int16
     exact = autoencoder.W_enc.T.numpy()
     error = np.abs(values * scale[:, None] - exact).max(1)
     assert (error <= np.abs(exact).max(1) / 32767 * 0.51).all()
-    ids = subject.ids(range(4))
-    x = subject.model.hook_activations(ids).flatten(0, 1)
+    ids = inputs.ids(range(4))
+    x = inputs.model.hook_activations(ids).flatten(0, 1)
     expected = (x - autoencoder.b_dec) @ autoencoder.W_enc + autoencoder.b_enc
     bias = torch.from_numpy(model.weights["encoder.bias"])
     torch.testing.assert_close(x @ autoencoder.W_enc + bias, expected, atol=1e-4, rtol=1e-4)

@@ -19,7 +19,7 @@ from sitegen.errors import OutputError
 from sitegen.lock import LOCK_FILE, locked
 from sitegen.output import finished_output, writing_to
 from tests.conftest import REPOSITORY, folder_bytes
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 HOLD = """
 import sys, time
@@ -55,7 +55,7 @@ def out(tiny_output: Path, tmp_path: Path) -> Path:
 
 
 def test_every_command_that_writes_is_told_of_the_run_that_does(
-    tiny: TinySubject, out: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     preset, folder = str(tiny.preset), str(out)
     with held_by_another(out) as other:
@@ -90,7 +90,7 @@ def test_a_killed_run_locks_nothing_even_if_its_workers_outlive_it(out: Path) ->
 
 
 def test_shares_of_a_sweep_write_side_by_side_and_nothing_else_does(
-    tiny: TinySubject, tmp_path: Path
+    tiny: TinyInputs, tmp_path: Path
 ) -> None:
     with held_by_another(tmp_path / "out", "shared") as other:
         share = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--shard", "1/9"]
@@ -104,7 +104,7 @@ def test_shares_of_a_sweep_write_side_by_side_and_nothing_else_does(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sweep"]
 
 
-def test_what_fails_leaves_neither_lock_nor_folder(tiny: TinySubject, tmp_path: Path) -> None:
+def test_what_fails_leaves_neither_lock_nor_folder(tiny: TinyInputs, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "out"
     command = ["sweep", str(tiny.preset), "--out", str(folder), "--features", "90-99"]
     assert main(command) == 2

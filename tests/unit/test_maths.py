@@ -10,7 +10,7 @@ import torch
 
 from sitegen.errors import PrecisionError
 from sitegen.maths.ablation import FinalLayer, Remover
-from sitegen.maths.encoder import Encoder, Firings, FiringSearch
+from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
 from sitegen.maths.geometry import MatchSearch, nearest, rare_cosines, strongest_neurons
 from sitegen.maths.logits import logit_effects, logit_extremes, logit_histograms
 
@@ -19,11 +19,11 @@ def test_activations_of_two_features_by_hand() -> None:
     W_enc = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
     encoder = Encoder(W_enc, torch.tensor([0.5, 0.0]), torch.tensor([1.0, 0.0]))
     x = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0]])
-    firings = FiringSearch(encoder, "fp32").firings(x)
+    entries = ActivationSearch(encoder, "fp32").active_entries(x)
     # (x - b_dec) W_enc + b_enc: [0.5, 0], [3.5, -0.5], [1.5, 1.5]
-    assert firings.feature.tolist() == [0, 0, 0, 1]
-    assert firings.token.tolist() == [0, 1, 2, 2]
-    assert firings.activation.tolist() == [0.5, 3.5, 1.5, 1.5]
+    assert entries.feature.tolist() == [0, 0, 0, 1]
+    assert entries.token.tolist() == [0, 1, 2, 2]
+    assert entries.activation.tolist() == [0.5, 3.5, 1.5, 1.5]
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,22 @@ def make_case(seed: int) -> Case:
 def test_firings_equal_float64(precision: str, seed: int) -> None:
     case = make_case(seed)
     expected = torch.relu((case.x.double() - case.b_dec) @ case.W_enc.double() + case.b_enc).T
-    firings = FiringSearch(case.encoder, precision).firings(case.x)
+    entries = ActivationSearch(case.encoder, precision).active_entries(case.x)
     found = torch.zeros_like(expected)
-    found[firings.feature, firings.token] = firings.activation.double()
+    found[entries.feature, entries.token] = entries.activation.double()
     lengths = case.encoder.columns.norm(dim=1)[:, None] * (case.x - case.b_dec).norm(dim=1)
     assert ((found - expected).abs() <= 1e-6 * (lengths + case.b_enc.abs()[:, None])).all()
     assert (found > 0).sum() == (expected > 0).sum()
-    assert firings.feature.tolist() == sorted(firings.feature.tolist())
-    assert 0 < firings.largest_error < 1
+    assert entries.feature.tolist() == sorted(entries.feature.tolist())
+    assert 0 < entries.largest_error < 1
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.parametrize("seed", range(10))
 def test_every_precision_finds_the_same_to_the_bit(precision: str, seed: int) -> None:
     case = make_case(seed)
-    exact = FiringSearch(case.encoder, "fp32").firings(case.x)
-    found = FiringSearch(case.encoder, precision).firings(case.x)
+    exact = ActivationSearch(case.encoder, "fp32").active_entries(case.x)
+    found = ActivationSearch(case.encoder, precision).active_entries(case.x)
     assert torch.equal(found.feature, exact.feature)
     assert torch.equal(found.token, exact.token)
     assert torch.equal(found.activation, exact.activation)
@@ -79,10 +79,10 @@ def test_every_precision_finds_the_same_to_the_bit(precision: str, seed: int) ->
 
 def test_an_activation_does_not_depend_on_the_batch_it_is_found_in() -> None:
     case = make_case(4)
-    search = FiringSearch(case.encoder, "fp32")
-    whole = search.firings(case.x)
-    parts = [search.firings(case.x[i : i + 7]).moved(i) for i in range(0, len(case.x), 7)]
-    joined = Firings.joined(parts)
+    search = ActivationSearch(case.encoder, "fp32")
+    whole = search.active_entries(case.x)
+    parts = [search.active_entries(case.x[i : i + 7]).moved(i) for i in range(0, len(case.x), 7)]
+    joined = ActiveEntries.joined(parts)
     assert torch.equal(joined.feature, whole.feature)
     assert torch.equal(joined.token, whole.token)
     assert torch.equal(joined.activation, whole.activation)
@@ -93,9 +93,9 @@ def test_a_product_that_is_off_by_more_than_its_bound_is_refused(
 ) -> None:
     case = make_case(5)
     monkeypatch.setattr("sitegen.maths.encoder._length", lambda rows: rows.new_zeros(len(rows)))
-    search = FiringSearch(case.encoder, "bf16")
+    search = ActivationSearch(case.encoder, "bf16")
     with pytest.raises(PrecisionError, match="give --precision fp32"):
-        search.firings(case.x)
+        search.active_entries(case.x)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
@@ -104,7 +104,7 @@ def test_weights_of_any_size_lose_no_firing(precision: str, scale: float) -> Non
     case = make_case(8)
     W_enc = case.W_enc * torch.where(torch.arange(71) % 4 == 1, scale, 1.0)
     encoder = Encoder(W_enc, torch.zeros(71), case.b_dec)
-    found = FiringSearch(encoder, precision).firings(case.x)
+    found = ActivationSearch(encoder, precision).active_entries(case.x)
     centred = encoder.centred(case.x)
     every = torch.arange(71).repeat_interleave(len(centred)), torch.arange(len(centred)).repeat(71)
     expected = encoder.pre_activations(centred, *every)
@@ -113,9 +113,9 @@ def test_weights_of_any_size_lose_no_firing(precision: str, scale: float) -> Non
 
 def test_weights_that_overflow_are_refused() -> None:
     case = make_case(6)
-    search = FiringSearch(Encoder(case.W_enc * 1e38, case.b_enc, case.b_dec), "fp32")
+    search = ActivationSearch(Encoder(case.W_enc * 1e38, case.b_enc, case.b_dec), "fp32")
     with pytest.raises(PrecisionError, match="far too large"):
-        search.firings(case.x)
+        search.active_entries(case.x)
 
 
 def test_logit_effects_of_one_feature_by_hand() -> None:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from sitegen.cli import main
 from sitegen.sources.model import HookedModel, load_model
-from tests.tiny import TinySubject, activations_of, fitted_weights
+from tests.tiny import TinyInputs, activations_of, fitted_weights
 
 CPU = torch.device("cpu")
 D_MODEL = 24
@@ -63,7 +63,7 @@ def test_second_layer_gives_what_transformers_gives(gpt2: Path) -> None:
     assert residual.d_hook == D_MODEL
 
 
-def test_stopping_at_the_hook_changes_no_bit(tiny: TinySubject) -> None:
+def test_stopping_at_the_hook_changes_no_bit(tiny: TinyInputs) -> None:
     model = load_model(str(tiny.model), "blocks.0.mlp.hook_post", None, CPU)
     tokens = torch.arange(48).reshape(2, 24)
     _, cache = model.bridge.run_with_cache(tokens)
@@ -74,7 +74,7 @@ def test_stopping_at_the_hook_changes_no_bit(tiny: TinySubject) -> None:
     ("hook_point", "width"), [("blocks.1.mlp.hook_post", 96), ("blocks.1.hook_resid_pre", 24)]
 )
 def test_site_from_one_toml_file(
-    gpt2: Path, tiny: TinySubject, tmp_path: Path, hook_point: str, width: int
+    gpt2: Path, tiny: TinyInputs, tmp_path: Path, hook_point: str, width: int
 ) -> None:
     x = activations_of(gpt2, hook_point, tiny.tokenizer, tiny.corpus)
     assert x.shape[1] == width

@@ -9,11 +9,11 @@ import pytest
 from sitegen import progress
 from sitegen.cli import main
 from sitegen.progress import Progress, announce, computing_stages, plan_stages
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 
 def test_every_stage_is_told_once_as_one_of_how_many(
-    tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path_factory.mktemp("told") / "out"
     command = ["run", str(tiny.preset), "--out", str(out), "--rows", "96"]

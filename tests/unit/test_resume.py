@@ -19,30 +19,30 @@ from sitegen import compute
 from sitegen.analysis import findings
 from sitegen.cli import WRONG_USAGE, main
 from sitegen.config import load_config
-from sitegen.sources.subject import load_subject
+from sitegen.sources.inputs import load_inputs
 from sitegen.sweep.shards import SavedStates, ShardSweeper
 from tests.conftest import REPOSITORY, folder_bytes
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 N_KILLS = 3
 SEVEN_SHARDS = ["--set", "sweep.shard_rows=104"]
 
 
 @pytest.fixture(scope="module")
-def one_process(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def one_process(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("one")
     assert main(["sweep", str(tiny.preset), "--out", str(out), *SEVEN_SHARDS]) == 0
     return folder_bytes(out / "data")
 
 
 def test_seven_shards_computed_apart_and_merged(
-    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+    tiny: TinyInputs, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     config = load_config(str(tiny.preset), {"sweep.shard_rows": 104})
-    subject = load_subject(config)
+    inputs = load_inputs(config)
     sweeper, saved = (
-        ShardSweeper(subject, config),
-        SavedStates(subject, config, [tmp_path / "sweep"]),
+        ShardSweeper(inputs, config),
+        SavedStates(inputs, config, [tmp_path / "sweep"]),
     )
     assert len(saved.shards) == 7
     for shard in reversed(saved.shards):
@@ -56,7 +56,7 @@ def test_seven_shards_computed_apart_and_merged(
 
 @pytest.mark.slow
 def test_killed_three_times_and_resumed(
-    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+    tiny: TinyInputs, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
@@ -84,7 +84,7 @@ STEPS = ("measure_fit", "read_contexts", "count_copies", "read_sample", "find_re
 
 
 def test_an_interrupted_analysis_goes_on_with_the_part_it_was_in(
-    tiny: TinySubject,
+    tiny: TinyInputs,
     one_process: dict[str, bytes],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -128,7 +128,7 @@ def test_an_interrupted_analysis_goes_on_with_the_part_it_was_in(
 
 
 def test_damaged_or_foreign_shards_are_computed_again(
-    tiny: TinySubject, one_process: dict[str, bytes], tmp_path: Path
+    tiny: TinyInputs, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     other = ["--set", "contexts.n_top=2", "--set", "sweep.shard_rows=104"]
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), *other]) == 0
@@ -148,9 +148,7 @@ def test_damaged_or_foreign_shards_are_computed_again(
     assert folder_bytes(tmp_path / "data") == one_process
 
 
-def test_changed_special_token_makes_no_use_of_old_shards(
-    tiny: TinySubject, tmp_path: Path
-) -> None:
+def test_changed_special_token_makes_no_use_of_old_shards(tiny: TinyInputs, tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer"
     shutil.copytree(tiny.tokenizer, tokenizer)
     arguments = ["sweep", str(tiny.preset), "--set", f"model.tokenizer={tokenizer}", "--out"]
@@ -165,7 +163,7 @@ def test_changed_special_token_makes_no_use_of_old_shards(
 
 
 def test_two_builds_are_equal_to_the_byte(
-    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     assert main(["run", str(tiny.preset), "--out", str(tmp_path)]) == 0
     assert folder_bytes(tmp_path / "data") == folder_bytes(tiny_output / "data")
@@ -173,7 +171,7 @@ def test_two_builds_are_equal_to_the_byte(
 
 
 def test_subset_of_features_has_the_same_records(
-    tiny: TinySubject, tiny_output: Path, tmp_path: Path
+    tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     assert main(["run", str(tiny.preset), "--out", str(tmp_path), "--features", "3-5,40"]) == 0
     names = sorted(path.name for path in (tmp_path / "data/features").iterdir())
@@ -195,7 +193,7 @@ def test_subset_of_features_has_the_same_records(
 
 
 def test_what_was_checked_is_checked_again_once_it_has_changed(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", str(tiny.preset), "--out", str(tmp_path), "--rows", "96", "--features", "0-7"]
 
@@ -217,7 +215,7 @@ def test_what_was_checked_is_checked_again_once_it_has_changed(
 
 
 def test_finished_data_is_kept_until_something_changes(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["sweep", str(tiny.preset), "--out", str(tmp_path), "--rows", "96"]
 

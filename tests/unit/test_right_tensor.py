@@ -18,7 +18,7 @@ from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.sources.model import load_model
 from tests.families import build
-from tests.tiny import TinySubject, activations_of, fitted_weights
+from tests.tiny import TinyInputs, activations_of, fitted_weights
 
 CPU = torch.device("cpu")
 STREAM = "blocks.1.hook_resid_post"
@@ -27,7 +27,7 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def model(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GPT-2 of three layers that each change the stream a lot; the tiny tokenizer knows 333 ids."""
     folder = tmp_path_factory.mktemp("models") / "model"
     build("gpt2", vocab_size=333).save_pretrained(folder)
@@ -36,7 +36,7 @@ def model(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refused(
-    tiny: TinySubject, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Refused:
     """The one line with which a sweep of a configuration ends."""
 
@@ -57,7 +57,7 @@ def refused(
 
 
 @pytest.fixture
-def fitted(tiny: TinySubject, model: Path, tmp_path: Path) -> Path:
+def fitted(tiny: TinyInputs, model: Path, tmp_path: Path) -> Path:
     """An autoencoder of the stream behind the second layer, in the format that needs no settings."""
     weights = fitted_weights(activations_of(model, STREAM, tiny.tokenizer, tiny.corpus), 60)
     save_file(weights, tmp_path / "mine.safetensors")
@@ -89,7 +89,7 @@ def test_a_place_named_as_transformers_names_it(
 
 
 def test_a_place_by_a_name_that_is_not_known_is_told(
-    tiny: TinySubject,
+    tiny: TinyInputs,
     model: Path,
     fitted: Path,
     tmp_path: Path,
@@ -171,7 +171,7 @@ def test_value_biases_that_do_not_pass_whole(
     assert "fold_value_biases" in told
 
 
-def test_a_folder_comes_before_an_alias(gpt2: Path, tiny: TinySubject, tmp_path: Path) -> None:
+def test_a_folder_comes_before_an_alias(gpt2: Path, tiny: TinyInputs, tmp_path: Path) -> None:
     """`pythia-70m` is TransformerLens' name for a model of the Hub, which cannot be reached here."""
     folder = tmp_path / "elsewhere/pythia-70m"
     GPT2LMHeadModel.from_pretrained(gpt2).save_pretrained(folder)
@@ -190,7 +190,7 @@ def test_a_folder_comes_before_an_alias(gpt2: Path, tiny: TinySubject, tmp_path:
     assert hashes["model.safetensors"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_model_in_several_files(gpt2: Path, tiny: TinySubject, tmp_path: Path) -> None:
+def test_a_model_in_several_files(gpt2: Path, tiny: TinyInputs, tmp_path: Path) -> None:
     folder = tmp_path / "sharded"
     GPT2LMHeadModel.from_pretrained(gpt2).save_pretrained(folder, max_shard_size="20KB")
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))

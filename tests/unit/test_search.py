@@ -85,7 +85,7 @@ def test_tokens_lead_to_the_features_that_fire_on_them(tiny_output: Path) -> Non
         peaks = Counter(c["tokens"][c["position"] - c["start"]] for c in top)
         for token_id, n in peaks.items():
             expected.setdefault(str(token_id), []).append((place, n))
-    assert _postings(tiny_output, "fires") == expected
+    assert _postings(tiny_output, "active") == expected
 
 
 def _postings(output: Path, name: str) -> dict[str, list[tuple[int, float]]]:

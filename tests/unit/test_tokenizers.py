@@ -18,7 +18,7 @@ from sitegen.render.text import group_tokens, plain
 from sitegen.sources.decoding import BYTE_TOKEN
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 from sitegen.store import read_vocab
-from tests.tiny import SENTENCES, TinySubject, model_config, model_weights
+from tests.tiny import SENTENCES, TinyInputs, model_config, model_weights
 from tests.tokenizer_families import FAMILIES, UNDERLINE, Family, plain_tokens
 
 TEXTS = [
@@ -48,7 +48,7 @@ def saved(made: Tokenizer, folder: Path) -> Path:
     return folder
 
 
-def own_text(tokenizer: TextTokenizer, ids: list[int]) -> str:
+def text_defaults(tokenizer: TextTokenizer, ids: list[int]) -> str:
     """What the tokenizer's library makes of ids."""
     text: str = tokenizer.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
     return text
@@ -71,14 +71,14 @@ def test_every_id_is_what_the_tokenizer_makes_of_it(loaded: Loaded) -> None:
     assert {i for i, token in enumerate(table) if token is not None} == set(vocab.values())
     for token, i in vocab.items():
         ids = [around, i, around]
-        assert joined(loaded, ids) == own_text(tokenizer, ids), token
+        assert joined(loaded, ids) == text_defaults(tokenizer, ids), token
 
 
 def test_whole_texts_are_what_the_tokenizer_makes_of_them(loaded: Loaded) -> None:
     family, tokenizer = loaded
     table = [token or b"" for token in tokenizer.token_bytes()]
     for text, ids in zip(TEXTS, tokenizer.encode(TEXTS), strict=True):
-        assert joined(loaded, ids) == own_text(tokenizer, ids)
+        assert joined(loaded, ids) == text_defaults(tokenizer, ids)
         if family.is_exact:
             assert b"".join(table[i] for i in ids).decode().lstrip(" ") == text.lstrip(" ")
 
@@ -117,7 +117,7 @@ def test_an_added_token_stands_for_itself_where_its_decoder_breaks_it(tmp_path: 
     made.add_tokens(plain_tokens(["caf\u00e9"]))
     tokenizer = load_tokenizer(str(saved(made, tmp_path)))
     [[found]] = tokenizer.encode(["caf\u00e9"])
-    assert own_text(tokenizer, [found]) == "caf\ufffd"
+    assert text_defaults(tokenizer, [found]) == "caf\ufffd"
     assert tokenizer.text_of(found) == "caf\u00e9"
 
 
@@ -162,7 +162,7 @@ def test_pages_take_texts_apart_in_the_same_way(tmp_path: Path) -> None:
     ids=["none", "ctc", "bytes"],
 )
 def test_a_decoder_that_does_not_join_is_refused_in_a_line(
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     decoder: decoders.Decoder | None,
@@ -191,7 +191,7 @@ def test_a_vocabulary_without_words_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_site_shows_runs_of_spaces(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a Gemma-like tokenizer: in vocab.json, on pages, in what they load, and in exports."""
     FAMILIES["gemma"].write(tmp_path / "gemma")

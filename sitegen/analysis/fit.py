@@ -19,11 +19,11 @@ from torch import Tensor
 from sitegen.config import NO_PROCESSING, NORMALISATIONS, Config
 from sitegen.errors import SourceError
 from sitegen.progress import announce
-from sitegen.records import Fit, Reading
+from sitegen.records import Fit, FitCandidate
 from sitegen.sources.autoencoder import Autoencoder, same_point
+from sitegen.sources.inputs import Inputs
 from sitegen.sources.model import HookedModel, layer_and_point, load_model
-from sitegen.sources.output_path import HEADS_HOOK, MLP_HOOK
-from sitegen.sources.subject import Subject
+from sitegen.sources.output_projection import HEADS_HOOK, MLP_HOOK
 from sitegen.sweep.shards import row_ranges
 
 N_TOKENS = 2048  # that the configured reading, and others that come near it, are measured on
@@ -90,7 +90,7 @@ class Nearby:
     activations: dict[str, Tensor]
 
 
-def measure_fit(subject: Subject, config: Config) -> Fit:
+def measure_fit(inputs: Inputs, config: Config) -> Fit:
     """The configured reading and its alternatives, over the first rows; special and first tokens are left out.
 
     The first token of a row has an activation of many times the others' length in many models, and no measure would
@@ -99,41 +99,41 @@ def measure_fit(subject: Subject, config: Config) -> Fit:
     raises  SourceError if the configured reading is not the right one, unless autoencoder.accept_poor_fit is set
     """
     announce("fit")
-    tokens, is_text = _first_tokens(subject, config)
-    nearby = _nearby(subject, config, tokens, is_text)
-    fit = _fit_of(subject, config, nearby)
-    if subject.other is not None:
-        _fit_of(dataclasses.replace(subject, autoencoder=subject.other, other=None), config, nearby)
+    tokens, is_text = _first_tokens(inputs, config)
+    nearby = _nearby(inputs, config, tokens, is_text)
+    fit = _fit_of(inputs, config, nearby)
+    if inputs.other is not None:
+        _fit_of(dataclasses.replace(inputs, autoencoder=inputs.other, other=None), config, nearby)
     return fit
 
 
-def _fit_of(subject: Subject, config: Config, nearby: Nearby) -> Fit:
+def _fit_of(inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
     """That of the subject's first autoencoder."""
     point = config.model.hook_point
-    configured = Candidate("as configured", "", subject.autoencoder, nearby.configured)
+    configured = Candidate("as configured", "", inputs.autoencoder, nearby.configured)
     found = measure(configured, N_TOKENS)
     others = []
-    for candidate in _alternatives(subject, configured, nearby):
+    for candidate in _alternatives(inputs, configured, nearby):
         figures = measure(candidate, N_FIRST_TOKENS)
         if figures.unexplained <= WORTH_A_LOOK * found.unexplained:
             figures = measure(candidate, N_TOKENS)
         others.append((candidate, figures))
-    reason = objection(subject.autoencoder, config, found, others)
-    reason = reason or _objection_by_the_mean(subject, configured)
+    reason = objection(inputs.autoencoder, config, found, others)
+    reason = reason or _objection_by_the_mean(inputs, configured)
     if reason and not config.autoencoder.accept_poor_fit:
         raise SourceError(
-            f"{subject.autoencoder.provenance.name} does not fit {point} of {subject.model.provenance.name}: {reason}; "
+            f"{inputs.autoencoder.provenance.name} does not fit {point} of {inputs.model.provenance.name}: {reason}; "
             "or set autoencoder.accept_poor_fit = true to go on"
         )
-    readings = [(configured, found), *others]
+    candidates = [(configured, found), *others]
     return Fit(
         explained_variance=1 - found.unexplained,
         l0=found.l0,
         n_tokens=found.n_tokens,
         objection=reason,
-        readings=[
-            Reading(candidate.name, 1 - figures.unexplained, figures.l0, figures.n_tokens)
-            for candidate, figures in readings
+        candidates=[
+            FitCandidate(candidate.name, 1 - figures.unexplained, figures.l0, figures.n_tokens)
+            for candidate, figures in candidates
         ],
     )
 
@@ -163,7 +163,9 @@ def objection(
             f"{found.l0:,.1f} of its {autoencoder.d_hidden:,} features are active on a token on average: give its "
             "activation function with autoencoder.activation, and its k or thresholds"
         )
-    declared_l0 = config.autoencoder.l0 or autoencoder.make.declared_l0 or autoencoder.make.k
+    declared_l0 = (
+        config.autoencoder.l0 or autoencoder.architecture.declared_l0 or autoencoder.architecture.k
+    )
     if declared_l0 and not declared_l0 / FAR_OFF <= found.l0 <= declared_l0 * FAR_OFF:
         return (
             f"{found.l0:,.1f} features are active on a token on average where {declared_l0:,g} are declared: "
@@ -179,16 +181,16 @@ def objection(
 
 
 @torch.no_grad()
-def _objection_by_the_mean(subject: Subject, configured: Candidate) -> str:
+def _objection_by_the_mean(inputs: Inputs, configured: Candidate) -> str:
     """Why the model should be processed otherwise, from the one direction that centring takes away; empty if it fits.
 
     The mean over a stream's entries is one direction of d_hook, often with so small a share of the variance that the
     variance explained does not tell centred activations from others. What the reconstruction does there tells.
     """
-    model = subject.model
+    model = inputs.model
     is_elsewhere = MLP_HOOK.fullmatch(model.hook_point) or HEADS_HOOK.fullmatch(model.hook_point)
     # layer_norm centres what the autoencoder is given in any case
-    is_centred = subject.autoencoder.make.normalisation == "layer_norm"
+    is_centred = inputs.autoencoder.architecture.normalisation == "layer_norm"
     if is_elsewhere or is_centred or not model.output.centres:
         return ""
     parts = torch.split(configured.x[:N_TOKENS], TOKENS_AT_ONCE)
@@ -230,12 +232,12 @@ def measure(candidate: Candidate, n_tokens: int) -> Figures:
     return Figures(unexplained, n_active / max(len(x), 1), len(x))
 
 
-def _first_tokens(subject: Subject, config: Config) -> tuple[Tensor, Tensor]:
+def _first_tokens(inputs: Inputs, config: Config) -> tuple[Tensor, Tensor]:
     """([n_rows, seq_len] ids of the first rows, [n_rows * seq_len] bool: which are text and not a row's first)."""
-    seq_len = subject.rows.tokens.shape[1]
-    n_rows = min(-(-N_TOKENS * 3 // (2 * seq_len)), len(subject.rows.tokens))
-    tokens = subject.ids(range(n_rows))
-    special = torch.tensor(subject.special_ids, device=tokens.device, dtype=tokens.dtype)
+    seq_len = inputs.rows.tokens.shape[1]
+    n_rows = min(-(-N_TOKENS * 3 // (2 * seq_len)), len(inputs.rows.tokens))
+    tokens = inputs.ids(range(n_rows))
+    special = torch.tensor(inputs.special_ids, device=tokens.device, dtype=tokens.dtype)
     is_text = ~torch.isin(tokens, special)
     is_text[:, 0] = False
     return tokens, is_text.flatten()
@@ -252,13 +254,13 @@ def _activations(
     return {point: torch.cat(found) for point, found in parts.items()}
 
 
-def _nearby(subject: Subject, config: Config, tokens: Tensor, is_text: Tensor) -> Nearby:
+def _nearby(inputs: Inputs, config: Config, tokens: Tensor, is_text: Tensor) -> Nearby:
     """What there is to read at the configured hook point and around it.
 
     tokens   [n_rows, seq_len]
     is_text  [n_rows * seq_len] bool: which of them are kept
     """
-    model, point = subject.model, config.model.hook_point
+    model, point = inputs.model, config.model.hook_point
 
     def kept(read: HookedModel, points: tuple[str, ...]) -> dict[str, Tensor]:
         found = _activations(read, tokens, points, config)
@@ -270,54 +272,62 @@ def _nearby(subject: Subject, config: Config, tokens: Tensor, is_text: Tensor) -
         return Nearby(configured, model, {})
     unprocessed = model
     if model.processing:  # which cannot be undone
-        lent = copy.deepcopy(subject.tokenizer.tokenizer)
-        unprocessed = load_model(config.model.name, point, lent, subject.device)
+        lent = copy.deepcopy(inputs.tokenizer.tokenizer)
+        unprocessed = load_model(config.model.name, point, lent, inputs.device)
     return Nearby(configured, unprocessed, kept(unprocessed, points))
 
 
-def _alternatives(subject: Subject, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
+def _alternatives(inputs: Inputs, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
     """What else the files and the model allow."""
     yield from _other_encoders(configured)
-    yield from _other_activations(subject, nearby)
+    yield from _other_activations(inputs, nearby)
 
 
 def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
     """The same activations through other settings: b_dec subtracted or not, normalised otherwise, another function."""
     own, x = configured.autoencoder, configured.x
-    make = own.make
-    for subtracts in (make.subtracts_b_dec, not make.subtracts_b_dec):
-        if subtracts != make.subtracts_b_dec and not bool(own.b_dec.any()):
+    architecture = own.architecture
+    for subtracts in (architecture.subtracts_b_dec, not architecture.subtracts_b_dec):
+        if subtracts != architecture.subtracts_b_dec and not bool(own.b_dec.any()):
             continue
         words, settings = [], []
-        if subtracts != make.subtracts_b_dec:
+        if subtracts != architecture.subtracts_b_dec:
             words.append("b_dec subtracted" if subtracts else "b_dec not subtracted")
             settings.append(f"autoencoder.subtracts_b_dec = {str(subtracts).lower()}")
         for kind in NORMALISATIONS:
-            changed = dataclasses.replace(make, subtracts_b_dec=subtracts, normalisation=kind)
-            if changed != make:
-                other = [] if kind == make.normalisation else [f"inputs normalised by {kind}"]
+            changed = dataclasses.replace(
+                architecture, subtracts_b_dec=subtracts, normalisation=kind
+            )
+            if changed != architecture:
+                other = (
+                    [] if kind == architecture.normalisation else [f"inputs normalised by {kind}"]
+                )
                 if other and kind == "none":
                     other = ["inputs not normalised"]
                 remedy = [f'autoencoder.normalisation = "{kind}"'] if other else []
                 yield Candidate(
                     " and ".join([*words, *other]),
                     " and ".join([*settings, *remedy]),
-                    dataclasses.replace(own, make=changed),
+                    dataclasses.replace(own, architecture=changed),
                     x,
                 )
-        if make.normalisation == "none" and len(x):
+        if architecture.normalisation == "none" and len(x):
             length = float(torch.linalg.vector_norm(x, dim=1).mean())
             yield Candidate(
                 " and ".join([*words, "inputs scaled to an average length of sqrt(d_hook)"]),
                 "nothing here, but save the autoencoder with that scale folded into its weights",
-                dataclasses.replace(own, make=dataclasses.replace(make, subtracts_b_dec=subtracts)),
+                dataclasses.replace(
+                    own, architecture=dataclasses.replace(architecture, subtracts_b_dec=subtracts)
+                ),
                 x * (x.shape[1] ** 0.5 / max(length, 1e-30)),
             )
-    if own.threshold is not None or make.k:
+    if own.threshold is not None or architecture.k:
         yield Candidate(
             "a ReLU without threshold or k",
             'autoencoder.activation = "relu"',
-            dataclasses.replace(own, threshold=None, make=dataclasses.replace(make, k=0)),
+            dataclasses.replace(
+                own, threshold=None, architecture=dataclasses.replace(architecture, k=0)
+            ),
             x,
         )
     if own.d_hidden == own.d_hook:
@@ -335,9 +345,9 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
         )
 
 
-def _other_activations(subject: Subject, nearby: Nearby) -> Iterator[Candidate]:
+def _other_activations(inputs: Inputs, nearby: Nearby) -> Iterator[Candidate]:
     """The same autoencoder on other activations: hook points nearby, of processed weights and of unprocessed ones."""
-    model = subject.model
+    model = inputs.model
     for point, x in nearby.activations.items():
         for step, changed in _as_processed(nearby.unprocessed, point, x).items():
             is_as_set = step == _step_at(model, point)
@@ -349,7 +359,7 @@ def _other_activations(subject: Subject, nearby: Nearby) -> Iterator[Candidate]:
             name = point if step == NO_PROCESSING else f"{point} after {step}"
             if step == NO_PROCESSING and not is_as_set:
                 name = f"{point} of the unprocessed model"
-            yield Candidate(name, " and ".join(settings), subject.autoencoder, changed)
+            yield Candidate(name, " and ".join(settings), inputs.autoencoder, changed)
 
 
 def _step_at(model: HookedModel, point: str) -> str:
@@ -375,7 +385,7 @@ def _as_processed(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor
 
 def _points_of_width(model: HookedModel, tokens: Tensor, width: int) -> tuple[str, ...]:
     """The hook points of a width in the configured layer and its neighbours, each place once."""
-    layer = model.place[0]
+    layer = model.layer_and_point[0]
     layers = range(max(layer - 1, 0), min(layer + 2, model.n_layers))
     named = [f"blocks.{number}.{point}" for number in layers for point in POINTS]
     first: dict[str, str] = {same_point(model.hook_point): model.hook_point}

@@ -6,19 +6,19 @@
   const { element, ownText } = site;
   const AT_MOST = 50; // of the features of the whole text
 
-  const frame = document.getElementById("fires");
+  const frame = document.getElementById("active");
   if (!frame) return;
 
   const { area, status } = ownText.field("Your own text", "e");
-  const start = element("button", { type: "button", class: "start" }, "Find what fires");
+  const start = element("button", { type: "button", class: "start" }, "Find active features");
   const progress = /** @type {HTMLProgressElement} */ (element("progress", { "aria-label": "Features looked at", hidden: "" }));
   const order = /** @type {HTMLSelectElement} */ (element("select", {}, element("option", { value: "share" }, "share of its maximum"), element("option", { value: "value" }, "activation")));
   const output = element("div", { class: "own-output" });
-  const lists = element("div", { class: "fires-lists" });
+  const lists = element("div", { class: "active-lists" });
   frame.replaceChildren(area, element("p", { class: "actions" }, start, progress, element("label", {}, "strongest by ", order)), status, output, lists);
   status.textContent = "The model runs here, in your browser; what you type stays here. The first time it reads the encoder of all features.";
 
-  /** @type {{ ids: number[], found: FiringFeatures, features: FeatureTable } | undefined} */
+  /** @type {{ ids: number[], found: ActiveFeatures, features: FeatureTable } | undefined} */
   let shown;
   let chosen = 0;
   let running = false;
@@ -38,7 +38,7 @@
     const { ids, features } = shown;
     const heading = element("h2", {}, ...title);
     const section = element("section", {}, heading);
-    if (!rows.length) section.append(element("p", { class: "note" }, "No feature fires here."));
+    if (!rows.length) section.append(element("p", { class: "note" }, "No feature is active here."));
     const body = document.createElement("tbody");
     for (const [place, value, token] of rows) {
       const id = features.feature_id[place];
@@ -84,7 +84,7 @@
     }
     lists.replaceChildren(
       ...onToken,
-      listed(["Anywhere in the text"], ordered(found.firing), true),
+      listed(["Anywhere in the text"], ordered(found.active), true),
     );
     for (const token of output.querySelectorAll("button")) token.setAttribute("aria-pressed", String(Number(token.dataset.at) === chosen));
   }
@@ -125,7 +125,7 @@
       output.replaceChildren(ownText.tokenLine(ids, features.vocabulary, most, 1, choose));
       draw();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      status.textContent = `${site.grouped(found.firing.length)} of ${site.grouped(features.feature_id.length)} features fire on these ${ids.length - begin} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${ownText.leftOut(left)}`;
+      status.textContent = `${site.grouped(found.active.length)} of ${site.grouped(features.feature_id.length)} features are active on these ${ids.length - begin} tokens (${seconds} s). Point at a token, or go along with the arrows; colour: its strongest feature's share of that feature's maximum.${ownText.leftOut(left)}`;
       history.replaceState(null, "", ownText.linkTo(location.href, text));
       frame.dataset.ran = text;
     } catch (error) {
@@ -133,7 +133,7 @@
     } finally {
       running = false;
       progress.hidden = true;
-      start.textContent = "Find what fires";
+      start.textContent = "Find active features";
     }
   });
 

@@ -32,7 +32,7 @@ CALIBRATION_ROWS = 128
 
 
 @dataclass(frozen=True)
-class BenchmarkSubject:
+class BenchmarkInputs:
     """Where the files stand."""
 
     folder: Path
@@ -48,9 +48,9 @@ class BenchmarkSubject:
         return self.folder / "autoencoder.safetensors"
 
 
-def make_subject(folder: Path, n_rows: int) -> BenchmarkSubject:
+def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
     """The subject with text for at least `n_rows` rows; what stands there already is kept."""
-    subject = BenchmarkSubject(folder)
+    inputs = BenchmarkInputs(folder)
     text = folder / f"text-{n_rows}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     words = _words()
@@ -60,17 +60,17 @@ def make_subject(folder: Path, n_rows: int) -> BenchmarkSubject:
         _write_text(text, words, n_rows)
     if not (folder / "model").is_dir():
         _write_model(folder / "model")
-    for path, seed in ((subject.autoencoder, SEED + 2), (folder / "second.safetensors", SEED + 4)):
+    for path, seed in ((inputs.autoencoder, SEED + 2), (folder / "second.safetensors", SEED + 4)):
         if not path.exists():
             save_file(_autoencoder_weights(folder, seed), path)
-    subject.preset.write_text(
+    inputs.preset.write_text(
         '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
         '[autoencoder]\nsource = "autoencoder.safetensors"\naccept_poor_fit = true\n'  # random weights fit nothing
         '[other]\nsource = "second.safetensors"\n'
         f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
         '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
     )
-    return subject
+    return inputs
 
 
 def _words() -> list[str]:

@@ -9,15 +9,15 @@ import torch
 from scipy.sparse import csr_array
 
 from sitegen.analysis.contexts import TOP_GROUP, ContextTable
-from sitegen.analysis.sample import NeuronSums, SampleFirings
+from sitegen.analysis.sample import NeuronSums, SampleActivations
 from sitegen.maths.geometry import Matches, MatchSearch
 
 FEATURES_AT_ONCE = 256
-MIN_TOGETHER = 3  # joint firings below which nothing is said of two features
+MIN_COACTIVE = 3  # joint firings below which nothing is said of two features
 
 
 @dataclass(frozen=True)
-class Together:
+class Coactivation:
     """For each chosen feature those it fires together with, most alike first; arrays [n_chosen, k].
 
     index    int64; -1 where there are no more
@@ -30,27 +30,27 @@ class Together:
     n_both: np.ndarray
 
 
-def fires_together(firings: SampleFirings, chosen: np.ndarray, k: int) -> Together:
+def coactive_features(activations: SampleActivations, chosen: np.ndarray, k: int) -> Coactivation:
     """The features that fire most often on the same tokens of the sample.
 
     chosen  [n_chosen] int64: features, rising, whose companions are sought among all
     source  definitions.md, "jaccard"
     """
-    fires, n_active = firings.fires(), firings.n_active
-    other_way = fires.T.tocsr()
-    k = min(k, firings.n_features - 1)
+    is_active, n_active = activations.is_active(), activations.n_active
+    other_way = is_active.T.tocsr()
+    k = min(k, activations.n_features - 1)
     parts = []
     for first in range(0, len(chosen), FEATURES_AT_ONCE):
         block = chosen[first : first + FEATURES_AT_ONCE]
-        n_both = (fires[block] @ other_way).toarray()  # [n_block, n_features]
+        n_both = (is_active[block] @ other_way).toarray()  # [n_block, n_features]
         n_both[np.arange(len(block)), block] = 0
         jaccard = n_both / np.maximum(n_active[block][:, None] + n_active - n_both, 1)
-        jaccard[n_both < MIN_TOGETHER] = 0
+        jaccard[n_both < MIN_COACTIVE] = 0
         index = torch.topk(torch.from_numpy(jaccard), k, dim=1).indices.numpy()
         value = np.take_along_axis(jaccard, index, 1)
         count = np.take_along_axis(n_both, index, 1).astype(np.int64)
         parts.append((np.where(value > 0, index, -1), value, count))
-    return Together(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Coactivation(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def share_contexts(
@@ -63,13 +63,13 @@ def share_contexts(
     source  definitions.md, "n_shared"
     """
     top = np.flatnonzero(table.interval == TOP_GROUP)
-    feature, place = table.feature[top], table.row[top] * seq_len + table.position[top]
+    feature, token_index = table.feature[top], table.row[top] * seq_len + table.position[top]
     start = table.row[top] * seq_len + table.start[top]
     length = table.end[top] - table.start[top]
     ends = np.cumsum(length)
     inside = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - length - start, length)
-    places, at = np.unique(np.concatenate([place, inside]), return_inverse=True)
-    n, width = len(top), len(places)
+    token_indices, at = np.unique(np.concatenate([token_index, inside]), return_inverse=True)
+    n, width = len(top), len(token_indices)
     peaks = csr_array((np.ones(n), (at[:n], feature)), (width, n_features))
     windows = csr_array((np.ones(len(inside)), at[n:], np.r_[0, ends]), (n, width))
     owners = csr_array((np.ones(n), (feature, np.arange(n))), (n_features, n))
@@ -91,7 +91,9 @@ def share_contexts(
     return index, count
 
 
-def correlation_matches(one: SampleFirings, other: SampleFirings) -> tuple[Matches, Matches]:
+def correlation_matches(
+    one: SampleActivations, other: SampleActivations
+) -> tuple[Matches, Matches]:
     """Each feature's best match by the correlation of activations over the sample, and the other way round.
 
     A feature that is silent on the whole sample has none.
@@ -113,14 +115,14 @@ def correlation_matches(one: SampleFirings, other: SampleFirings) -> tuple[Match
 
 
 def neuron_correlations(
-    firings: SampleFirings, neurons: NeuronSums, chosen: np.ndarray, k: int
+    activations: SampleActivations, neurons: NeuronSums, chosen: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """([n_chosen, k] int64 neurons, [n_chosen, k] float64 correlations), largest first; NaN where a feature is silent.
 
     source  definitions.md, "neuron correlation"
     """
-    n_tokens = firings.n_tokens
-    mean, spread = _moments(firings)
+    n_tokens = activations.n_tokens
+    mean, spread = _moments(activations)
     neuron_mean = neurons.total / n_tokens
     variance = neurons.squares / n_tokens - np.square(neuron_mean)
     neuron_spread = np.sqrt(np.maximum(variance, 0))
@@ -135,10 +137,10 @@ def neuron_correlations(
     return index, np.take_along_axis(correlation, index, 1)
 
 
-def _moments(firings: SampleFirings) -> tuple[np.ndarray, np.ndarray]:
+def _moments(activations: SampleActivations) -> tuple[np.ndarray, np.ndarray]:
     """([n_features] mean, [n_features] standard deviation) of the activations over all tokens."""
-    mean = np.asarray(firings.matrix.sum(axis=1)).ravel() / firings.n_tokens
-    squares = np.asarray(firings.matrix.power(2).sum(axis=1)).ravel() / firings.n_tokens
+    mean = np.asarray(activations.matrix.sum(axis=1)).ravel() / activations.n_tokens
+    squares = np.asarray(activations.matrix.power(2).sum(axis=1)).ravel() / activations.n_tokens
     return mean, np.sqrt(np.maximum(squares - np.square(mean), 0))
 
 

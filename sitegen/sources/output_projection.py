@@ -27,7 +27,7 @@ EXACTLY_ONE = 1e-4  # a measured factor this near to 1 is 1
 
 
 @dataclass(frozen=True)
-class OutputPath:
+class OutputProjection:
     """How a hook point's activations reach the logits.
 
     W_out     [d_hook, d_model] to the residual stream; None where the hook point is in that stream
@@ -74,7 +74,7 @@ class NormGain:
     epsilon: float
 
 
-def output_path(bridge: Any, hook_point: str, probe: Probe) -> OutputPath:
+def output_projection(bridge: Any, hook_point: str, probe: Probe) -> OutputProjection:
     """The path from a hook point of a model whose weights are not processed.
 
     probe   what the model computes on a few tokens
@@ -107,7 +107,7 @@ def output_path(bridge: Any, hook_point: str, probe: Probe) -> OutputPath:
         W_U, b_U = W_U * factor, b_U * factor
     final = FinalLayer(W_U, b_U, norm.epsilon) if norm.centres and not cap else None
     W_U = W_U if layers == 1 else W_U * layers
-    return OutputPath(W_out, W_U, final, _formula(hook_point), left_out, norm.centres)
+    return OutputProjection(W_out, W_U, final, _formula(hook_point), left_out, norm.centres)
 
 
 def norm_gain(norm: Any, x: Tensor) -> NormGain | None:

@@ -7,20 +7,20 @@ import dataclasses
 from sitegen.config import CorpusConfig
 from sitegen.errors import UsageError
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.row_marks import NONE, SAME_AS_BOS, RowMarks
+from sitegen.sources.row_delimiters import NONE, SAME_AS_BOS, RowDelimiters
 from sitegen.sources.tokenizer import TextTokenizer
 
 SEQ_LEN = 128  # where neither the configuration nor the autoencoder gives one
 
 
-def with_own_text(
+def with_text_defaults(
     corpus: CorpusConfig, autoencoder: Autoencoder, tokenizer: TextTokenizer
 ) -> CorpusConfig:
     """The configuration of the rows, with what it leaves open filled in from the autoencoder's own settings.
 
     raises  UsageError if there is no text then
     """
-    own = autoencoder.make.text
+    own = autoencoder.architecture.text
     bos, dataset = corpus.bos, corpus.dataset
     if not bos and own.prepend_bos is False:
         bos = NONE
@@ -50,25 +50,30 @@ def _separator(own: str | None, bos: str, tokenizer: TextTokenizer) -> str:
 
 
 def differences(
-    corpus: CorpusConfig, marks: RowMarks, autoencoder: Autoencoder, tokenizer: TextTokenizer
+    corpus: CorpusConfig,
+    delimiters: RowDelimiters,
+    autoencoder: Autoencoder,
+    tokenizer: TextTokenizer,
 ) -> list[str]:
     """How the rows of a run differ from those that the autoencoder's settings say it was trained on, a sentence each.
 
-    corpus  as `with_own_text` leaves it
+    corpus  as `with_text_defaults` leaves it
     """
-    own, name = autoencoder.make.text, autoencoder.provenance.name
+    own, name = autoencoder.architecture.text, autoencoder.provenance.name
     found = []
     if own.context_size is not None and own.context_size != corpus.seq_len:
         found.append(
             f"{name} was trained on rows of {own.context_size:,} tokens, this run's have {corpus.seq_len:,}"
         )
-    if own.prepend_bos is not None and own.prepend_bos != (marks.bos_id is not None):
+    if own.prepend_bos is not None and own.prepend_bos != (delimiters.bos_id is not None):
         trained, here = ("with", "without") if own.prepend_bos else ("without", "with")
         found.append(f"{name} was trained on rows {trained} BOS, this run's are {here}")
     wanted = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, NONE: None}
-    if own.separator is not None and wanted.get(own.separator, -1) != marks.separator_id:
+    if own.separator is not None and wanted.get(own.separator, -1) != delimiters.separator_id:
         here = (
-            "nothing" if marks.separator_id is None else repr(tokenizer.text_of(marks.separator_id))
+            "nothing"
+            if delimiters.separator_id is None
+            else repr(tokenizer.text_of(delimiters.separator_id))
         )
         found.append(
             f"{name} was trained on documents with {own.separator} between them, this run's have {here} there"

@@ -22,10 +22,10 @@ def plain_transformer(model: HookedModel, n_positions: int) -> PlainTransformer:
     raises       SourceError naming what of the model cannot be said in these terms
     """
     cfg = model.bridge.cfg
-    layer, hook = model.place
+    layer, hook = model.layer_and_point
     if hook not in HOOKS:
         raise SourceError(f"hook point {model.hook_point} is none of those known")
-    _require_known_make(cfg)
+    _require_known_architecture(cfg)
     settings = ModelSettings(
         n_layers=layer + 1,
         n_heads=int(cfg.n_heads),
@@ -49,7 +49,7 @@ def plain_transformer(model: HookedModel, n_positions: int) -> PlainTransformer:
     return PlainTransformer(settings, weights)
 
 
-def _require_known_make(cfg: Any) -> None:
+def _require_known_architecture(cfg: Any) -> None:
     """Refuses what is known to differ; whatever else does shows when activations are compared."""
     n_kv = getattr(cfg, "n_key_value_heads", None)
     wants = {

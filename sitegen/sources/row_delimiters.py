@@ -14,7 +14,7 @@ SAME_AS_BOS = "bos"  # of `corpus.separator`
 
 
 @dataclass(frozen=True)
-class RowMarks:
+class RowDelimiters:
     """Ids that the making of rows adds to those of the documents."""
 
     bos_id: int | None  # the first of every row; None: rows begin with text
@@ -51,7 +51,7 @@ class RowMarks:
         )
 
 
-def row_marks(config: CorpusConfig, tokenizer: TextTokenizer) -> RowMarks:
+def row_delimiters(config: CorpusConfig, tokenizer: TextTokenizer) -> RowDelimiters:
     """The marks that a configuration asks for; where it says nothing, the tokenizer's own BOS and EOS.
 
     raises  UsageError if a token that is named is not in the vocabulary, or the separator is to be a BOS that rows lack
@@ -59,13 +59,13 @@ def row_marks(config: CorpusConfig, tokenizer: TextTokenizer) -> RowMarks:
     bos_id = _chosen("corpus.bos", config.bos, tokenizer.bos_id, tokenizer)
     if config.separator != SAME_AS_BOS:
         separator = _chosen("corpus.separator", config.separator, tokenizer.eos_id, tokenizer)
-        return RowMarks(bos_id, separator)
+        return RowDelimiters(bos_id, separator)
     if bos_id is None:
         raise UsageError(
             f"corpus.separator is {SAME_AS_BOS}, but rows have no BOS: set corpus.bos to a token of "
             f"{tokenizer.provenance.name}, or corpus.separator to one or to {NONE}"
         )
-    return RowMarks(bos_id, bos_id)
+    return RowDelimiters(bos_id, bos_id)
 
 
 def _chosen(field: str, name: str, own: int | None, tokenizer: TextTokenizer) -> int | None:

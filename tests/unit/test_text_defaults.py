@@ -14,22 +14,27 @@ from sitegen.cli import main
 from sitegen.config import CorpusConfig
 from sitegen.errors import UsageError
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.autoencoder_files import AutoencoderMake, TextSettings
-from sitegen.sources.own_text import differences, with_own_text
+from sitegen.sources.autoencoder_files import Architecture, TextSettings
 from sitegen.sources.provenance import Provenance
-from sitegen.sources.row_marks import row_marks
+from sitegen.sources.row_delimiters import row_delimiters
+from sitegen.sources.text_defaults import differences, with_text_defaults
 from sitegen.sources.tokenizer import load_tokenizer
 from tests.conftest import REPOSITORY
-from tests.tiny import TinySubject
+from tests.tiny import TinyInputs
 
 FILES = CorpusConfig(files=("text.jsonl",))
 
 
 def trained_on(text: TextSettings) -> Autoencoder:
     weight = torch.zeros(1, 1)
-    make = AutoencoderMake(text=text)
+    architecture = Architecture(text=text)
     return Autoencoder(
-        weight, weight, weight[0], weight[0], Provenance("mine", None, ()), make=make
+        weight,
+        weight,
+        weight[0],
+        weight[0],
+        Provenance("mine", None, ()),
+        architecture=architecture,
     )
 
 
@@ -47,38 +52,38 @@ def trained_on(text: TextSettings) -> Autoencoder:
     ],
 )
 def test_what_is_left_open_is_as_the_autoencoder_says(
-    tiny: TinySubject, tokenizer: str, own: TextSettings, expected: dict[str, object]
+    tiny: TinyInputs, tokenizer: str, own: TextSettings, expected: dict[str, object]
 ) -> None:
     loaded = load_tokenizer(str(tiny.folder / tokenizer))
-    found = with_own_text(FILES, trained_on(own), loaded)
+    found = with_text_defaults(FILES, trained_on(own), loaded)
     assert found == dataclasses.replace(FILES, **{"seq_len": 128, **expected})
-    row_marks(found, loaded)  # all of them are tokens that there are
+    row_delimiters(found, loaded)  # all of them are tokens that there are
 
 
-def test_what_is_set_holds(tiny: TinySubject) -> None:
+def test_what_is_set_holds(tiny: TinyInputs) -> None:
     tokenizer = load_tokenizer(str(tiny.tokenizer))
     own = trained_on(TextSettings(False, 256, "bos", "a/dataset"))
     corpus = CorpusConfig(dataset="another/one", seq_len=64, bos="<|BOS|>", separator="<|EOS|>")
-    assert with_own_text(corpus, own, tokenizer) == corpus
-    assert differences(corpus, row_marks(corpus, tokenizer), own, tokenizer) == [
+    assert with_text_defaults(corpus, own, tokenizer) == corpus
+    assert differences(corpus, row_delimiters(corpus, tokenizer), own, tokenizer) == [
         "mine was trained on rows of 256 tokens, this run's have 64",
         "mine was trained on rows without BOS, this run's are with",
         "mine was trained on documents with bos between them, this run's have '<|EOS|>' there",
         "mine was trained on text of a/dataset, this run reads another/one",
     ]
-    same = with_own_text(CorpusConfig(), own, tokenizer)
+    same = with_text_defaults(CorpusConfig(), own, tokenizer)
     assert same.dataset == "a/dataset"
-    assert not differences(same, row_marks(same, tokenizer), own, tokenizer)
+    assert not differences(same, row_delimiters(same, tokenizer), own, tokenizer)
 
 
-def test_no_text_at_all_is_refused(tiny: TinySubject) -> None:
+def test_no_text_at_all_is_refused(tiny: TinyInputs) -> None:
     tokenizer = load_tokenizer(str(tiny.tokenizer))
     with pytest.raises(UsageError, match=r"give corpus.files or corpus.dataset, mine names no"):
-        with_own_text(CorpusConfig(), trained_on(TextSettings()), tokenizer)
+        with_text_defaults(CorpusConfig(), trained_on(TextSettings()), tokenizer)
 
 
 def test_a_run_takes_what_saelens_wrote_and_tells_the_rest(
-    tiny: TinySubject, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sae"
     shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", folder)
@@ -104,4 +109,4 @@ def test_a_run_takes_what_saelens_wrote_and_tells_the_rest(
     manifest = json.loads((out / "data/manifest.json").read_text())
     corpus = manifest["config"]["corpus"]
     assert (corpus["seq_len"], corpus["bos"], corpus["separator"]) == (24, "none", "none")
-    assert manifest["row_marks"] == {"bos_id": None, "separator_id": None}
+    assert manifest["row_delimiters"] == {"bos_id": None, "separator_id": None}

@@ -8,13 +8,13 @@ import numpy as np
 
 from sitegen.analysis.context_records import ContextRecords
 from sitegen.analysis.contexts import context_table, count_copies
-from sitegen.analysis.sample import Sample, SampleFirings
+from sitegen.analysis.sample import Sample, SampleActivations
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.records import OtherRecord, RunMatch
-from sitegen.sources.subject import Subject
+from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import Counts, TopContexts
-from sitegen.sweep.batch import FiringBatch
+from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.windows import window_keys
 
 
@@ -43,41 +43,41 @@ class OtherContexts:
 
 
 def find_other_contexts(
-    firings: SampleFirings, subject: Subject, sample: Sample, config: Config
+    active: SampleActivations, inputs: Inputs, sample: Sample, config: Config
 ) -> OtherContexts:
     """The counts and the strongest contexts of the second autoencoder's features.
 
     firings  its own
     """
-    batch = _as_batch(firings, subject, sample, config)
-    counts = Counts(firings.n_features)
+    batch = _as_batch(active, inputs, sample, config)
+    counts = Counts(active.n_features)
     counts.update(batch)
-    top = TopContexts(firings.n_features, config.other.n_contexts)
+    top = TopContexts(active.n_features, config.other.n_contexts)
     top.update(batch)
     seq_len = sample.tokens.shape[1]
     table = context_table(top.lists.entries(), config, seq_len)
     width = config.contexts.n_before + 1 + config.contexts.n_after
     position = np.minimum(table.start[:, None] + np.arange(width), seq_len - 1)
-    place = table.row[:, None] * seq_len + position
-    activations = firings.at(np.repeat(table.feature[:, None], width, 1), place)
-    copies = count_copies(table, subject.rows.tokens, config)
+    token_index = table.row[:, None] * seq_len + position
+    activations = active.at(np.repeat(table.feature[:, None], width, 1), token_index)
+    copies = count_copies(table, inputs.rows.tokens, config)
     contexts = ContextRecords(table, activations, copies, sample.tokens)
     return OtherContexts(counts.n_active, counts.max_activation, contexts)
 
 
 def _as_batch(
-    firings: SampleFirings, subject: Subject, sample: Sample, config: Config
-) -> FiringBatch:
+    active: SampleActivations, inputs: Inputs, sample: Sample, config: Config
+) -> ActiveBatch:
     """All firings on the sample, as the accumulators take them."""
-    matrix, tokens, contexts = firings.matrix, sample.tokens, config.contexts
-    place = matrix.indices.astype(np.int64)
+    matrix, tokens, contexts = active.matrix, sample.tokens, config.contexts
+    token_index = matrix.indices.astype(np.int64)
     keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
-    is_special = np.isin(tokens, np.array(subject.special_ids)).reshape(-1)
-    return FiringBatch(
-        feature=firings.feature,
+    is_special = np.isin(tokens, np.array(inputs.special_ids)).reshape(-1)
+    return ActiveBatch(
+        feature=active.feature,
         activation=matrix.data.astype(np.float32),
-        place=place,
-        text_key=keys[place],
-        may_peak=~is_special[place],
+        token_index=token_index,
+        text_key=keys[token_index],
+        may_peak=~is_special[token_index],
         n_positions=tokens.size,
     )

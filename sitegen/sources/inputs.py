@@ -14,17 +14,17 @@ from sitegen.config import NO_PROCESSING, AutoencoderConfig, Config, parse_featu
 from sitegen.errors import SourceError, UsageError
 from sitegen.maths.ablation import FinalLayer
 from sitegen.sources.autoencoder import Autoencoder, load_autoencoder, require_hook_point
-from sitegen.sources.autoencoder_files import SaidOfFiles
+from sitegen.sources.autoencoder_files import DeclaredSettings
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model
 from sitegen.sources.model_files import named_tokenizer
-from sitegen.sources.own_text import with_own_text
-from sitegen.sources.row_marks import row_marks
+from sitegen.sources.row_delimiters import row_delimiters
+from sitegen.sources.text_defaults import with_text_defaults
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
-class Subject:
+class Inputs:
     """All that a sweep reads.
 
     config  the run's, with what it leaves open about the text filled in
@@ -47,7 +47,7 @@ class Subject:
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
         """Ids of no text of their own, declared by the tokenizer or put in by the rows: never a context's peak."""
-        return tuple(sorted({*self.tokenizer.special_ids, *self.rows.marks.ids}))
+        return tuple(sorted({*self.tokenizer.special_ids, *self.rows.delimiters.ids}))
 
     @cached_property
     def final_layer(self) -> FinalLayer | None:
@@ -55,7 +55,7 @@ class Subject:
         return self.model.final_layer(self.ids(range(1)))
 
 
-def load_subject(config: Config) -> Subject:
+def load_inputs(config: Config) -> Inputs:
     """Reads and checks every source of a configuration; what is cheap to refuse is refused first.
 
     raises  SourceError, UsageError
@@ -65,18 +65,18 @@ def load_subject(config: Config) -> Subject:
         raise UsageError(
             f"precision tf32 needs a CUDA device, this is {device.type}: give fp32 or bf16"
         )
-    said = said_of_files(config.autoencoder)
+    declared = declared_settings(config.autoencoder)
     autoencoder = load_autoencoder(
-        config.autoencoder.source, config.autoencoder.repository, device, said
+        config.autoencoder.source, config.autoencoder.repository, device, declared
     )
     other = None
     if config.other.source:
-        other = load_autoencoder(config.other.source, config.other.repository, device, said)
+        other = load_autoencoder(config.other.source, config.other.repository, device, declared)
     feature_ids = _selected(config, autoencoder.d_hidden)
     tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
-    corpus = with_own_text(config.corpus, autoencoder, tokenizer)
+    corpus = with_text_defaults(config.corpus, autoencoder, tokenizer)
     config = dataclasses.replace(config, corpus=corpus)
-    marks = row_marks(corpus, tokenizer)
+    delimiters = row_delimiters(corpus, tokenizer)
     # A copy, since TransformerLens gives a tokenizer without BOS or EOS both
     lent = copy.deepcopy(tokenizer.tokenizer)
     processing = model_processing(config, autoencoder)
@@ -88,19 +88,19 @@ def load_subject(config: Config) -> Subject:
         raise UsageError(
             f"corpus.seq_len is {corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
         )
-    rows = load_rows(corpus, tokenizer, marks)
+    rows = load_rows(corpus, tokenizer, delimiters)
     largest = int(rows.tokens.max())
     if largest >= model.d_vocab:
         raise SourceError(
             f"{tokenizer.provenance.name} gives token id {largest}, but the model knows {model.d_vocab} ids: "
             "set model.tokenizer to the one that the model was trained with"
         )
-    return Subject(config, model, autoencoder, other, tokenizer, rows, feature_ids, device)
+    return Inputs(config, model, autoencoder, other, tokenizer, rows, feature_ids, device)
 
 
-def said_of_files(settings: AutoencoderConfig) -> SaidOfFiles:
+def declared_settings(settings: AutoencoderConfig) -> DeclaredSettings:
     """What the configuration says of an autoencoder whose files do not say it themselves."""
-    return SaidOfFiles(
+    return DeclaredSettings(
         settings.activation, settings.k, settings.subtracts_b_dec, settings.normalisation
     )
 
@@ -110,10 +110,10 @@ def model_processing(config: Config, autoencoder: Autoencoder) -> tuple[str, ...
 
     SAELens trains on unprocessed weights unless the autoencoder's own settings say otherwise.
     """
-    said = config.model.processing
-    if not said:
-        return autoencoder.make.processing
-    return () if said == (NO_PROCESSING,) else said
+    requested = config.model.processing
+    if not requested:
+        return autoencoder.architecture.processing
+    return () if requested == (NO_PROCESSING,) else requested
 
 
 def resolve_device(name: str) -> torch.device:

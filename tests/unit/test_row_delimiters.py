@@ -15,20 +15,20 @@ from sitegen.cli import main
 from sitegen.config import CorpusConfig, load_config
 from sitegen.errors import SourceError, UsageError
 from sitegen.sources.corpus import Rows, load_rows
-from sitegen.sources.row_marks import RowMarks, row_marks
-from sitegen.sources.subject import Subject, load_subject
+from sitegen.sources.inputs import Inputs, load_inputs
+from sitegen.sources.row_delimiters import RowDelimiters, row_delimiters
 from sitegen.sources.tokenizer import load_tokenizer
 from sitegen.store import read_live, read_live_settings, read_manifest
 from sitegen.verify.numbers import verify
 from tests.brute_force import BruteForce, read_rows
-from tests.tiny import D_HIDDEN, QWEN_SPECIALS, SEQ_LEN, TinySubject, documents
+from tests.tiny import D_HIDDEN, QWEN_SPECIALS, SEQ_LEN, TinyInputs, documents
 
 END, START, STOP = 327, 328, 329  # the special tokens of the tokenizer without BOS
 LINE_END = 198
 
 
 @pytest.fixture(scope="module")
-def corpus(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny subject's text, with empty documents at both ends and in the middle."""
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
     texts = ["", *documents()[:60], "", "", *documents()[60:], ""]
@@ -39,32 +39,37 @@ def corpus(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(tokenizer: Path, corpus: Path, bos: str = "", separator: str = "") -> Rows:
     config = CorpusConfig(files=(str(corpus),), seq_len=SEQ_LEN, bos=bos, separator=separator)
     loaded = load_tokenizer(str(tokenizer))
-    return load_rows(config, loaded, row_marks(config, loaded))
+    return load_rows(config, loaded, row_delimiters(config, loaded))
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "bos", "separator", "expected"),
     [
-        ("tokenizer", "", "", RowMarks(1, 0)),
-        ("tokenizer", "none", "", RowMarks(None, 0)),
-        ("tokenizer", "none", "none", RowMarks(None, None)),
-        ("tokenizer", "", "bos", RowMarks(1, 1)),
-        ("tokenizer", "<|EOS|>", "<|PAD|>", RowMarks(0, 2)),
-        ("qwen", "", "", RowMarks(None, END)),
-        ("qwen", "none", "none", RowMarks(None, None)),
-        ("qwen", "<|endoftext|>", "", RowMarks(END, END)),
-        ("qwen", "<|im_start|>", "<|im_end|>", RowMarks(START, STOP)),
-        ("qwen", "<|im_start|>", "bos", RowMarks(START, START)),
-        ("qwen", "", "\n", RowMarks(None, LINE_END)),
-        ("bare", "", "", RowMarks(None, None)),
-        ("bare", "<|endoftext|>", "", RowMarks(END, None)),
+        ("tokenizer", "", "", RowDelimiters(1, 0)),
+        ("tokenizer", "none", "", RowDelimiters(None, 0)),
+        ("tokenizer", "none", "none", RowDelimiters(None, None)),
+        ("tokenizer", "", "bos", RowDelimiters(1, 1)),
+        ("tokenizer", "<|EOS|>", "<|PAD|>", RowDelimiters(0, 2)),
+        ("qwen", "", "", RowDelimiters(None, END)),
+        ("qwen", "none", "none", RowDelimiters(None, None)),
+        ("qwen", "<|endoftext|>", "", RowDelimiters(END, END)),
+        ("qwen", "<|im_start|>", "<|im_end|>", RowDelimiters(START, STOP)),
+        ("qwen", "<|im_start|>", "bos", RowDelimiters(START, START)),
+        ("qwen", "", "\n", RowDelimiters(None, LINE_END)),
+        ("bare", "", "", RowDelimiters(None, None)),
+        ("bare", "<|endoftext|>", "", RowDelimiters(END, None)),
     ],
 )
 def test_rows_are_those_of_a_plain_reading(
-    tiny: TinySubject, corpus: Path, tokenizer: str, bos: str, separator: str, expected: RowMarks
+    tiny: TinyInputs,
+    corpus: Path,
+    tokenizer: str,
+    bos: str,
+    separator: str,
+    expected: RowDelimiters,
 ) -> None:
     rows = rows_of(tiny.folder / tokenizer, corpus, bos, separator)
-    assert rows.marks == expected
+    assert rows.delimiters == expected
     plain = read_rows(
         corpus,
         tiny.folder / tokenizer / "tokenizer.json",
@@ -75,7 +80,7 @@ def test_rows_are_those_of_a_plain_reading(
     np.testing.assert_array_equal(rows.tokens, plain)
 
 
-def test_the_shortest_rows(tiny: TinySubject, tmp_path: Path) -> None:
+def test_the_shortest_rows(tiny: TinyInputs, tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     path.write_text('{"text": "abc"}\n')
     tokenizer = load_tokenizer(str(tiny.bare))
@@ -83,16 +88,16 @@ def test_the_shortest_rows(tiny: TinySubject, tmp_path: Path) -> None:
     assert tokenizer.encode(["abc"]) == [[a, b, c]]
     for bos, expected in (("none", [[a, b]]), ("<|endoftext|>", [[END, a], [END, b], [END, c]])):
         config = CorpusConfig(files=(str(path),), seq_len=2, bos=bos)
-        rows = load_rows(config, tokenizer, row_marks(config, tokenizer))
+        rows = load_rows(config, tokenizer, row_delimiters(config, tokenizer))
         assert sorted(rows.tokens.tolist()) == expected
     with pytest.raises(UsageError, match=r"corpus.seq_len is 1: a row needs two tokens at least"):
         CorpusConfig(files=(str(path),), seq_len=1, bos="none")
     config = CorpusConfig(files=(str(path),), seq_len=4)
     with pytest.raises(SourceError, match="the corpus has 3 tokens, too few for one row of 4"):
-        load_rows(config, tokenizer, row_marks(config, tokenizer))
+        load_rows(config, tokenizer, row_delimiters(config, tokenizer))
 
 
-def test_rows_that_were_cached_before_stay_valid(tiny: TinySubject) -> None:
+def test_rows_that_were_cached_before_stay_valid(tiny: TinyInputs) -> None:
     """The key of a configuration that names no tokens is a hash of what it has always been."""
     rows = rows_of(tiny.tokenizer, tiny.corpus)
     facts = [
@@ -109,9 +114,9 @@ def test_rows_that_were_cached_before_stay_valid(tiny: TinySubject) -> None:
     assert rows.key == hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def test_rows_of_other_marks_have_another_key(tiny: TinySubject) -> None:
+def test_rows_of_other_marks_have_another_key(tiny: TinyInputs) -> None:
     asked_for = [("", ""), ("none", ""), ("", "none"), ("<|EOS|>", ""), ("", "<|PAD|>")]
-    keys = {rows_of(tiny.tokenizer, tiny.corpus, *marks).key for marks in asked_for}
+    keys = {rows_of(tiny.tokenizer, tiny.corpus, *delimiters).key for delimiters in asked_for}
     assert len(keys) == len(asked_for)
     named = rows_of(tiny.tokenizer, tiny.corpus, "<|BOS|>", "<|EOS|>")
     assert named.key == rows_of(tiny.tokenizer, tiny.corpus).key
@@ -134,7 +139,7 @@ def test_rows_of_other_marks_have_another_key(tiny: TinySubject) -> None:
     ],
 )
 def test_what_cannot_be_a_mark_is_refused_in_a_line(
-    tiny: TinySubject,
+    tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     settings: dict[str, str],
@@ -149,7 +154,7 @@ def test_what_cannot_be_a_mark_is_refused_in_a_line(
 
 
 @pytest.fixture(scope="module")
-def output(tiny: TinySubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished output folder of the tiny subject with the tokenizer that has no BOS."""
     out = tmp_path_factory.mktemp("run") / "qwen"
     assert main(["run", str(tiny.qwen_preset), "--out", str(out)]) == 0
@@ -174,7 +179,7 @@ def test_a_site_of_a_tokenizer_without_bos(
     assert manifest["rows"].startswith(
         "documents joined with EOS behind each, cut to rows that begin with text, the rest dropped"
     )
-    assert manifest["row_marks"] == {"bos_id": None, "separator_id": END}
+    assert manifest["row_delimiters"] == {"bos_id": None, "separator_id": END}
     assert manifest["special_ids"] == [END, START, STOP]
     about = (output / "site/about.html").read_text()
     assert "cut to rows that begin with text" in about
@@ -185,7 +190,7 @@ def test_a_site_of_a_tokenizer_without_bos(
     assert set(told) == {"on special tokens such as the one between documents ("}
 
 
-def test_every_number_without_bos(tiny: TinySubject, output: Path) -> None:
+def test_every_number_without_bos(tiny: TinyInputs, output: Path) -> None:
     """The place at a row's start is one like any other: what is strongest there is shown."""
     rows = read_rows(tiny.corpus, tiny.qwen / "tokenizer.json", SEQ_LEN, 42, None, END)
     features = list(range(D_HIDDEN))
@@ -205,7 +210,7 @@ def test_every_number_without_bos(tiny: TinySubject, output: Path) -> None:
 
 
 def test_a_site_with_neither_token(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--rows", "60", "--features", "0-9", "--set", f"model.tokenizer={tiny.bare}"]
     assert main(["run", str(tiny.preset), "--out", str(tmp_path), *options]) == 0
@@ -214,7 +219,7 @@ def test_a_site_with_neither_token(
     assert manifest["rows"].startswith(
         "documents joined with nothing between them, cut to rows that begin with text,"
     )
-    assert manifest["row_marks"] == {"bos_id": None, "separator_id": None}
+    assert manifest["row_delimiters"] == {"bos_id": None, "separator_id": None}
     assert manifest["special_ids"] == []
     assert "on which the activation is above 0.</dd>" in (tmp_path / "site/about.html").read_text()
     records = [record_of(tmp_path, feature) for feature in range(10)]
@@ -222,7 +227,7 @@ def test_a_site_with_neither_token(
 
 
 def test_named_tokens_are_special_and_told(
-    tiny: TinySubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line end that stands between documents is the peak of no context, in the text neither."""
     options = ["--set", "corpus.bos=<|im_end|>", "--set", "corpus.separator=\n"]
@@ -243,15 +248,15 @@ def test_named_tokens_are_special_and_told(
 
 
 @pytest.fixture(scope="module")
-def subject(tiny: TinySubject) -> Subject:
-    return load_subject(load_config(str(tiny.qwen_preset)))
+def inputs(tiny: TinyInputs) -> Inputs:
+    return load_inputs(load_config(str(tiny.qwen_preset)))
 
 
 def test_the_live_model_puts_nothing_before_a_text(
-    tiny: TinySubject, subject: Subject, output: Path
+    tiny: TinyInputs, inputs: Inputs, output: Path
 ) -> None:
-    maxima = np.full(len(subject.feature_ids), 20, np.float32)
-    settings = live_model(subject, maxima, load_config(str(tiny.qwen_preset))).settings
+    maxima = np.full(len(inputs.feature_ids), 20, np.float32)
+    settings = live_model(inputs, maxima, load_config(str(tiny.qwen_preset))).settings
     assert (settings.bos_id, settings.seq_len, settings.n_text_tokens) == (None, SEQ_LEN, SEQ_LEN)
     assert settings.largest_error < 0.01
     model = read_live(output / "data")
@@ -261,12 +266,12 @@ def test_the_live_model_puts_nothing_before_a_text(
     assert b"<|endoftext|>" not in model.tokenizer
     script = (output / "site/load/live/settings.js").read_text()
     assert '"bos_id":null' in script
-    assert f"A text may have {SEQ_LEN} tokens" in (output / "site/fires.html").read_text()
+    assert f"A text may have {SEQ_LEN} tokens" in (output / "site/active.html").read_text()
 
 
-def test_published_numbers_are_computed_without_bos(tiny: TinySubject, subject: Subject) -> None:
+def test_published_numbers_are_computed_without_bos(tiny: TinyInputs, inputs: Inputs) -> None:
     text = "The whale rose"
-    ids = subject.tokenizer.encode([text])[0]
+    ids = inputs.tokenizer.encode([text])[0]
     plain = BruteForce.compute(tiny.model, tiny.autoencoder, np.array([ids]), [5], 5, 3)
     published = {
         "tokens": {"text": text, "ids": ids},
@@ -274,13 +279,13 @@ def test_published_numbers_are_computed_without_bos(tiny: TinySubject, subject: 
             {"feature": 5, "text": text, "value": plain.activations[5][0, -1], "tolerance": 1e-4}
         ],
     }
-    numbers = list(verify(subject, load_config(str(tiny.qwen_preset)), published))
+    numbers = list(verify(inputs, load_config(str(tiny.qwen_preset)), published))
     assert [number.holds for number in numbers] == [True, True]
     assert numbers[1].name == f"feature 5 at the end of {text}"
 
 
 @pytest.mark.parametrize("tokenizer", ["qwen", "bare"])
-def test_the_model_s_loader_adds_no_token(gpt2: Path, tiny: TinySubject, tokenizer: str) -> None:
+def test_the_model_s_loader_adds_no_token(gpt2: Path, tiny: TinyInputs, tokenizer: str) -> None:
     """TransformerLens gives a tokenizer without BOS or EOS both; the rows know nothing of them."""
     before = load_tokenizer(str(tiny.folder / tokenizer))
     options = {
@@ -291,15 +296,15 @@ def test_the_model_s_loader_adds_no_token(gpt2: Path, tiny: TinySubject, tokeniz
         "other.source": "",
         "corpus.n_rows": 20,
     }
-    subject = load_subject(load_config(str(tiny.preset), options))
-    assert subject.tokenizer.special_ids == before.special_ids
-    assert subject.tokenizer.definition == before.definition
-    assert subject.tokenizer.token_bytes() == before.token_bytes()
-    assert subject.rows.marks.bos_id is None
-    assert subject.special_ids == ((END, START, STOP) if tokenizer == "qwen" else ())
+    inputs = load_inputs(load_config(str(tiny.preset), options))
+    assert inputs.tokenizer.special_ids == before.special_ids
+    assert inputs.tokenizer.definition == before.definition
+    assert inputs.tokenizer.token_bytes() == before.token_bytes()
+    assert inputs.rows.delimiters.bos_id is None
+    assert inputs.special_ids == ((END, START, STOP) if tokenizer == "qwen" else ())
 
 
-def test_tokens_are_found_by_their_text(tiny: TinySubject) -> None:
+def test_tokens_are_found_by_their_text(tiny: TinyInputs) -> None:
     tokenizer = load_tokenizer(str(tiny.qwen))
     ids = [tokenizer.id_of(text) for text in (*QWEN_SPECIALS, "\n", " the", "\u010a", "")]
     assert ids[:4] == [END, START, STOP, LINE_END]
