@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures everything at full size and writes docs/performance.md."""
+"""Measure everything at full size and write docs/performance.md: `python -m benchmarks`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PEERS = {"saedashboard": ".venv-saedashboard", "sae_vis": ".venv-sae-vis"}
 
 
 def main() -> None:
-    """Measures what is asked for, keeps each result, and writes the report from all that are kept."""
+    """Run the selected measurements, store each result, and write the report from all stored results."""
     options = _options()
-    files = make_inputs(FOLDER / "subject", TEXT_ROWS)
+    files = make_inputs(FOLDER / "inputs", TEXT_ROWS)
     out, results = FOLDER / "run", FOLDER / "results"
     results.mkdir(exist_ok=True)
     measurements: dict[str, Callable[[], Any]] = {
@@ -55,7 +55,7 @@ def main() -> None:
         path = results / f"{name}.json"
         if options.only:
             path.write_text(json.dumps(measurements[name](), indent=1))
-        else:  # a process each: a child's peak memory begins at what its parent once held
+        else:  # one process for each: a child's peak memory includes what its parent held when it was started
             again = [
                 sys.executable,
                 "-m",
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure_peers(files: BenchmarkInputs, folder: Path) -> dict[str, Any]:
-    """Each peer in its own environment, over the rows that the sweep reads."""
+    """Measure each peer in its own environment, on the rows that the sweep reads."""
     config = load_config(str(files.preset))
     tokenizer = load_tokenizer(config.model.tokenizer)
     rows = load_rows(config.corpus, tokenizer, row_delimiters(config.corpus, tokenizer))

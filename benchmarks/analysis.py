@@ -1,4 +1,4 @@
-"""What the analysis beside the sweep adds to the demo's: seconds of each part, within one run."""
+"""The time that the analysis adds to the demo's sweep: seconds of each part, within one run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "neighbours, neurons, matches": [(findings, "find_relations")],
     "near misses": [(findings, "find_near_misses")],
     "ablation": [(Ablator, "__init__"), (Ablator, "add"), (Ablator, "table")],
-    "evidence, to JSON": [(Evidence, "of"), (StoreWriter, "add_evidence")],
-    "the other run's contexts": [
+    "evidence, to JSON": [(Evidence, "record"), (StoreWriter, "add_evidence")],
+    "contexts of the second autoencoder": [
         (findings, "find_other_contexts"),
         (OtherContexts, "record"),
         (StoreWriter, "add_other"),
@@ -71,7 +71,7 @@ def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str
 
 @contextmanager
 def _timed(parts: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
-    """Adds up the seconds that some functions take while the block runs."""
+    """Add up the seconds that some functions take while the block runs."""
     seconds: dict[str, float] = defaultdict(float)
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The sweep on a Ray cluster of two nodes beside one process, on the same cores."""
+"""The sweep on a Ray cluster of two nodes compared with one process on the same cores."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sitegen.sweep.cluster import ray_engine
 from sitegen.sweep.driver import Engine, sweep
 
 SHARD_ROWS = 256
-N_NODES = 2  # of one core each, as many as one process takes
+N_NODES = 2  # of one core each, in total as many as one process uses
 
 
 def measure_cluster(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str, Any]:
-    """Seconds of the sweep at a quarter of `n_rows` rows and at all of them, by one process and by the cluster.
+    """Seconds of the sweep of a quarter of `n_rows` rows and of all of them, by one process and by the cluster.
 
-    The cluster stands already; starting its workers, which load model and autoencoder, is counted. What is left where
-    the smaller time is taken from the larger is what the shards alone cost.
+    The cluster is already running; starting its workers, which load model and autoencoder, is included. The difference
+    between the two times is the cost of the shards alone.
     """
     node = {"num_cpus": 1, "object_store_memory": 512 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})

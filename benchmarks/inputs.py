@@ -1,11 +1,12 @@
-"""A subject of gelu-1l's shape made from a seed: model, tokenizer, autoencoder and text, as files a preset reads.
+"""Inputs of gelu-1l's shape made from a seed: model, tokenizer, autoencoder and text, as files that a preset reads.
 
-Weights are random, so its features mean nothing; widths, firing rates and file layouts are those of the real one.
+Weights are random, so features have no meaning; widths, densities and file layouts are those of the real one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +34,13 @@ CALIBRATION_ROWS = 128
 
 @dataclass(frozen=True)
 class BenchmarkInputs:
-    """Where the files stand."""
+    """Paths of the files."""
 
     folder: Path
 
     @property
     def preset(self) -> Path:
-        """A TOML preset over all of the text; `--rows` takes less."""
+        """A TOML preset for all of the text; `--rows` uses less."""
         return self.folder / "gelu-shape.toml"
 
     @property
@@ -49,7 +50,7 @@ class BenchmarkInputs:
 
 
 def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
-    """The subject with text for at least `n_rows` rows; what stands there already is kept."""
+    """Make the inputs, with text for at least `n_rows` rows; existing files are kept."""
     inputs = BenchmarkInputs(folder)
     text = folder / f"text-{n_rows}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
 
 
 def _words() -> list[str]:
-    """Pronounceable words without meaning, the commonest first."""
+    """Pronounceable words without meaning, the most frequent first."""
     random = np.random.default_rng(SEED)
     onsets = np.array([*"bcdfghjklmnprstvw", "st", "tr", "pl", "br", "sh", "th", "ch"])
     vowels = np.array([*"aeiou", "ai", "ea", "ou"])
@@ -99,13 +100,13 @@ def _words() -> list[str]:
 
 
 def _sample_words(words: list[str], n_words: int, seed: int) -> np.ndarray:
-    """Words drawn by Zipf's law."""
+    """Random words with frequencies by Zipf's law."""
     share = 1 / (np.arange(len(words)) + 2.7)
     return np.random.default_rng(seed).choice(np.array(words), n_words, p=share / share.sum())
 
 
 def _write_tokenizer(folder: Path, words: list[str]) -> None:
-    """A byte-level BPE tokenizer of the gelu-1l kind with exactly its number of tokens."""
+    """Write a byte-level BPE tokenizer like that of gelu-1l, with exactly its number of tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -134,7 +135,7 @@ def _write_tokenizer(folder: Path, words: list[str]) -> None:
 
 
 def _write_text(path: Path, words: list[str], n_rows: int) -> None:
-    """Documents of some hundred words; a word is one token or more, so that the rows are filled."""
+    """Write documents of some hundred words; a word is one token or more, so that the rows are filled."""
     n_documents = -(-n_rows * SEQ_LEN // WORDS_A_DOCUMENT)
     drawn = _sample_words(words, n_documents * WORDS_A_DOCUMENT, SEED + 1)
     with path.open("w") as file:
@@ -160,7 +161,7 @@ def _write_model(folder: Path) -> None:
 
 
 def _model_weights() -> dict[str, Tensor]:
-    """Weights under the legacy layout's names, each scaled so that activations keep about unit size."""
+    """Random weights under the legacy layout's names, scaled so that activations keep about unit size."""
     generator = torch.Generator().manual_seed(SEED)
 
     def normal(*shape: int, std: float) -> Tensor:
@@ -194,7 +195,7 @@ def _model_weights() -> dict[str, Tensor]:
 
 
 def _autoencoder_weights(folder: Path, seed: int) -> dict[str, Tensor]:
-    """Random directions; each bias such that its feature fires at the density drawn for it."""
+    """Random directions, with biases such that each feature is active with the density drawn for it."""
     generator = torch.Generator().manual_seed(seed)
     W_dec = torch.nn.functional.normalize(torch.randn(D_HIDDEN, D_MLP, generator=generator), dim=1)
     W_enc = W_dec.T.contiguous()
@@ -203,18 +204,19 @@ def _autoencoder_weights(folder: Path, seed: int) -> dict[str, Tensor]:
     products = (x - b_dec) @ W_enc
     z = torch.randn(D_HIDDEN, generator=generator)
     density = (MEDIAN_DENSITY * torch.exp(DENSITY_SPREAD * z)).clamp(1e-6, 0.3)
-    quantile = torch.distributions.Normal(0.0, 1.0).icdf(1 - density)
+    quantile = math.sqrt(2) * torch.erfinv(2 * (1 - density) - 1)
     b_enc = -products.mean(0) - products.std(0) * quantile
     return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
 
 
 def _calibration_activations(folder: Path) -> Tensor:
-    """[n_tokens, d_mlp] the model's activations over random rows."""
+    """The model's activations [n_tokens, d_mlp] on random rows."""
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
     model = load_model(
         str(folder / "model"), "blocks.0.mlp.hook_post", tokenizer.tokenizer, torch.device("cpu")
     )
     drawn = _sample_words(_words(), CALIBRATION_ROWS * SEQ_LEN, SEED + 3)
+    assert tokenizer.bos_id is not None  # one of the special tokens that it was trained with
     ids = np.concatenate(tokenizer.encode([" " + " ".join(drawn)]))
     body = ids[: CALIBRATION_ROWS * (SEQ_LEN - 1)].reshape(CALIBRATION_ROWS, SEQ_LEN - 1)
     rows = torch.from_numpy(np.pad(body, ((0, 0), (1, 0)), constant_values=tokenizer.bos_id))

@@ -1,4 +1,4 @@
-"""The model in the page: what it loads, and how long a reader waits for it."""
+"""The model in the page: bytes that it loads, and how long a reader waits."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ TYPE = """async (text) => {
 
 
 def measure_live(out: Path) -> dict[str, Any]:
-    """What `live_in` measures, in a browser of its own."""
+    """Run `live_in` in a new browser."""
     with chromium() as browser:
         return live_in(browser, out)
 
 
 def live_in(browser: Browser, out: Path) -> dict[str, Any]:
-    """Bytes and milliseconds, from disk, for texts of 40 tokens, BOS among them.
+    """Bytes and milliseconds, from disk, for texts of 40 tokens, BOS included.
 
-    An edit of the first word leaves nothing standing of what was computed, one of the last nearly all.
+    After an edit of the first word everything is recomputed, after an edit of the last word almost nothing.
     """
     site = out / "site"
     page = open_watched(browser, (site / "about.html").as_uri())
@@ -85,7 +85,7 @@ def _middle(site: Path) -> int:
 
 
 def _words(page: Page) -> list[str]:
-    """Tokens of the vocabulary, spread over all of it, that make a text of as many tokens."""
+    """Tokens from all over the vocabulary that together form a text of the same number of tokens."""
     words: list[str] = page.evaluate(
         """async (n) => {
             const { text } = await sitegen.load("vocabulary");

@@ -1,4 +1,4 @@
-"""How a reader's browser takes a site of all features: opened from disk, searched, sorted and filtered."""
+"""How fast a browser handles a site of all features: opened from disk, searched, sorted and filtered."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ new PerformanceObserver((list) => {
 
 
 def measure_pages(out: Path) -> dict[str, Any]:
-    """What `pages_in` measures, in a browser of its own."""
+    """Run `pages_in` in a new browser."""
     with chromium() as browser:
         return pages_in(browser, out)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless browser as the tests use."""
+    """A headless browser like that of the tests."""
     executable = next(path for path in map(shutil.which, EXECUTABLES) if path)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def pages_in(browser: Browser, out: Path) -> dict[str, Any]:
-    """Milliseconds until pages can be used, and the longest time that a page did not answer.
+    """Milliseconds until pages can be used, and the longest time for which a page did not respond.
 
     A task of less than 50 ms is not reported by the browser and counts as 0.
     """
@@ -55,7 +55,7 @@ def pages_in(browser: Browser, out: Path) -> dict[str, Any]:
 
 
 def open_watched(browser: Browser, url: str) -> Page:
-    """A page of a laptop's size that notes its longest task."""
+    """A page of a laptop's size that records its longest task."""
     page = browser.new_page(viewport={"width": 1366, "height": 820})
     page.add_init_script(WATCH)
     page.goto(url)
@@ -63,7 +63,7 @@ def open_watched(browser: Browser, url: str) -> Page:
 
 
 def _opened(browser: Browser, url: str) -> tuple[float, float]:
-    """(ms from the start of the navigation until the list answers, the longest task until then)."""
+    """Milliseconds from the start of the navigation until the list responds, and the longest task until then."""
     page = open_watched(browser, url)
     page.wait_for_selector(READY)
     ready = float(page.evaluate("performance.now()"))
@@ -74,7 +74,7 @@ def _opened(browser: Browser, url: str) -> tuple[float, float]:
 
 
 def _used(browser: Browser, url: str) -> dict[str, float]:
-    """The longest task of sorting by each column, filtering as one types, and scrolling to the end."""
+    """The longest task while sorting by each column, filtering while typing, and scrolling to the end."""
     page = open_watched(browser, url)
     page.wait_for_selector(READY)
     longest = {}
@@ -97,7 +97,7 @@ def _used(browser: Browser, url: str) -> dict[str, float]:
 
 
 def _searched(browser: Browser, url: str) -> float:
-    """Ms from the first letter in the search field of a fresh page until something is listed."""
+    """Milliseconds from the first letter in the search field of a new page until a result is listed."""
     page = open_watched(browser, url)
     field = page.get_by_role("combobox", name="Search")
     field.focus()

@@ -1,4 +1,4 @@
-"""The results as docs/performance.md: what was to be reached, and what lies behind each figure."""
+"""The results as docs/performance.md: targets, and the measurements behind each figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table of what was to be reached."""
+    """A line of the table of targets."""
 
     what: str
     measured: str
@@ -28,7 +28,7 @@ class Figure:
 
 
 def machine() -> Results:
-    """What the figures were measured on."""
+    """The machine and the library versions of the measurements."""
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
     names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
@@ -42,14 +42,14 @@ def machine() -> Results:
 
 
 def write_report(results: Results, path: Path) -> None:
-    """Writes the report."""
+    """Write the report."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, from our own numbers
+        autoescape=False,  # the output is Markdown, and all values are our own
     )
     growths = [_growth(what, runs) for what, runs in results["growth"].items()]
     tokens = growths[0]
@@ -107,13 +107,13 @@ def _figures(results: Results) -> list[Figure]:
 
 
 def _added(analysis: Results) -> float:
-    """What the analysis takes, as a share of the rest of the sweep's time."""
+    """Time of the analysis, as a fraction of the rest of the sweep's time."""
     added: float = sum(analysis["parts"].values()) / analysis["base_seconds"]
     return added
 
 
 def _more(cluster: Results) -> float:
-    """What a cluster takes beyond one process, as a share of that, over the larger number of rows."""
+    """Additional time of a cluster, as a fraction of one process's time, for the larger number of rows."""
     more: float = cluster["seconds"]["cluster"][-1] / cluster["seconds"]["process"][-1] - 1
     return more
 
@@ -127,7 +127,7 @@ def _at_most(what: str, measured: float, wanted: float, form: str = "{:.2f}") ->
 
 
 def _ratio(sweep: Results, precision: str, product: str = "product", besides: str = "") -> float:
-    """How many times as fast as a bare product a sweep is, its shard saved and merged."""
+    """Speed of a sweep relative to the encoder's product alone; saving and merging the shard is included."""
     seconds = sweep["seconds"]
     taken = seconds[precision] + seconds[f"{precision}_shard"] + seconds.get(besides, 0.0)
     ratio: float = seconds[product] / taken
@@ -166,7 +166,7 @@ def _parts(shares: Results) -> list[Results]:
 
 
 def _growth(what: str, runs: Results) -> Results:
-    """A straight line through the times at several sizes."""
+    """A straight line fitted to the times at several sizes."""
     sizes = np.array([int(size) for size in runs])
     seconds = np.array([run["seconds"] for run in runs.values()])
     slope, fixed = np.polyfit(sizes, seconds, 1)
@@ -185,7 +185,7 @@ def _peer(peer: Results) -> Results:
 
 
 def _own(results: Results) -> Results:
-    """Our own run, whole commands: from starting Python to the last page."""
+    """The run of this project by whole commands: from starting Python to the last page."""
     render, sweep = results["render"], results["sweep"]
     n_tokens = render["n_rows"] * (sweep["n_tokens"] // sweep["n_rows"])
     seconds = render["sweep_seconds"] + render["render_seconds"]

@@ -1,4 +1,4 @@
-"""Whole commands, each in a process of its own: seconds, peak memory, what they wrote."""
+"""Whole commands, each in its own process: seconds, peak memory, and sizes of the files they wrote."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from typing import Any
 
 from benchmarks.inputs import BenchmarkInputs
 
-# Its time grows with the features alone; over as few tokens as here it would hide all else, so it is measured by itself
+# Ablation's time depends only on the number of features and would dominate with few tokens: it is measured separately
 NO_ABLATION = ["--set", "analysis.n_ablated=0"]
-# Likewise: its time and memory over the rows of the presets show in the run of all features
+# The sample's time and memory do not depend on the rows either; they are part of the run of all features
 SMALL_SAMPLE = ["--set", "analysis.n_rows=64", "--set", "analysis.n_quality_rows=64"]
 BUILD = Path(__file__).parent.parent / "build.py"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a command took."""
+    """Seconds and memory of a command."""
 
     seconds: float
     peak_bytes: int  # of the process and the largest of its children
 
 
 def run_build(*arguments: str, kill_after: float = 0.0) -> Run:
-    """Runs `build.py` with some arguments; with `kill_after`, ends it by force after so many seconds.
+    """Run `build.py` with some arguments; `kill_after` kills it after that many seconds.
 
-    raises  subprocess.CalledProcessError if it fails of itself
+    raises  subprocess.CalledProcessError if it fails without being killed
     """
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(BUILD), *arguments], start_new_session=True)
@@ -50,9 +50,9 @@ def run_build(*arguments: str, kill_after: float = 0.0) -> Run:
 
 
 def measure_growth(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
-    """`build.py sweep` at three numbers of tokens, of features and of contexts kept, the others held.
+    """Measure `build.py sweep` for three numbers of tokens, features and contexts, varying one at a time.
 
-    Shards of half of `n_rows`, so that states are saved, merged and held to the total at every size.
+    Shards have half of `n_rows` rows, so that states are saved, merged and pruned against the total at every size.
     """
     base = ["--precision", "bf16", *NO_ABLATION, *SMALL_SAMPLE]
     base += ["--set", f"sweep.shard_rows={n_rows // 2}"]
@@ -75,7 +75,7 @@ def measure_growth(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, 
 
 
 def measure_render(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
-    """A whole run of all features: swept, rendered, checked, and rendered again in three situations."""
+    """Measure a whole run of all features: sweep, render, check, and render again in three situations."""
     shutil.rmtree(out, ignore_errors=True)
     rows = ["--rows", str(n_rows), "--precision", "bf16", *NO_ABLATION]
     sweep = run_build("sweep", str(files.preset), "--out", str(out), *rows)
@@ -117,7 +117,7 @@ def measure_startup() -> dict[str, float]:
 
 
 def _render_again(out: Path, former: Path) -> dict[str, float]:
-    """What one more render takes, and how many feature pages are other files than in the folder before it."""
+    """Seconds of another render, and the number of feature pages that it rewrote."""
     before = {path.name: _identity(path) for path in (former / "features").glob("*.html")}
     run = run_build("render", str(out))
     pages = list((out / "site/features").glob("*.html"))
@@ -126,12 +126,12 @@ def _render_again(out: Path, former: Path) -> dict[str, float]:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """What tells a file from a later one of the same name."""
+    """Inode and modification time of a file, which identify a rewritten one."""
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 def _change_one_record(path: Path) -> None:
-    """Another number of firings, as another labels file or sweep would bring."""
+    """Change the number of active tokens in a record, as another sweep would."""
     record = json.loads(path.read_text())
     record["n_active"] += 1
     path.write_text(json.dumps(record))

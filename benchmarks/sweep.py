@@ -1,4 +1,4 @@
-"""The sweep beside the bare encoder product, on the same tokens, taking turns batch by batch."""
+"""The sweep compared with the encoder's product alone, on the same tokens, in turns batch by batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,32 @@ from sitegen.sweep.state import SweepState
 
 TURN_ROWS = 32
 BATCH_ROWS = 8
-STRETCHES = 4  # a long sweep's lists fill in the first of them
-FASTEST_TOKENS = 1024  # a product of the transposed matrices, found to be the fastest on the machine of the report
+STRETCHES = 4  # in a long sweep, the lists fill up in the first one
+FASTEST_TOKENS = (
+    1024  # batch of the transposed product that was fastest on the machine of the report
+)
 PRECISIONS = ("fp32", "bf16")
 REAL_PRESET = "gelu-1l-run1"
 
 
 class _Clock:
-    """Seconds by name, turn by turn."""
+    """Seconds by name, for each turn."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def time(self, name: str, work: Callable[[], object]) -> None:
-        """Runs `work` and notes how long it took."""
+        """Run `work` and record how long it took."""
         started = time.perf_counter()
         work()
         self.seconds[name].append(time.perf_counter() - started)
 
     def total(self, name: str) -> float:
-        """Seconds in all."""
+        """Total seconds of a name."""
         return sum(self.seconds[name])
 
     def stretch_ratios(self, name: str, other: str) -> list[float]:
-        """How many times as long as `other` a thing takes, in each part of the whole."""
+        """Time of `name` divided by that of `other`, in each part of the measurement."""
         pairs = zip(self._stretches(name), self._stretches(other), strict=True)
         return [one / two for one, two in pairs]
 
@@ -56,7 +59,7 @@ class _Clock:
 
 
 class _Products:
-    """The encoder's product alone, on activations that are there already."""
+    """The encoder's product alone, on precomputed activations."""
 
     def __init__(self, inputs: Inputs) -> None:
         weights = inputs.autoencoder
@@ -68,29 +71,29 @@ class _Products:
         self._bf16_by_feature = self._by_feature.bfloat16()
 
     def as_written(self, x: torch.Tensor) -> None:
-        """`torch.addmm(b_enc, x, W_enc)`: the formula with the weights as they are stored, a turn's tokens at once."""
+        """Compute `torch.addmm(b_enc, x, W_enc)` with the weights as stored, for all tokens of a turn at once."""
         if len(self._by_token) != len(x):
             self._by_token = torch.empty(len(x), len(self._b_enc))
         torch.addmm(self._b_enc, x, self._W_enc, out=self._by_token)
 
     def fastest(self, x: torch.Tensor) -> None:
-        """The same numbers feature by token, a few tokens at a time, which this project's sweep does too."""
-        for part in x.split(FASTEST_TOKENS):
+        """Compute the same numbers feature by token, for a few tokens at a time, as the sweep does."""
+        for part in torch.split(x, FASTEST_TOKENS):
             out = self._by_feature[:, : len(part)]
             torch.addmm(self._b_enc[:, None], self._columns, part.T, out=out)
 
     def in_bf16(self, x: torch.Tensor) -> None:
-        """The same in bfloat16, from activations that are rounded already, the bias left out."""
-        for part in x.split(FASTEST_TOKENS):
+        """Compute the same in bfloat16 from rounded activations, without the bias."""
+        for part in torch.split(x, FASTEST_TOKENS):
             torch.mm(self._bf16_columns, part.T, out=self._bf16_by_feature[:, : len(part)])
 
 
 def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str, Any]:
-    """Sweeps `n_rows` rows in both precisions beside the bare product; ratios, and whether both found the same."""
+    """Sweep `n_rows` rows in both precisions and compute the product alone; ratios, and whether both found the same."""
     overrides = {
         "corpus.n_rows": str(n_rows),
         "sweep.shard_rows": str(n_rows),
-        "analysis.n_ablated": "0",  # measured by itself
+        "analysis.n_ablated": "0",  # measured separately
     }
     config = load_config(str(files.preset), overrides)
     inputs = load_inputs(config)
@@ -109,14 +112,8 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
     for turn, rows in enumerate(row_ranges(0, n_rows, TURN_ROWS)):
         x = _activations(inputs, rows)
         works: list[tuple[str, Callable[[], object]]] = [
-            ("product", lambda x=x: products.as_written(x)),
-            *(
-                (
-                    precision,
-                    lambda p=precision, r=rows: states[p].update(sweepers[p].active_entries(r)),
-                )
-                for precision in PRECISIONS
-            ),
+            ("product", partial(products.as_written, x)),
+            *((p, partial(_sweep_rows, sweepers[p], states[p], rows)) for p in PRECISIONS),
         ]
         for i in range(len(works)):
             clock.time(*works[(turn + i) % len(works)])
@@ -148,13 +145,18 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
 
 
 def _activations(inputs: Inputs, rows: range) -> torch.Tensor:
-    """[n_tokens, d_hook] what the encoder is multiplied with."""
+    """The encoder's input [n_tokens, d_hook]."""
     x = inputs.model.hook_activations(inputs.ids(rows)).flatten(0, 1)
     return x - inputs.autoencoder.b_dec
 
 
+def _sweep_rows(sweeper: ShardSweeper, state: SweepState, rows: range) -> None:
+    """Find the active entries of some rows and add them to a state."""
+    state.update(sweeper.active_entries(rows))
+
+
 def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> float:
-    """Seconds that a first shard's state takes when it is done; later ones keep less."""
+    """Seconds to save and merge the state of a first shard; later states are smaller."""
     total = sweeper.empty_state()
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -164,37 +166,35 @@ def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> f
 
 
 def _same(one: SweepState, other: SweepState) -> bool:
-    """That two sweeps agree in every array but the certificate."""
+    """Whether two sweeps agree in every array except those of the error bound."""
     return all(
         np.array_equal(array, other.accumulators[name].arrays()[field])
         for name, accumulator in one.accumulators.items()
-        if name != "certificate"
+        if accumulator is not one.error_bound
         for field, array in accumulator.arrays().items()
     )
 
 
 def _parts(inputs: Inputs, rows: range) -> dict[str, float]:
-    """Where a batch's time goes, as shares of the bare product as written."""
+    """Time of each part of a batch, as a fraction of the product as written."""
     clock, products = _Clock(), _Products(inputs)
     encoder = make_encoder(inputs)
     searches = {precision: ActivationSearch(encoder, precision) for precision in PRECISIONS}
     for turn in row_ranges(rows.start, rows.stop, TURN_ROWS):
         centred = _activations(inputs, turn)
-        clock.time("product", lambda x=centred: products.as_written(x))
-        clock.time("product_fastest", lambda x=centred: products.fastest(x))
+        clock.time("product", partial(products.as_written, centred))
+        clock.time("product_fastest", partial(products.fastest, centred))
         rounded = centred.bfloat16()
-        clock.time("product_bf16", lambda x=rounded: products.in_bf16(x))
+        clock.time("product_bf16", partial(products.in_bf16, rounded))
         for batch in row_ranges(turn.start, turn.stop, BATCH_ROWS):
-            clock.time("model", lambda batch=batch: _activations(inputs, batch))
-        for part in centred.split(BATCH_ROWS * inputs.rows.tokens.shape[1]):
+            clock.time("model", partial(_activations, inputs, batch))
+        for part in torch.split(centred, BATCH_ROWS * inputs.rows.tokens.shape[1]):
             x = part + inputs.autoencoder.b_dec
             for precision, search in searches.items():
-                clock.time(
-                    f"search {precision}", lambda x=x, search=search: search.active_entries(x)
-                )
+                clock.time(f"search {precision}", partial(search.active_entries, x))
             found = searches["bf16"].active_entries(x)
             clock.time(
                 "single dot products alone",
-                lambda c=part, f=found: encoder.pre_activations(c, f.feature, f.token),
+                partial(encoder.pre_activations, part, found.feature, found.token),
             )
     return {name: clock.total(name) / clock.total("product") for name in clock.seconds}

@@ -1,4 +1,4 @@
-"""The command line: options to a configuration, stages in order, errors to exit codes. The one place that prints."""
+"""The command line: options to a configuration, stages in order, errors to exit codes. Only this module prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from sitegen.errors import SitegenError, UsageError
 from sitegen.finished import note_checked, summary_if_checked
 from sitegen.labels import given_labels, require_known
 from sitegen.lock import locked
+from sitegen.options import NO_LABELS, make_parser
 from sitegen.output import OutputFolder, finished_output, writing_to
 from sitegen.progress import computing_stages, plan_stages
 from sitegen.records import PublishedNumber
@@ -29,193 +31,23 @@ if TYPE_CHECKING:
     from sitegen.sweep.driver import Engine
 
 DONE, FOUND_WANTING, WRONG_USAGE = 0, 1, 2
-FORGET = "none"  # in the place of a labels file
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0 done, 1 found wanting, 2 wrong usage or input."""
-    options = _parser().parse_args(argv)
+    """Run one command and return its exit code: 0 done, 1 findings or missed numbers, 2 wrong usage or input."""
+    options = make_parser().parse_args(argv)
     try:
-        return int(options.command(options))
+        return COMMANDS[options.command](options)
     except SitegenError as error:
         print(f"build.py: {error}", file=sys.stderr)
     except OSError as error:
         print(f"build.py: {_os_error_line(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print(
-            "build.py: stopped; run the same command again to go on where it was",
+            "build.py: stopped; run the same command again to resume",
             file=sys.stderr,
         )
     return WRONG_USAGE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="build.py", description="Builds a static dashboard of a sparse autoencoder's features."
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    computing = _computing_options()
-
-    run = commands.add_parser(
-        "run", parents=[computing], help="sweep, render and check; takes up an interrupted run"
-    )
-    run.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: out/PRESET)")
-    _add_engine(run)
-    _add_labels(run)
-    run.set_defaults(command=_run)
-
-    sweep = commands.add_parser(
-        "sweep", parents=[computing], help="compute DIR/data from model, autoencoder and text"
-    )
-    sweep.add_argument("--out", type=Path, metavar="DIR", required=True, help="output folder")
-    sweep.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="only every N-th shard, from the I-th on: for as many machines, and `merge` after them",
-    )
-    _add_engine(sweep)
-    sweep.set_defaults(command=_sweep)
-
-    merge = commands.add_parser(
-        "merge",
-        parents=[computing],
-        help="compute DIR/data from the shards that `sweep --shard` left",
-    )
-    merge.add_argument("--out", type=Path, metavar="DIR", required=True, help="output folder")
-    merge.add_argument(
-        "--from",
-        dest="others",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="other output folders to take shards from",
-    )
-    merge.set_defaults(command=_merge)
-
-    render = commands.add_parser("render", help="make DIR/site from DIR/data; needs no torch")
-    render.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
-    _add_labels(render)
-    render.set_defaults(command=_render)
-
-    check = commands.add_parser(
-        "check", help="examine links, schema, sizes, budgets and checksums; exit 1 with findings"
-    )
-    check.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
-    check.set_defaults(command=_check)
-
-    export = commands.add_parser("export", help="DIR/data to DIR/export, as other tools read it")
-    export.add_argument("out", type=Path, metavar="DIR", help="folder that a sweep was run into")
-    export.add_argument(
-        "--to",
-        choices=["parquet", "neuronpedia", "circuit-tracer"],
-        required=True,
-        help="Parquet tables, Neuronpedia's bulk format, or circuit-tracer's feature files",
-    )
-    export.set_defaults(command=_export)
-
-    archive = commands.add_parser(
-        "archive", help="check DIR, and put DIR/site into one file, DIR/site.zip, with its checksum"
-    )
-    archive.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
-    archive.set_defaults(command=_archive)
-
-    publish = commands.add_parser(
-        "publish", help="check DIR, say what is to be sent where, and send DIR/site there"
-    )
-    publish.add_argument("out", type=Path, metavar="DIR", help="folder with data and site")
-    publish.add_argument(
-        "--to",
-        choices=["gh-pages", "space"],
-        required=True,
-        help="a branch for GitHub Pages, or a static Space of the Hugging Face Hub",
-    )
-    publish.add_argument("--space", metavar="OWNER/NAME", help="the Space")
-    publish.add_argument(
-        "--remote", default="origin", metavar="URL", help="git repository or remote's name (origin)"
-    )
-    publish.add_argument(
-        "--branch", default="gh-pages", metavar="NAME", help="branch to send it to (gh-pages)"
-    )
-    publish.add_argument("--yes", action="store_true", help="send without asking")
-    publish.set_defaults(command=_publish)
-
-    serve = commands.add_parser("serve", help="show DIR/site on this machine's loopback address")
-    serve.add_argument("out", type=Path, metavar="DIR", help="folder with a site")
-    serve.add_argument(
-        "--port", type=int, default=8000, metavar="P", help="port (default: 8000; 0: any free one)"
-    )
-    serve.set_defaults(command=_serve)
-
-    verify = commands.add_parser(
-        "verify",
-        parents=[computing],
-        help="compute published numbers again; exit 1 if one is missed",
-    )
-    verify.set_defaults(command=_verify)
-
-    presets = commands.add_parser("presets", help="list the built-in presets")
-    presets.set_defaults(command=_presets)
-    return parser
-
-
-def _add_engine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--engine",
-        choices=["process", "ray"],
-        default="process",
-        help="what sweeps: this process, or the workers of a Ray cluster (default: process)",
-    )
-    command.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="of a running Ray cluster (default: one of this machine)",
-    )
-    command.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="of a Ray cluster of this machine (default: one a core)",
-    )
-
-
-def _add_labels(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="JSON, JSON lines or CSV with feature, label, author, score, or a folder of delphi's or Neuronpedia's; "
-        "kept for later renders (none: forget them)",
-    )
-
-
-def _computing_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "preset", metavar="PRESET", help=f"{', '.join(preset_names())}, or a TOML file"
-    )
-    options.add_argument("--rows", metavar="N", help="read the first N rows of the whole text only")
-    options.add_argument(
-        "--documents",
-        metavar="N",
-        help="end the text after N documents: a quick trial of a large text, with rows of its own",
-    )
-    options.add_argument("--features", metavar="A-B,C", help="sweep these features only")
-    options.add_argument(
-        "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
-    )
-    options.add_argument(
-        "--precision",
-        metavar="fp32|bf16",
-        help="in which firings are searched for; bf16 is faster, what is found is the same (default: fp32)",
-    )
-    options.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any field of the configuration, such as contexts.n_top=10; may be given again",
-    )
-    return options
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -245,14 +77,15 @@ def _config(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
     with writing_to(options.out or Path("out") / config.preset) as output:
-        if options.labels not in (None, FORGET):
-            _require_labels(Path(options.labels), config)  # refused now rather than after hours
+        if options.labels not in (None, NO_LABELS):
+            # Before the sweep, so that a wrong file is not refused after hours
+            _require_labels(Path(options.labels), config)
         plan_stages(*_computing(config), "render", "check")
         _compute(config, output, _engine(options))
         _render_site(output, options.labels)
         summary = summary_if_checked(output)
         if summary is not None:
-            _say(f"{summary} (nothing has changed since they were checked)")
+            _say(f"{summary} (unchanged since the last check)")
             return DONE
         report = _checked(output)
         if not report.findings:
@@ -265,7 +98,7 @@ def _computing(config: Config) -> list[str]:
 
 
 def _require_labels(path: Path, config: Config) -> None:
-    """That a file's labels can be shown, as far as that is known before the sweep."""
+    """Raise UsageError if a file's labels cannot be shown, as far as that is known before the sweep."""
     labels, ranges = given_labels(path), parse_features(config.sweep.features)
     if ranges is not None:
         given = {label.feature for label in labels}
@@ -280,7 +113,7 @@ def _sweep(options: argparse.Namespace) -> int:
             plan_stages(*_computing(config))
             _compute(config, output, engine)
         elif options.engine != "process":
-            raise UsageError("--shard is for machines without an engine: leave --engine out")
+            raise UsageError("--shard sweeps in one process: leave --engine out")
         else:
             _sweep_slice(config, output, options.shard)
     return DONE
@@ -293,7 +126,9 @@ def _sweep_slice(config: Config, output: OutputFolder, text: str) -> None:
     job_slice = JobSlice.parse(text)
     plan_stages("sources", "fit", "sweep")
     n_shards = compute_slice(config, output, job_slice)
-    _say(f"wrote {output.sweep}: {n_shards:,} shards of share {text}; build.py merge takes them")
+    _say(
+        f"wrote {output.sweep}: {n_shards:,} shards of job slice {text}; combine all slices with build.py merge"
+    )
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -311,18 +146,20 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Engine:
-    """What sweeps, as it was asked for; refused before anything is loaded.
+    """The engine that the options name, before torch is loaded.
 
     raises  UsageError
     """
     if options.engine == "process":
         if options.address is not None or options.workers is not None:
-            raise UsageError("--address and --workers are a Ray cluster's: give --engine ray")
+            raise UsageError("--address and --workers belong to a Ray cluster: give --engine ray")
         from sitegen.sweep.driver import sweep
 
         return sweep
     if options.address is not None and options.workers is not None:
-        raise UsageError("--workers is for a cluster of this machine: leave it or --address out")
+        raise UsageError(
+            "--workers starts a cluster on this machine, --address uses another one: give only one of them"
+        )
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: give 1 or more")
     from sitegen.sweep.cluster import ray_engine
@@ -331,7 +168,8 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 
 def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
-    from sitegen.compute import compute_data  # torch and transformer_lens take seconds to import
+    # Imported here, since torch and transformer_lens take seconds to import
+    from sitegen.compute import compute_data
 
     started = time.monotonic()
     computed = compute_data(config, output, engine)
@@ -339,7 +177,9 @@ def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
         _say(remark)
     seconds = time.monotonic() - started
     if computed.is_kept:
-        _say(f"kept {output.data}: it was computed from the same inputs before ({seconds:.0f} s)")
+        _say(
+            f"kept {output.data}, which an earlier run computed from the same inputs ({seconds:.0f} s)"
+        )
     else:
         _say(f"wrote {output.data}: {computed.n_features:,} features in {seconds:.0f} s")
 
@@ -354,7 +194,7 @@ def _render_site(output: OutputFolder, labels: str | None) -> None:
     from sitegen.render.site import keep_labels, render_site
 
     started = time.monotonic()
-    if labels == FORGET:
+    if labels == NO_LABELS:
         output.labels.unlink(missing_ok=True)
     elif labels is not None:
         keep_labels(Path(labels), output)
@@ -385,7 +225,7 @@ def _archive(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
     with locked(output.root):
         if _checked(output, of_archive=False).findings:
-            _say("no archive was written: mend what was found first")
+            _say("no archive was written: correct the findings first")
             return FOUND_WANTING
         archive = write_archive(output)
     _say(
@@ -416,18 +256,19 @@ def _publication(
     from sitegen.publish.space import space_publication
     from sitegen.store import read_manifest
 
-    title = read_manifest(output.data)["config"]["site"]["title"]
+    title = read_manifest(output.data).config.site.title
     return space_publication(output, options.space, title)
 
 
 def _publish(options: argparse.Namespace) -> int:
     output = finished_output(options.out)
-    with locked(output.root), _publication(options, output) as prepared:  # what is checked is sent
+    # The lock holds from the check to the push, so that exactly the checked files are sent
+    with locked(output.root), _publication(options, output) as prepared:
         if _checked(output).findings:
-            _say("nothing was sent: mend what was found first")
+            _say("nothing was sent: correct the findings first")
             return FOUND_WANTING
         _say(f"to be sent: {prepared}")
-        if not options.yes and not _agreed():
+        if not options.yes and not _confirm():
             _say("nothing was sent")
             return DONE
         prepared.push()
@@ -435,13 +276,15 @@ def _publish(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _agreed() -> bool:
-    """Whether the user says yes.
+def _confirm() -> bool:
+    """Ask the user whether to send.
 
-    raises  UsageError where there is nobody to ask
+    raises  UsageError if standard input is no terminal
     """
     if not sys.stdin.isatty():
-        raise UsageError("there is nobody to ask whether to send it: give --yes")
+        raise UsageError(
+            "cannot ask whether to send it, since standard input is no terminal: give --yes"
+        )
     print("Send it? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -459,14 +302,14 @@ def _verify(options: argparse.Namespace) -> int:
 
     plan_stages("sources", "fit", "published")
     numbers = verify_published(config)
-    for line in _table([_VERIFY_HEADS, *map(_verify_cells, numbers)]):
+    for line in _table([_VERIFY_HEADINGS, *map(_verify_cells, numbers)]):
         print(line)
     n_missed = sum(not number.holds for number in numbers)
     _say(f"verify: {len(numbers) - n_missed} of {len(numbers)} numbers hold, {n_missed} missed")
     return FOUND_WANTING if n_missed else DONE
 
 
-_VERIFY_HEADS = ["number", "published", "computed", "difference", "allowed", "verdict"]
+_VERIFY_HEADINGS = ["number", "published", "computed", "difference", "allowed", "verdict"]
 
 
 def _verify_cells(number: PublishedNumber) -> list[str]:
@@ -482,7 +325,7 @@ def _verify_cells(number: PublishedNumber) -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> list[str]:
-    """The rows as lines, their cells below each other."""
+    """Format rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -494,6 +337,21 @@ def _presets(options: argparse.Namespace) -> int:
     for name in preset_names():
         print(f"{name:<14} {load_config(name).site.description}")
     return DONE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "sweep": _sweep,
+    "merge": _merge,
+    "render": _render,
+    "check": _check,
+    "export": _export,
+    "archive": _archive,
+    "publish": _publish,
+    "serve": _serve,
+    "verify": _verify,
+    "presets": _presets,
+}
 
 
 def _say(line: str) -> None:
@@ -515,9 +373,9 @@ def _os_error_line(error: OSError) -> str:
 
 
 def _full_disk_line(error: OSError) -> str:
-    """Names the folder that has no room, and what is free on its disk."""
-    place = Path(error.filename).absolute()
-    folder = next((one for one in (place, *place.parents) if one.is_dir()), place)
+    """The message for a full disk, with the folder on it and the free space."""
+    path = Path(error.filename).absolute()
+    folder = next((one for one in (path, *path.parents) if one.is_dir()), path)
     free = shutil.disk_usage(folder).free / 1e6
     is_quota = error.errno == errno.EDQUOT
     reason = "your quota is used up" if is_quota else "no space left on its disk"

@@ -1,4 +1,4 @@
-"""The computing stage: sources to a data folder. Everything with torch in it is behind this module."""
+"""The computing stage: inputs to a data folder. All code that needs torch is imported through this module."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
+
+import msgspec
 
 import sitegen
 from sitegen.analysis.assemble import Records
@@ -20,12 +22,30 @@ from sitegen.finished import inputs_key, note_finished, remarks_if_finished
 from sitegen.output import OutputFolder
 from sitegen.parts import KeptParts
 from sitegen.progress import announce
-from sitegen.records import KINDS, Fit, LiveModel, PublishedNumber, TokenText
-from sitegen.sources.autoencoder import unrecognised_hook_point
+from sitegen.records import (
+    KINDS,
+    AutoencoderRecord,
+    Counts,
+    ErrorBoundRecord,
+    Fit,
+    Kind,
+    LiveModel,
+    LiveRecord,
+    Manifest,
+    ModelRecord,
+    PublishedNumber,
+    RowDelimitersRecord,
+    SourceFileRecord,
+    SourceName,
+    SourceRecord,
+    TokenText,
+)
+from sitegen.sources.autoencoder import hook_point_remarks
 from sitegen.sources.inputs import Inputs, load_inputs
-from sitegen.sources.text_defaults import differences
+from sitegen.sources.provenance import Provenance
+from sitegen.sources.text_defaults import text_differences
 from sitegen.space import require_space
-from sitegen.store import StoreWriter
+from sitegen.store import SCHEMA_VERSION, StoreWriter
 from sitegen.sweep.driver import Engine, JobSlice, sweep, sweep_slice
 from sitegen.sweep.state import SweepState
 from sitegen.verify.numbers import verify
@@ -47,26 +67,31 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Computed:
-    """What a sweep and its analysis came to."""
+    """Outcome of a sweep and its analysis.
+
+    n_features  number of features in the data
+    is_kept     whether the data was already complete from the same inputs, so that nothing was computed
+    remarks     sentences for the user: what was left out, and how the rows differ from those of training
+    """
 
     n_features: int
-    is_kept: bool  # it was there already, from the same inputs
-    remarks: list[str]  # on what was left out, and on what readers should know of the rows
+    is_kept: bool
+    remarks: list[str]
 
 
 def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -> Computed:
-    """Sweeps and analyses a subject and writes `data/`, whole or not at all.
+    """Sweep and analyse the inputs of a configuration and write `data/`, whole or not at all.
 
-    engine  what gives the statistics of all rows
-    raises  SitegenError for sources and options that do not fit, OSError where the disk refuses
+    engine  function that computes the statistics of all rows
+    raises  SitegenError for inputs and options that do not fit, OSError if the disk refuses a write
     """
     announce("sources")
     inputs = load_inputs(config)
     config = inputs.config
-    key = inputs_key(_facts(inputs, config))
-    former = remarks_if_finished(output, key)
-    if former is not None:
-        return Computed(len(inputs.feature_ids), True, former)
+    key = inputs_key(_input_facts(inputs, config))
+    earlier_remarks = remarks_if_finished(output, key)
+    if earlier_remarks is not None:
+        return Computed(len(inputs.feature_ids), True, earlier_remarks)
     require_space(output, config, len(inputs.feature_ids), len(inputs.rows.tokens))
     parts = KeptParts(output.sweep, key)
     fit = parts.get("fit", Fit, lambda: measure_fit(inputs, config))
@@ -77,7 +102,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     live, why_not = _live_model(inputs, state, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
-        n_of_kind: dict[str, int] = dict.fromkeys(KINDS, 0)
+        n_of_kind: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         for record, evidence in records.features():
             store.add(record)
             store.add_evidence(evidence)
@@ -88,36 +113,36 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
             store.add_rows(rows)
         if live is not None:
             store.add_live(live)
-        manifest = _manifest(config, inputs, state, n_of_kind)
-        manifest["live"] = {"is_there": live is not None, "why_not": why_not}
+        shown = LiveRecord(live is not None, why_not)
+        manifest = _manifest(config, inputs, state, n_of_kind, shown)
         store.finish(manifest, vocab, records.overview())
     remarks = []
     if fit.objection:
-        remarks.append(f"the pages say that the autoencoder may not fit: {fit.objection}")
-    remarks += unrecognised_hook_point(inputs.autoencoder)
-    remarks += differences(
+        remarks.append(f"the pages warn that the autoencoder may not fit: {fit.objection}")
+    remarks += hook_point_remarks(inputs.autoencoder)
+    remarks += text_differences(
         config.corpus, inputs.rows.delimiters, inputs.autoencoder, inputs.tokenizer
     )
     if config.live.precision != "none" and why_not:
-        remarks.append(f"no text can be tried on the pages: {why_not}")
+        remarks.append(f"the pages cannot run the model on a reader's text: {why_not}")
+    # Only now is the run noted as finished, and the parts that would have resumed it are no longer needed
     note_finished(output, key, remarks)
     parts.remove()
     return Computed(len(inputs.feature_ids), False, remarks)
 
 
-def _facts(inputs: Inputs, config: Config) -> dict[str, Any]:
-    """All that `data/` is a function of, beside this package's code."""
+def _input_facts(inputs: Inputs, config: Config) -> dict[str, Any]:
+    """Everything except this package's code that determines `data/`."""
     return {
-        "config": config.as_dict(),
-        "sources": _sources(inputs),
+        "config": dataclasses.asdict(config.published(inputs.device.type)),
+        "sources": msgspec.to_builtins(_sources(inputs)),
         "rows": inputs.rows.key,
-        "device": str(inputs.device.type),
         "versions": _versions(),
     }
 
 
 def compute_slice(config: Config, output: OutputFolder, job_slice: JobSlice) -> int:
-    """Sweeps a share of a subject's shards, to be merged later; returns how many.
+    """Sweep one job slice, to be merged with the others later; return its number of shards.
 
     raises  as `compute_data` does
     """
@@ -129,7 +154,10 @@ def compute_slice(config: Config, output: OutputFolder, job_slice: JobSlice) -> 
 
 
 def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[LiveModel | None, str]:
-    """(the model that pages run, or why there is none)."""
+    """Make the model that pages run.
+
+    returns  (model, "") or (None, the reason why there is none)
+    """
     try:
         return live_model(inputs, state.counts.max_activation, config), ""
     except LiveRefusalError as refusal:
@@ -137,14 +165,16 @@ def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[Live
 
 
 def verify_published(config: Config) -> list[PublishedNumber]:
-    """The numbers that were published of a preset's subject, computed again.
+    """Compute a preset's published numbers again.
 
-    raises  UsageError if there are none, SitegenError for sources that cannot be read
+    raises  UsageError if it has none, SitegenError for inputs that cannot be read
     """
     published = read_published(config.preset)
     if published is None:
-        known = ", ".join(published_presets())
-        raise UsageError(f"no numbers are published of {config.preset}: give {known}")
+        presets = ", ".join(published_presets())
+        raise UsageError(
+            f"{config.preset} has no published numbers to verify; give one of the presets that have: {presets}"
+        )
     announce("sources")
     inputs = load_inputs(config)
     measure_fit(inputs, inputs.config)
@@ -152,7 +182,7 @@ def verify_published(config: Config) -> list[PublishedNumber]:
 
 
 def token_texts(inputs: Inputs) -> list[TokenText]:
-    """[d_vocab] what each of the model's ids stands for: text, bytes that are no whole character, or None."""
+    """Texts [d_vocab] of the model's ids: text, bytes that are not whole characters, or None for an unused id."""
     table = inputs.tokenizer.token_bytes()[: inputs.model.d_vocab]
     texts: list[TokenText] = [None if token is None else _text_if_whole(token) for token in table]
     return texts + [None] * (inputs.model.d_vocab - len(texts))
@@ -166,56 +196,57 @@ def _text_if_whole(token: bytes) -> TokenText:
 
 
 def _manifest(
-    config: Config, inputs: Inputs, state: SweepState, n_of_kind: dict[str, int]
-) -> dict[str, Any]:
+    config: Config, inputs: Inputs, state: SweepState, n_of_kind: dict[Kind, int], live: LiveRecord
+) -> Manifest:
     n_rows, seq_len = inputs.rows.tokens.shape
-    settings = config.as_dict()
-    settings["sweep"]["device"] = inputs.device.type
-    return {
-        "preset": config.preset,
-        "config": settings,
-        "sources": _sources(inputs),
-        "model": {
-            "processing": list(inputs.model.processing),
-            "left_out": list(inputs.model.output.left_out),
-        },
-        "autoencoder": {
-            "activation_function": inputs.autoencoder.activation_function,
-            "k": inputs.autoencoder.architecture.k,
-            "subtracts_b_dec": inputs.autoencoder.architecture.subtracts_b_dec,
-            "normalisation": inputs.autoencoder.architecture.normalisation,
-            "logit_effects": inputs.model.output.formula,
-        },
-        "rows": inputs.rows.delimiters.sentence(inputs.tokenizer),
-        "row_delimiters": dataclasses.asdict(inputs.rows.delimiters),
-        "counts": {
-            "n_features": len(inputs.feature_ids),
-            "d_hidden": inputs.autoencoder.d_hidden,
-            "d_hook": inputs.model.d_hook,
-            "d_vocab": inputs.model.d_vocab,
-            **dataclasses.asdict(inputs.rows.documents),
-            "n_rows": n_rows,
-            "seq_len": seq_len,
-            "n_positions": state.counts.n_positions,
-            "n_of_kind": n_of_kind,
-        },
-        "error_bound": {
-            "precision": config.sweep.precision,
-            "n_examined": state.error_bound.n_examined,
-            "n_active": int(state.counts.n_active.sum()),
-            "largest_error": state.error_bound.largest_error,
-            "says": "Every entry of the encoder's product that, with the bound on its rounding error added, is above 0 "
+    architecture, documents = inputs.autoencoder.architecture, inputs.rows.documents
+    delimiters = inputs.rows.delimiters
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        preset=config.preset,
+        config=config.published(inputs.device.type),
+        sources=_sources(inputs),
+        model=ModelRecord(list(inputs.model.processing), list(inputs.model.output.left_out)),
+        autoencoder=AutoencoderRecord(
+            activation_function=inputs.autoencoder.activation_function,
+            k=architecture.k,
+            subtracts_b_dec=architecture.subtracts_b_dec,
+            normalisation=architecture.normalisation,
+            logit_effects=inputs.model.output.formula,
+        ),
+        rows=delimiters.sentence(inputs.tokenizer),
+        row_delimiters=RowDelimitersRecord(delimiters.bos_id, delimiters.separator_id),
+        counts=Counts(
+            n_features=len(inputs.feature_ids),
+            d_hidden=inputs.autoencoder.d_hidden,
+            d_hook=inputs.model.d_hook,
+            d_vocab=inputs.model.d_vocab,
+            n_documents=documents.n_documents,
+            n_empty=documents.n_empty,
+            n_null=documents.n_null,
+            n_rows=n_rows,
+            seq_len=seq_len,
+            n_positions=state.counts.n_positions,
+            n_of_kind=n_of_kind,
+        ),
+        error_bound=ErrorBoundRecord(
+            precision=config.sweep.precision,
+            n_examined=state.error_bound.n_examined,
+            n_active=int(state.counts.n_active.sum()),
+            largest_error=state.error_bound.largest_error,
+            says="Every entry of the encoder's product that, with the bound on its rounding error added, is above 0 "
             "was computed again in float32; so no dropped entry is above 0 or could have stood in a list. "
             "largest_error is the largest difference found, as a share of its bound.",
-        },
-        "special_ids": list(inputs.special_ids),
-        "versions": _versions(),
-    }
+        ),
+        special_ids=list(inputs.special_ids),
+        live=live,
+        versions=_versions(),
+    )
 
 
-def _sources(inputs: Inputs) -> dict[str, Any]:
-    """Where everything that was read came from."""
-    read = {
+def _sources(inputs: Inputs) -> dict[SourceName, SourceRecord]:
+    """Where each of the inputs came from."""
+    read: dict[SourceName, Provenance] = {
         "model": inputs.model.provenance,
         "autoencoder": inputs.autoencoder.provenance,
         "tokenizer": inputs.tokenizer.provenance,
@@ -223,11 +254,18 @@ def _sources(inputs: Inputs) -> dict[str, Any]:
     }
     if inputs.other is not None:
         read["other"] = inputs.other.provenance
-    return {name: dataclasses.asdict(provenance) for name, provenance in read.items()}
+    return {
+        name: SourceRecord(
+            provenance.name,
+            provenance.revision,
+            [SourceFileRecord(file.name, file.sha256) for file in provenance.files],
+        )
+        for name, provenance in read.items()
+    }
 
 
 def _versions() -> dict[str, str]:
-    """Of everything that numbers may depend on."""
+    """Versions of everything that the numbers may depend on."""
     return {
         "sitegen": sitegen.__version__,
         "python": platform.python_version(),

@@ -1,28 +1,33 @@
-"""What a run computes, as frozen dataclasses: one a stage, checked when made, read from a TOML preset."""
+"""The configuration of a run: one frozen dataclass for each section of a TOML preset, checked when it is made."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import tomllib
-import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
+
+import msgspec
+from msgspec import Meta
 
 from sitegen.errors import UsageError
 from sitegen.files import require_content
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 REPOSITORY_ROOT = Path(__file__).parent.parent
-# What TransformerLens can do to a model's weights as it loads them
+# Processing that TransformerLens can apply to a model's weights as it loads them
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
 NO_PROCESSING = "none"
 ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
+PRECISIONS = ("fp32", "bf16", "tf32")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
-MOST = 10**9  # of a count that nothing else bounds
+# Bound of a count that nothing else bounds
+MOST = 10**9
 FILE_FIELDS = (
     "model.name",
     "model.tokenizer",
@@ -32,27 +37,18 @@ FILE_FIELDS = (
 )
 
 
-def _between(least: float, most: float, default: float) -> Any:
-    """A number field with its bounds, which are checked when the section is made."""
-    return field(default=default, metadata={"least": least, "most": most})
-
-
 class _Section:
-    """What all sections share: numbers within the bounds of their fields."""
+    """What all sections share: each number is within the bounds of its type."""
 
     section: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for one in dataclasses.fields(self):  # type: ignore[arg-type]  # all sections are dataclasses
-            if one.metadata:
-                self._require_between(one.name, one.metadata["least"], one.metadata["most"])
-
-    def _require_between(self, field_name: str, least: float, most: float) -> None:
-        value = getattr(self, field_name)
-        _require(
-            least <= value <= most,
-            f"{self.section}.{field_name} is {value}: give {least:,} to {most:,}",
-        )
+        for name, (least, most) in bounds_of(cast(Any, type(self))).items():
+            value = getattr(self, name)
+            _require(
+                least <= value <= most,
+                f"{self.section}.{name} is {value}: give {least:,} to {most:,}",
+            )
 
     def _require_known(self, field_name: str, known: tuple[str, ...]) -> None:
         value = getattr(self, field_name)
@@ -62,15 +58,25 @@ class _Section:
         )
 
 
+@cache
+def bounds_of(section: Any) -> dict[str, tuple[float, float]]:
+    """The least and the largest value of each number field of a section, from its type."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    limits = {name: getattr(hint, "__metadata__", (None,))[0] for name, hint in hints.items()}
+    return {name: (limit.ge, limit.le) for name, limit in limits.items() if limit is not None}
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """The language model, and the place in it that the autoencoder reads."""
+    """The language model, and the hook point in it that the autoencoder reads."""
 
-    name: str = ""  # TransformerLens name or Hub repository; or a folder with config.json and model.safetensors
+    # TransformerLens name, Hub repository, or a folder with config.json and model.safetensors
+    name: str = ""
     hook_point: str = "blocks.0.mlp.hook_post"
-    tokenizer: str = ""  # Hub repository or folder; empty: the one that the model names
-    # Of the weights that activations come from: names of PROCESSING, or none; empty: as the autoencoder's own settings
-    # say, and none where they say nothing
+    # Hub repository or folder; empty: the tokenizer that the model names
+    tokenizer: str = ""
+    # Processing of the weights that activations come from: names of PROCESSING, or none. Empty: as the autoencoder's
+    # own settings say, and none where they do not say
     processing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,23 +97,28 @@ class AutoencoderConfig(_Section):
     """The sparse autoencoder's weights."""
 
     section = "autoencoder"
-    # run1, run2, a version number or a folder of `repository`; or a file or folder here
+    # run1, run2, a version number or a folder of `repository`; or a file or folder on this machine
     source: str = ""
     repository: str = "NeelNanda/sparse_autoencoder"
-    # What a plain file of tensors leaves open; where files say something else, what is said here holds. Also of
-    # other.source
-    activation: str = ""  # relu, jumprelu, topk or batchtopk
-    k: int = _between(0, MOST, 0)  # features active on a token at most, of topk; 0: as files say
-    subtracts_b_dec: bool | None = None  # from its input
-    normalisation: str = ""  # of its input: none, layer_norm or constant_norm_rescale
-    # What its makers report of it, which the run is held against; 0: not known
-    l0: float = _between(0, MOST, 0.0)  # features active on a token
-    explained_variance: float = _between(0, 1, 0.0)
-    accept_poor_fit: bool = False  # goes on although it does not fit, and says so on every page
-    # Of the loss it was trained with; 0: not known, and no l1 is shown
-    l1_coeff: float = _between(0, MOST, 0.0)
-    # That training summed the activations over; 1: it took their mean
-    l1_positions: int = _between(1, MOST, 1)
+    # The next four settings describe files that do not describe themselves, and win over files that do. They hold for
+    # other.source too. The activation function: relu, jumprelu, topk or batchtopk
+    activation: str = ""
+    # Largest number of active features a token, of topk; 0: as the files say
+    k: Annotated[int, Meta(ge=0, le=MOST)] = 0
+    # Whether b_dec is subtracted from the input; None: as the files say
+    subtracts_b_dec: bool | None = None
+    # Normalisation of the input: none, layer_norm or constant_norm_rescale
+    normalisation: str = ""
+    # Active features a token, as its authors report them; the run is compared with it. 0: not known
+    l0: Annotated[float, Meta(ge=0, le=MOST)] = 0.0
+    # Share of variance explained, likewise
+    explained_variance: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    # Go on although the autoencoder does not fit, with a warning on every page
+    accept_poor_fit: bool = False
+    # Coefficient of the L1 loss in its training; 0: not known, and no l1 is shown
+    l1_coeff: Annotated[float, Meta(ge=0, le=MOST)] = 0.0
+    # Positions over which training summed the activations; 1: it took their mean
+    l1_positions: Annotated[int, Meta(ge=1, le=MOST)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,33 +132,47 @@ class AutoencoderConfig(_Section):
 
 @dataclass(frozen=True)
 class OtherConfig(_Section):
-    """A second autoencoder on the same hook point, to find each feature's best match in."""
+    """A second autoencoder on the same hook point, in which each feature's best match is found."""
 
     section = "other"
-    source: str = ""  # as autoencoder.source; empty: there is none
+    # Like autoencoder.source; empty: there is none
+    source: str = ""
     repository: str = "NeelNanda/sparse_autoencoder"
-    title: str = "the other run"  # what pages call it
-    n_contexts: int = _between(1, 100, 3)  # strongest contexts shown of a match
+    # The name that pages give it
+    title: str = "the other run"
+    # Number of strongest contexts shown of a match
+    n_contexts: Annotated[int, Meta(ge=1, le=100)] = 3
 
 
 @dataclass(frozen=True)
 class CorpusConfig(_Section):
-    """The text, and how it is cut into rows. The defaults of some fields are what the autoencoder was trained on."""
+    """The text, and how it is cut into rows. Some fields take their default from the autoencoder's training."""
 
     section = "corpus"
-    dataset: str = ""  # Hub dataset, unless files are given
-    revision: str = "main"  # branch, tag or commit of the dataset
-    configuration: str = ""  # of a dataset that has several
+    # Hub dataset, unless files are given
+    dataset: str = ""
+    # Branch, tag or commit of the dataset
+    revision: str = "main"
+    # Configuration of a dataset that has several
+    configuration: str = ""
     split: str = "train"
-    files: tuple[str, ...] = ()  # local .txt, .jsonl or .parquet
+    # Files of this machine: .txt, .jsonl or .parquet
+    files: tuple[str, ...] = ()
     column: str = "text"
-    # Tokens a row, BOS included; 0: as the autoencoder says, or else 128
-    seq_len: int = _between(0, 32768, 0)
-    bos: str = ""  # what rows begin with: a token's text, or none; empty: else the tokenizer's BOS
-    separator: str = ""  # behind each document: likewise, or bos; empty: else the tokenizer's EOS
-    seed: int = _between(0, 2**32 - 1, 42)  # of the rows' shuffle; NumPy and scikit-learn take it
-    n_rows: int = _between(0, MOST, 0)  # the first so many rows; 0: all
-    n_documents: int = _between(0, MOST, 0)  # the text ends after so many; 0: all are read
+    # Tokens a row, BOS included; 0: as the autoencoder's settings say, else 128
+    seq_len: Annotated[int, Meta(ge=0, le=32768)] = 0
+    # The token that begins each row, by its text, or none; empty: as the autoencoder's settings say, else the
+    # tokenizer's BOS
+    bos: str = ""
+    # The token behind each document, likewise, or bos; empty: as the autoencoder's settings say, else the tokenizer's
+    # EOS
+    separator: str = ""
+    # Seed of the rows' shuffle, as NumPy and scikit-learn take it
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 42
+    # Number of first rows to read; 0: all
+    n_rows: Annotated[int, Meta(ge=0, le=MOST)] = 0
+    # Number of first documents to read; 0: all
+    n_documents: Annotated[int, Meta(ge=0, le=MOST)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,15 +185,19 @@ class CorpusConfig(_Section):
 
 @dataclass(frozen=True)
 class SweepConfig(_Section):
-    """The pass over the rows. Batches and shards are a matter of the configuration, never of the number of workers."""
+    """The pass over the rows. Batches and shards depend on the configuration, never on the number of workers."""
 
     section = "sweep"
-    features: str = ""  # ranges such as 0-99,512; empty: all
-    # Rows a pass of the model and a product; the model's bits may depend on it
-    batch_rows: int = _between(1, 65536, 8)
-    shard_rows: int = _between(1, MOST, 1024)  # rows of one saved state, a multiple of batch_rows
-    precision: str = "fp32"  # in which firings are searched for: fp32, bf16, or tf32 on CUDA
-    device: str = "auto"  # auto, cpu or cuda
+    # Ranges such as 0-99,512; empty: all features
+    features: str = ""
+    # Rows in one forward pass and one product with the encoder; the last bits of activations may depend on it
+    batch_rows: Annotated[int, Meta(ge=1, le=65536)] = 8
+    # Rows of one saved state, a multiple of batch_rows
+    shard_rows: Annotated[int, Meta(ge=1, le=MOST)] = 1024
+    # Precision of the product that finds active tokens: fp32, bf16, or tf32 on CUDA
+    precision: str = "fp32"
+    # auto, cpu or cuda
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,49 +205,58 @@ class SweepConfig(_Section):
             self.shard_rows % self.batch_rows == 0,
             f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
         )
-        self._require_known("precision", ("fp32", "bf16", "tf32"))
+        self._require_known("precision", PRECISIONS)
         self._require_known("device", ("auto", "cpu", "cuda"))
         parse_features(self.features)
 
 
 @dataclass(frozen=True)
 class ContextConfig(_Section):
-    """How many contexts a feature keeps, and how long they are."""
+    """How many contexts of a feature are kept, and how long they are."""
 
     section = "contexts"
-    n_top: int = _between(1, 1000, 20)  # largest activations, one for each distinct text
-    n_intervals: int = _between(0, 16, 10)  # equal slices of (0, maximum]
-    # Samples of each, at most, beside what the top contexts show of it
-    n_per_interval: int = _between(1, 100, 2)
-    n_before: int = _between(0, 1000, 12)  # tokens shown before the peak
-    n_after: int = _between(0, 1000, 7)  # tokens shown after it
+    # Largest activations, one for each distinct text
+    n_top: Annotated[int, Meta(ge=1, le=1000)] = 20
+    # Equal slices of (0, maximum]
+    n_intervals: Annotated[int, Meta(ge=0, le=16)] = 10
+    # Largest number of samples of each slice, besides the top contexts that lie in it
+    n_per_interval: Annotated[int, Meta(ge=1, le=100)] = 2
+    # Tokens shown before the peak
+    n_before: Annotated[int, Meta(ge=0, le=1000)] = 12
+    # Tokens shown after it
+    n_after: Annotated[int, Meta(ge=0, le=1000)] = 7
 
 
 @dataclass(frozen=True)
 class LogitConfig(_Section):
-    """How much of each logit effect is kept."""
+    """How many logit effects of a feature are kept."""
 
     section = "logits"
-    n_top: int = _between(1, 1000, 16)  # largest effects, and as many smallest
-    n_bins: int = _between(1, 1000, 40)  # of the histogram over the vocabulary
+    # Number of largest effects, and of smallest
+    n_top: Annotated[int, Meta(ge=1, le=1000)] = 16
+    # Bins of the histogram over the vocabulary
+    n_bins: Annotated[int, Meta(ge=1, le=1000)] = 40
 
 
 @dataclass(frozen=True)
 class AnalysisConfig(_Section):
-    """What is measured beside the sweep, and on how many rows."""
+    """What is measured besides the sweep, and on how many rows."""
 
     section = "analysis"
-    # First rows, on which features are held against each other and neurons
-    n_rows: int = _between(1, MOST, 512)
-    n_quality_rows: int = _between(1, MOST, 320)  # first rows, on which losses are measured
-    batch_rows: int = _between(
-        1, MOST, 64
-    )  # of those, over whose batches standard errors are taken
-    n_neighbours: int = _between(1, 100, 4)  # of each kind
-    n_neurons: int = _between(1, 100, 3)  # strongest, and as many most correlated
-    n_near_misses: int = _between(0, 100, 3)  # contexts in which a feature might fire and does not
-    # Tokens most promoted at a firing, and as many most suppressed; 0: none
-    n_ablated: int = _between(0, 100, 5)
+    # First rows, on which features are compared with each other and with neurons
+    n_rows: Annotated[int, Meta(ge=1, le=MOST)] = 512
+    # First rows, on which losses are measured
+    n_quality_rows: Annotated[int, Meta(ge=1, le=MOST)] = 320
+    # Rows of a batch of these; standard errors are over batches
+    batch_rows: Annotated[int, Meta(ge=1, le=MOST)] = 64
+    # Similar features listed of each kind
+    n_neighbours: Annotated[int, Meta(ge=1, le=100)] = 4
+    # Neurons of largest weight listed, and of largest correlation
+    n_neurons: Annotated[int, Meta(ge=1, le=100)] = 3
+    # Contexts listed in which a feature could be expected to be active and is not
+    n_near_misses: Annotated[int, Meta(ge=0, le=100)] = 3
+    # Tokens listed that an active feature promotes most at a position, and that it suppresses most; 0: no ablation
+    n_ablated: Annotated[int, Meta(ge=0, le=100)] = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,13 +268,13 @@ class AnalysisConfig(_Section):
 
 @dataclass(frozen=True)
 class LiveConfig(_Section):
-    """The model that readers' pages run on text of their own."""
+    """The model that pages run on a reader's own text."""
 
     section = "live"
-    # Of its weights: int16 with a scale a row, fp32 of twice the size, or none
+    # Of its weights: int16 with a scale for each row, fp32 of twice the size, or none
     precision: str = "int16"
-    # That it may take in the site; a larger one is left out
-    max_megabytes: int = _between(0, MOST, 220)
+    # Largest size in the site, in MB; a larger model is left out
+    max_megabytes: Annotated[int, Meta(ge=0, le=MOST)] = 220
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -245,7 +283,7 @@ class LiveConfig(_Section):
 
 @dataclass(frozen=True)
 class SiteConfig:
-    """What the pages say about the whole."""
+    """Title and description of the site."""
 
     title: str = "Sparse autoencoder features"
     description: str = ""
@@ -255,7 +293,8 @@ class SiteConfig:
 class Config:
     """Everything that determines `data/` and `site/`."""
 
-    preset: str  # the preset's name, or a TOML file's stem
+    # The preset's name, or the stem of a TOML file's name
+    preset: str
     model: ModelConfig
     autoencoder: AutoencoderConfig
     corpus: CorpusConfig
@@ -267,16 +306,27 @@ class Config:
     live: LiveConfig = field(default_factory=LiveConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Nested plain values; files and folders by their own names, since no machine's paths are published."""
-        values = dataclasses.asdict(self)
+    def published(self, device: str) -> Config:
+        """The configuration as the manifest holds it.
+
+        Files and folders stand there by their own names, since no paths of a machine are published.
+
+        device  the one that `sweep.device` came to
+        """
+        return dataclasses.replace(
+            self._with_files(_published), sweep=dataclasses.replace(self.sweep, device=device)
+        )
+
+    def _with_files(self, change: Callable[[str], str]) -> Config:
+        """A copy in which the fields that may name files are changed."""
+        changed: dict[str, Any] = {}
         for key in FILE_FIELDS:
             section, _, name = key.partition(".")
-            value = values[section][name]
-            values[section][name] = (
-                _published(value) if isinstance(value, str) else list(map(_published, value))
-            )
-        return values
+            part = changed.get(section, getattr(self, section))
+            value = getattr(part, name)
+            new = change(value) if isinstance(value, str) else tuple(map(change, value))
+            changed[section] = dataclasses.replace(part, **{name: new})
+        return dataclasses.replace(self, **changed)
 
 
 def preset_names() -> list[str]:
@@ -342,7 +392,7 @@ def build_config(
 
 
 def parse_features(text: str) -> list[range] | None:
-    """The ranges of `A-B,C` as they stand; None for all.
+    """Parse `A-B,C` into ranges; None stands for all features.
 
     raises  UsageError if a part is no number or range
     """
@@ -359,74 +409,62 @@ def parse_features(text: str) -> list[range] | None:
 
 
 def is_number(text: str) -> bool:
-    """That a text is a whole number in plain digits, short enough to be meant."""
+    """Whether a text is a whole number of at most 12 plain digits."""
     return text.isascii() and text.isdigit() and len(text) <= 12
 
 
 def _build_section(section: type, name: str, values: Any) -> Any:
     if not isinstance(values, dict):
         raise UsageError(f"[{name}] is {values!r}: give a table of fields")
-    hints = typing.get_type_hints(section)
+    hints = typing.get_type_hints(section)  # without the bounds, which the section checks
+    hints.pop("section", None)
     for key in values:
         if key not in hints:
+            close = difflib.get_close_matches(key, hints, 1)
+            meant = f" (did you mean {name}.{close[0]}?)" if close else ""
             raise UsageError(
-                f"no field {name}.{key}; there are {', '.join(f'{name}.{field}' for field in hints)}"
+                f"no field {name}.{key}{meant}; there are {', '.join(f'{name}.{field}' for field in hints)}"
             )
     return section(
         **{key: _convert(f"{name}.{key}", value, hints[key]) for key, value in values.items()}
     )
 
 
+# How the message about a value of the wrong type names the right one
+EXPECTED = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    bool | None: "true or false",
+    tuple[str, ...]: "a list of texts",
+}
+
+
 def _convert(key: str, value: Any, wanted: Any) -> Any:
-    """`value` as the field's type; text from the command line is read as that type."""
-    if isinstance(wanted, types.GenericAlias):  # tuple[str, ...]
-        parts = value.split(",") if isinstance(value, str) else value
-        if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
-            return tuple(parts)
-        raise UsageError(f"{key} is {value!r}: give a list of texts")
-    if wanted in (bool, bool | None):
-        if value in ("true", "false"):
-            return value == "true"
-        _require(isinstance(value, bool), f"{key} is {value!r}: give true or false")
-        return value
-    if wanted is int and isinstance(value, str) and is_number(value.removeprefix("-")):
-        return int(value)
-    if wanted is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # autoencoder.source = 25
-    if wanted is float:
-        return _number(key, value)
-    if type(value) is not wanted:
-        raise UsageError(
-            f"{key} is {value!r}: give {'a whole number' if wanted is int else 'a text'}"
-        )
-    return value
-
-
-def _number(key: str, value: Any) -> float:
+    """Convert a value to the field's type; text from the command line is read as that type."""
+    given = value
+    if wanted == tuple[str, ...] and isinstance(value, str):
+        value = value.split(",")
+    if wanted is str and type(value) is int:
+        value = str(value)  # autoencoder.source = 25
     try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    _require(math.isfinite(number), f"{key} is {value!r}: give a number")
-    return number
+        return msgspec.convert(value, wanted, strict=False)
+    except msgspec.ValidationError:
+        raise UsageError(f"{key} is {given!r}: give {EXPECTED[wanted]}") from None
 
 
 def _resolve_files(config: Config, base: Path) -> Config:
-    """Names that stand as files or folders beside the preset, made absolute."""
+    """The configuration with names of files and folders beside the preset made absolute.
+
+    A corpus file is always a file; any other name may be one of the Hub.
+    """
 
     def resolve(name: str) -> str:
-        return str((base / name).resolve()) if name and (base / name).exists() else name
+        is_file = name in config.corpus.files or (base / name).exists()
+        return str((base / name).resolve()) if name and is_file else name
 
-    model = dataclasses.replace(
-        config.model, name=resolve(config.model.name), tokenizer=resolve(config.model.tokenizer)
-    )
-    autoencoder = dataclasses.replace(config.autoencoder, source=resolve(config.autoencoder.source))
-    other = dataclasses.replace(config.other, source=resolve(config.other.source))
-    files = tuple(str((base / file).resolve()) for file in config.corpus.files)
-    corpus = dataclasses.replace(config.corpus, files=files)
-    return dataclasses.replace(
-        config, model=model, autoencoder=autoencoder, other=other, corpus=corpus
-    )
+    return config._with_files(resolve)
 
 
 def _from_here(value: Any) -> Any:

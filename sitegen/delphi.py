@@ -1,4 +1,4 @@
-"""Explanations and scores as EleutherAI's delphi leaves them: a file a feature, named after its hook point.
+"""Explanations and scores as EleutherAI's delphi writes them: one file per feature, named after its hook point.
 
 source  eai-delphi 0.1, delphi/__main__.py and delphi/log/result_analysis.py
 """
@@ -19,21 +19,23 @@ RESULT_FILE = re.compile(r"(.*)_latent(\d+)\.txt")
 
 
 def delphi_entries(folder: Path) -> list[tuple[str, Any]]:
-    """(file, entry) of each explanation in a results folder; its score is the mean of its scorers' balanced accuracies.
+    """Read (file, entry) of each explanation in a results folder.
 
-    raises  UsageError if there is none, they are of several hook points, or a file cannot be read
+    The score of an explanation is the mean of its scorers' balanced accuracies.
+
+    raises  UsageError if there are no explanations, they belong to several hook points, or a file cannot be read
     """
     explanations = _results(folder / "explanations")
     if not explanations:
         raise UsageError(
-            f"{folder} holds no labels: a folder is Neuronpedia's export, with explanations/batch-0.jsonl.gz, or "
-            "delphi's results, with explanations/HOOKPOINT_latent0.txt"
+            f"{folder} contains no labels: give a folder of Neuronpedia's export, with "
+            "explanations/batch-0.jsonl.gz, or of delphi's results, with explanations/HOOKPOINT_latent0.txt"
         )
     hook_points = sorted({hook_point for hook_point, _ in explanations})
     if len(hook_points) > 1:
         raise UsageError(
-            f"{folder / 'explanations'} is of several hook points ({', '.join(hook_points)}): "
-            "give a folder with one's files alone"
+            f"{folder / 'explanations'} contains explanations for several hook points ({', '.join(hook_points)}): "
+            "give a folder with the files of one hook point only"
         )
     scorers = sorted(path for path in (folder / "scores").glob("*") if path.is_dir())
     scores = {scorer.name: _results(scorer) for scorer in scorers}
@@ -53,7 +55,7 @@ def delphi_entries(folder: Path) -> list[tuple[str, Any]]:
 
 
 def _results(folder: Path) -> dict[tuple[str, int], Path]:
-    """The files of a folder by hook point and feature, in order; names have / as -- where it cannot stand."""
+    """Find the files of a folder by hook point and feature, in order; file names have -- for / in a hook point."""
     named = ((RESULT_FILE.fullmatch(path.name), path) for path in sorted(folder.glob("*.txt")))
     return {(match[1].replace("--", "/"), int(match[2])): path for match, path in named if match}
 
@@ -62,17 +64,21 @@ def _read(path: Path) -> Any:
     try:
         return orjson.loads(require_content(path).read_bytes().removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{path} is no JSON: {error}") from None
+        raise UsageError(
+            f"{path} is not valid JSON ({error}): run delphi again, or remove the file"
+        ) from None
 
 
 def _balanced_accuracy(path: Path) -> float | None:
-    """The mean of the shares of right answers among texts that activate the feature and among others.
+    """Compute the mean of two shares of correct answers: for texts that activate the feature, and for other texts.
 
-    None where either was not asked about, or never answered.
+    None if the scorer was not asked about one of the two kinds of texts, or gave no answer for it.
     """
     examples = _read(path)
     if not isinstance(examples, list):
-        raise UsageError(f"{path} is no list of scored examples")
+        raise UsageError(
+            f"{path} contains no list of scored examples: run delphi's scorer again, or remove the file"
+        )
     shares = []
     for activating in (True, False):
         answers = [

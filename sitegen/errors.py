@@ -1,29 +1,29 @@
-"""Errors a user can meet: each message names the thing that is wrong and what to do about it."""
+"""Errors that a user can meet. Each message names the thing, the reason and the remedy."""
 
 
 class SitegenError(Exception):
-    """Anything that a user, a file or a download can cause; the command line prints it as one line, exit code 2."""
+    """Base of all errors that a user, a file or a download can cause; printed as one line, with exit code 2."""
 
 
 class UsageError(SitegenError):
-    """An option, a preset or a configuration value that makes no sense."""
+    """An option, a preset or a configuration value is invalid."""
 
 
 class SourceError(SitegenError):
-    """A model, autoencoder, tokenizer or corpus that cannot be read or does not fit."""
+    """A model, autoencoder, tokenizer or corpus cannot be read, or does not fit the other inputs."""
 
 
 class OutputError(SitegenError):
-    """An output folder that cannot be written, or that holds something else."""
+    """An output folder cannot be written, or holds something else."""
 
 
 class SpaceError(SitegenError):
-    """A disk without room for what is to be written to it."""
+    """A disk has too little free space for what has to be written to it."""
 
 
 class StoreError(SitegenError):
-    """Data on disk that is missing, damaged or of another schema."""
+    """Data on disk is missing, damaged or of another schema."""
 
 
 class PrecisionError(SitegenError):
-    """The machine's arithmetic is not as exact as a result relies on."""
+    """The machine's arithmetic is less exact than a result requires."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole: written beside their place, then moved into it."""
+"""Files and folders that appear complete or not at all: written beside their final path, then moved there."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from pathlib import Path
 from sitegen.errors import SourceError
 
 CHUNK_BYTES = 1 << 20
-# What reading a .npz file raises that is absent, cut off or damaged
+# Errors from reading a .npz file that is absent, truncated or damaged
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"  # with which such a file begins
-# What a write meets that finds no room; it names no file, only opening one does
+# The first bytes of a file that Git LFS has not replaced by its content
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+# Errors of a write to a full disk. Python's OSError names a file only if opening it failed, not if writing did.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FULL_DISK = os.strerror(errno.ENOSPC)  # as libraries that are no Python say it too
+# The operating system's words, which libraries written in other languages put into their own errors
+FULL_DISK = os.strerror(errno.ENOSPC)
 
 
 @contextmanager
-def written_in(place: Path) -> Iterator[None]:
-    """Gives an error of a full disk the place that was written to, whatever a library made of that error.
+def written_in(path: Path) -> Iterator[None]:
+    """Turn any error of a full disk in the block into an OSError that names the path.
 
-    raises  OSError with that place as its file, where there was no room
+    raises  OSError with `path` as its file name if the disk is full, even if a library has wrapped that error
     """
     try:
         yield
     except Exception as error:
-        require_room(error, place)
+        require_room(error, path)
         raise
 
 
-def require_room(error: Exception, place: Path) -> None:
-    """That an error met while a place was written to is not one of a full disk.
-
-    raises  OSError with that place as its file, if it is
-    """
-    full = _no_room(error)
+def require_room(error: Exception, path: Path) -> None:
+    """Raise OSError with `path` as its file name if an error from writing there was caused by a full disk."""
+    full = _find_full_disk_error(error)
     if full is not None:
-        full.filename = full.filename or str(place)
+        full.filename = full.filename or str(path)
         raise full from None
 
 
-def _no_room(error: BaseException) -> OSError | None:
-    """The error of a full disk that an error is, came from or speaks of."""
+def _find_full_disk_error(error: BaseException) -> OSError | None:
+    """Find the error of a full disk that is the error itself, one of its causes, or quoted in its text."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
@@ -61,7 +60,10 @@ def _no_room(error: BaseException) -> OSError | None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the place of `path` when the block ends well, and vanishes otherwise."""
+    """Give a path to write to, which replaces `path` if the block succeeds and is deleted otherwise.
+
+    The process id in its name keeps several processes that write the same file apart.
+    """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         with written_in(path.parent):
@@ -73,15 +75,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `path` when the block ends well, and vanishes if it fails.
+    """Give a folder to fill, which replaces `path` if the block succeeds and is deleted if it fails.
 
-    resume  begin with what an interruption left of an earlier filling, and leave it if interrupted again
+    A folder cannot be replaced in one step, so the former one is moved aside, the new one is moved to `path`, and the
+    former one is deleted. If the run ends in between, `restore_former` undoes the first step.
+
+    resume  start with the files that an interrupted run has left, and keep them if this run is interrupted
     """
     partial, former = _beside(path)
     restore_former(path)
     shutil.rmtree(former, ignore_errors=True)
     if partial.is_symlink():
-        partial.unlink()  # what it leads to is not ours
+        # Only the link: the folder to which it leads is not ours to delete
+        partial.unlink()
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
@@ -101,26 +107,27 @@ def whole_folder(path: Path, resume: bool = False) -> Iterator[Path]:
 
 
 def restore_former(path: Path) -> None:
-    """Puts the former folder back where a run ended between moving it away and moving the new one in."""
+    """Move the former folder back if a run ended between moving it aside and moving the new one in."""
     if former_waits(path):
-        with contextlib.suppress(FileNotFoundError):  # another process of the same sweep was first
+        # Another process of the same sweep may have moved it back in the meantime
+        with contextlib.suppress(FileNotFoundError):
             _beside(path)[1].rename(path)
 
 
 def former_waits(path: Path) -> bool:
-    """Whether there is a former folder to be put back."""
+    """Check whether there is a former folder to be moved back."""
     return _beside(path)[1].exists() and not path.exists()
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
-    """(where a folder is being filled, where the former one waits)."""
+    """Get (the path at which a folder is filled, the path to which the former one is moved aside)."""
     return path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.former")
 
 
 def require_content(path: Path) -> Path:
-    """A file that is to be read, known not to be a stand-in for it.
+    """Return the path unless the file is only a Git LFS pointer.
 
-    raises  SourceError if a clone without Git LFS left its pointer there, OSError if it cannot be opened
+    raises  SourceError if it is a pointer, as a clone without Git LFS leaves it; OSError if it cannot be opened
     """
     with path.open("rb") as file:
         require_no_pointer(file.read(len(LFS_POINTER)), path)
@@ -128,10 +135,7 @@ def require_content(path: Path) -> Path:
 
 
 def require_no_pointer(content: bytes, path: Path) -> None:
-    """Likewise of what was read of a file, from its beginning.
-
-    raises  SourceError if it is a pointer
-    """
+    """Raise SourceError if the first bytes of a file are those of a Git LFS pointer."""
     if content.startswith(LFS_POINTER):
         raise SourceError(
             f"{path} is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
@@ -139,7 +143,7 @@ def require_no_pointer(content: bytes, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits."""
+    """Compute the file's SHA-256 in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

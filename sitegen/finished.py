@@ -1,4 +1,7 @@
-"""Whether what a run would do was done before, from the same things: a note beside the results says so."""
+"""Notes beside the results from which a run recognises that it has nothing to do.
+
+One note says from which inputs `data/` was computed, the other one which files were checked without findings.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PACKAGE = Path(__file__).parent
 
 
 def inputs_key(facts: dict[str, Any]) -> str:
-    """Hash of what a run computes from: these facts (JSON values), and the code of this package and its schemas."""
+    """Hash everything from which a run computes: these facts (JSON values), and this package's code and schemas."""
     facts_hash = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return facts_hash[:32] + _code_hash()[:32]
 
@@ -26,7 +29,7 @@ def _code_hash() -> str:
 
 
 def _files_hash(root: Path, paths: list[Path]) -> str:
-    """Hash of some files' names below `root` and of what is in them."""
+    """Hash the names of files below `root` and their contents."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
@@ -34,34 +37,38 @@ def _files_hash(root: Path, paths: list[Path]) -> str:
 
 
 def note_finished(output: OutputFolder, key: str, remarks: list[str]) -> None:
-    """Notes that `data/` was computed whole from the inputs of a key, and what the run said of it."""
+    """Note that `data/` was computed completely from the inputs of a key, with the remarks of the run."""
     noted = {"inputs": key, "checksums": sha256(output.data / CHECKSUMS), "remarks": remarks}
     with whole_file(output.computed) as partial:
         partial.write_text(json.dumps(noted, indent=2) + "\n")
 
 
 def remarks_if_finished(output: OutputFolder, key: str) -> list[str] | None:
-    """What the run said that computed `data/` from the same inputs; None if none did, or a file has changed since."""
+    """Get the remarks of the run that computed `data/` from the same inputs.
+
+    None if there is no such run, or a file of `data/` is missing, added or changed since.
+    """
     try:
         noted = json.loads(output.computed.read_text())
         sums = output.data / CHECKSUMS
         is_same = noted["inputs"] == key and noted["checksums"] == sha256(sums)
         if is_same and _are_whole(output.data, sums.read_text("ascii")):
             return list(map(str, noted["remarks"]))
+    # An absent or damaged note is no error: the run computes again
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
 def note_checked(output: OutputFolder, summary: str) -> None:
-    """Notes that the data and the site as they are now were checked, nothing was found, and what was said."""
+    """Note that data and site, as they are now, were checked without findings, with the summary of the check."""
     noted = {"files": _checked_files_hash(output), "summary": summary}
     with whole_file(output.checked) as partial:
         partial.write_text(json.dumps(noted, indent=2) + "\n")
 
 
 def summary_if_checked(output: OutputFolder) -> str | None:
-    """What was said when the very same files were checked and nothing was found; None if they never were."""
+    """Get the summary of a check of exactly these files that had no findings; None if there is none."""
     try:
         noted = json.loads(output.checked.read_text())
         is_same = noted["files"] == _checked_files_hash(output)
@@ -71,7 +78,7 @@ def summary_if_checked(output: OutputFolder) -> str | None:
 
 
 def _checked_files_hash(output: OutputFolder) -> str:
-    """Of all that a check looks at, and of the code that does."""
+    """Hash all files that a check reads, and the code of the check."""
     folders = [output.data, output.site]
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     beside = [output.labels, output.archive, output.archive_checksum]
@@ -80,7 +87,7 @@ def _checked_files_hash(output: OutputFolder) -> str:
 
 
 def _are_whole(folder: Path, sums: str) -> bool:
-    """Whether every file of a folder has its checksum, and no file is there that has none."""
+    """Check whether every file of a folder has its checksum, and no file is there that has none."""
     expected = {
         name: digest for digest, name in (line.split("  ", 1) for line in sums.splitlines())
     }

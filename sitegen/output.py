@@ -1,4 +1,4 @@
-"""The output folder: what stands in it, and that it is ours to write to."""
+"""The output folder: its files, and checks that nothing in it is overwritten that a run did not write."""
 
 from __future__ import annotations
 
@@ -30,86 +30,84 @@ SITE_FILES = re.compile(
     r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
     rf"({DATA_FILES.pattern})"
 )
-_WHOLE_OR_NOT = f"({'|'.join(map(re.escape, UNFINISHED))})?"
+# Of a folder that is complete, being filled, or moved aside
+_SUFFIX = f"({'|'.join(map(re.escape, UNFINISHED))})?"
 EXPORT_FILES = re.compile(
-    rf"parquet{_WHOLE_OR_NOT}/(features|contexts)\.parquet|"
-    rf"neuronpedia{_WHOLE_OR_NOT}/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
-    rf"circuit-tracer{_WHOLE_OR_NOT}/features/\d+\.json"
+    rf"parquet{_SUFFIX}/(features|contexts)\.parquet|"
+    rf"neuronpedia{_SUFFIX}/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
+    rf"circuit-tracer{_SUFFIX}/features/\d+\.json"
 )
 
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """The folders of a run."""
+    """The files and folders of a run."""
 
     root: Path
 
     @property
     def sweep(self) -> Path:
-        """Shard states while the job runs."""
+        """Saved states of shards, and parts of the analysis, until the run has finished."""
         return self.root / "sweep"
 
     @property
     def data(self) -> Path:
-        """The store."""
+        """The records, as JSON files."""
         return self.root / "data"
 
     @property
     def site(self) -> Path:
-        """What gets published."""
+        """The site that is published."""
         return self.root / "site"
 
     @property
     def export(self) -> Path:
-        """The data as other tools read it, a folder for each."""
+        """The data as other tools read it, one folder per tool."""
         return self.root / "export"
 
     @property
     def labels(self) -> Path:
-        """The labels that pages show, as they were last given."""
+        """The labels that pages show, kept from the last time they were given."""
         return self.root / LABELS_FILE
 
     @property
     def computed(self) -> Path:
-        """A note of what the data was computed from."""
+        """The note from which inputs the data was computed."""
         return self.root / COMPUTED_FILE
 
     @property
     def checked(self) -> Path:
-        """A note of what was checked and found to hold."""
+        """The note which files were checked without findings."""
         return self.root / CHECKED_FILE
 
     def site_files(self) -> list[Path]:
-        """Every file of what gets published, in order."""
+        """List every file of the site, in order."""
         return sorted(path for path in self.site.rglob("*") if path.is_file())
 
     @property
     def archive(self) -> Path:
-        """The site in one file."""
+        """The site as one zip file."""
         return self.root / ARCHIVE
 
     @property
     def archive_checksum(self) -> Path:
-        """The checksum of that file."""
+        """The checksum of the zip file."""
         return self.root / ARCHIVE_CHECKSUM
 
     def require_site(self) -> None:
-        """That pages have been rendered.
-
-        raises  OutputError if not
-        """
+        """Raise OutputError unless pages have been rendered."""
         if not (self.site / "index.html").is_file():
             raise OutputError(
-                f"{self.site} holds no index.html: run build.py render {self.root} first"
+                f"{self.site} contains no index.html: run build.py render {self.root} first"
             )
 
 
 @contextmanager
 def writing_to(root: Path, shared: bool = False) -> Iterator[OutputFolder]:
-    """The folder, to be written to while the block lasts, by this process alone.
+    """Open the folder for writing and lock it against other processes for the duration of the block.
 
-    shared  or by those that sweep other shards too
-    raises  as `open_output` does, and OutputError if another process writes there
+    shared  whether to share the lock with processes that sweep other job slices
+    raises  as `open_output` does, and OutputError if another process is writing there
     """
     _require_own_names(root)
     with locked(root, shared):
@@ -117,9 +115,9 @@ def writing_to(root: Path, shared: bool = False) -> Iterator[OutputFolder]:
 
 
 def open_output(root: Path) -> OutputFolder:
-    """The folder, to be written to: absent, empty, or holding an earlier run and nothing else.
+    """Open the folder for writing; it must be missing, empty, or contain nothing but an earlier run.
 
-    raises  OutputError if it is a file or holds anything that a run did not write
+    raises  OutputError if it is a file or contains anything that a run did not write
     """
     _require_own_names(root)
     folder = OutputFolder(root)
@@ -137,35 +135,33 @@ def open_output(root: Path) -> OutputFolder:
 
 
 def finished_output(root: Path) -> OutputFolder:
-    """The folder of a run whose sweep has been done, to be read; writing to it is `writing_to`'s matter.
+    """Open the folder of a run whose sweep is finished, for reading; use `writing_to` to write to it.
 
-    raises  OutputError if there is none
+    raises  OutputError if it contains no finished sweep
     """
     if root.is_file() or (root / "index.html").is_file():
-        what = "a file" if root.is_file() else "a site alone"
-        raise OutputError(f"{root} is {what}: give the output folder, with data/ and site/ in it")
+        kind = "a file" if root.is_file() else "only a site"
+        raise OutputError(f"{root} is {kind}: give the output folder that contains data/ and site/")
     folder = OutputFolder(root)
     if former_waits(folder.data):
-        with locked(root):  # unless a run is just about to move the new one in
+        # Under the lock, because another run may just be about to move the new folder in
+        with locked(root):
             restore_former(folder.data)
     if not (folder.data / "manifest.json").is_file():
         raise OutputError(
-            f"{root} holds no data/manifest.json: run build.py sweep PRESET --out {root} first"
+            f"{root} contains no data/manifest.json: run build.py sweep PRESET --out {root} first"
         )
     return folder
 
 
 def _require_own_names(root: Path) -> None:
-    """That a folder is none yet, or holds nothing that a run does not write.
-
-    raises  OutputError
-    """
+    """Raise OutputError if the folder is a file, or contains a name that no run writes."""
     if root.exists() and not root.is_dir():
         raise OutputError(f"{root} is a file: give a folder with --out")
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         if not _is_own(path):
             raise OutputError(
-                f"{root} holds something else ({path.name}): give an empty or new folder with --out"
+                f"{root} contains something that no run writes ({path.name}): give an empty or new folder with --out"
             )
 
 
@@ -179,12 +175,12 @@ def _is_own(path: Path) -> bool:
 
 
 def _require_own_files(folder: Path, own: re.Pattern[str]) -> None:
-    """That every file below a folder that is about to be replaced has a name that a run gives."""
+    """Raise OutputError if a folder that is about to be replaced contains a file with a name that no run writes."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not own.fullmatch(name):
             raise OutputError(
-                f"{folder} holds something else ({name}): move it away, or give another folder"
+                f"{folder} contains something that no run writes ({name}): move it away, or give another folder"
             )
 
 
@@ -195,5 +191,5 @@ def _require_own_manifest(path: Path) -> None:
         manifest = None
     if not isinstance(manifest, dict) or not {"schema_version", "preset"} <= manifest.keys():
         raise OutputError(
-            f"{path} is no manifest of a run, so {path.parent} is left alone: give another folder"
+            f"{path} is not the manifest of a run, so {path.parent} is not overwritten: give another folder"
         )

@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: which stage of how many, and of a long one its share done and the time left."""
+"""Progress of a run on standard error: the stage, its number, and for long stages the share done and the time left."""
 
 from __future__ import annotations
 
@@ -20,51 +20,54 @@ _COMPUTING = (
     "records",
 )
 TITLES = {
-    "sources": "reading the model, the autoencoder and the text",
-    "fit": "comparing the autoencoder with the activations",
-    "sweep": "sweeping all rows",
-    "contexts": "reading the contexts that pages show",
-    "sample": "reading the sample rows with all features",
-    "relations": "comparing features with each other",
-    "map": "drawing the map of features",
-    "published": "computing the published numbers again",
+    "sources": "loading the model, the autoencoder and the text",
+    "fit": "checking that the autoencoder fits the activations",
+    "sweep": "computing all features on all rows",
+    "contexts": "computing activations in the contexts that pages show",
+    "sample": "computing activations of all features on the sample",
+    "relations": "finding similar features",
+    "map": "computing the map of features",
+    "published": "computing published numbers again",
     "quality": "measuring losses with the reconstruction",
-    "densities": "counting densities",
+    "densities": "counting the tokens on which each feature is active",
     "records": "writing records",
     "render": "rendering pages",
-    "check": "checking",
+    "check": "checking data and site",
+    "send": "sending files",
 }
 
-_plan: list[str] = []  # the stages of this process' command, in order
-_outer: list[str] = []  # the stage that others are steps of, if there is one
+# The stages of this process's command, in order
+_plan: list[str] = []
+# The stage of which the present stages are steps, if there is one
+_outer: list[str] = []
 
 
 def computing_stages(has_published: bool) -> list[str]:
-    """The stages from sources to data.
+    """List the stages from sources to data.
 
-    has_published  whether numbers of the subject are published
+    has_published  whether published numbers of the preset are computed again
     """
     return [stage for stage in _COMPUTING if has_published or stage != "published"]
 
 
 def plan_stages(*stages: str) -> None:
-    """Says which stages the command has, so that each is told as one of how many."""
+    """Set the stages of the command, so that each line shows the stage's number."""
     _plan[:] = stages
 
 
 def announce(stage: str) -> None:
-    """One line as a stage begins that has no count of its own."""
+    """Print one line at the start of a stage that has no progress of its own."""
     print(f"{_title(stage)} …", file=sys.stderr, flush=True)
 
 
 def announce_kept(stage: str) -> None:
-    """One line for a stage that an interrupted run had finished."""
-    print(f"{_title(stage)}: kept from the interrupted run", file=sys.stderr, flush=True)
+    """Print one line for a stage whose result an interrupted run has kept."""
+    print(f"{_title(stage)}: already done by the interrupted run", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def within(stage: str) -> Iterator[None]:
-    """Stages that begin in the block are told as steps of this one, since they may be stages of their own too."""
+    """Show the stages that begin in the block as steps of this stage; elsewhere they may be stages of their own."""
     _outer.append(stage)
     try:
         yield
@@ -80,7 +83,7 @@ def _title(stage: str) -> str:
 
 
 class Progress:
-    """Reports on a stage of `total` units: twice a second on a terminal, every ten seconds elsewhere."""
+    """Progress of a stage of `total` units, printed twice a second on a terminal and every ten seconds elsewhere."""
 
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self._title, self._total, self._unit = _title(stage), total, unit
@@ -91,15 +94,19 @@ class Progress:
             self._print(f"{self._title} …", end="\r")
 
     def advance(self, n: int, already_there: bool = False) -> None:
-        """Counts `n` more units; those that were there before the run say nothing of its rate."""
+        """Count `n` more units.
+
+        already_there  whether an earlier run has done them; then they are left out of the rate
+        """
         self._done += n
         self._counted += 0 if already_there else n
         is_due = time.monotonic() - self._shown > (0.5 if self._terminal else 10)
-        if is_due and self._done < self._total:  # the last line is that of `finish`
+        # `finish` prints the last line
+        if is_due and self._done < self._total:
             self._show(end="\r" if self._terminal else "\n")
 
     def finish(self) -> None:
-        """The last line of the stage."""
+        """Print the last line of the stage."""
         self._show(end="\n")
 
     def _show(self, end: str) -> None:
@@ -113,6 +120,7 @@ class Progress:
         self._print(f"{self._title}: {count}, {rate:,.0f}/s, {state}", end)
 
     def _print(self, text: str, end: str) -> None:
+        # On a terminal a line overwrites the one before, so it is padded to cover a longer one
         print(f"{text:<99}" if self._terminal else text, end=end, file=sys.stderr, flush=True)
 
 

@@ -1,13 +1,21 @@
-"""What is kept of a feature, as plain values: no torch, no markup. Field names are the JSON's."""
+"""The records that are kept, as typed values with their limits: no torch, no markup.
+
+Field names are those of the JSON files. The types are the schema: files are read back by them (`store.py`), and the
+published JSON Schemas are generated from them (`schema.py`).
+"""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from math import log10
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from msgspec import Meta, Struct
+
+from sitegen.config import NORMALISATIONS, PRECISIONS, PROCESSING, Config
 
 Kind = Literal["dead", "rare", "ordinary", "dense"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,268 +36,332 @@ DEAD_LOG_DENSITY = -6.5
 DENSE_DENSITY = 0.1
 ROWS_PER_FILE = 64
 
-# A token's text; the bytes of a token that is no whole character; or None, an id without a token.
+# A token's text; the bytes of a token that is not a whole number of characters; or None, an id without a token
 TokenText = str | bytes | None
 
 
-@dataclass(frozen=True)
-class Histogram:
+def _one_of(*names: str) -> Meta:
+    """The limit of a text that is one of some names."""
+    return Meta(pattern=f"^({'|'.join(map(re.escape, names))})$")
+
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+# A cosine or correlation, which rounding may take a little beyond 1
+Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
+# An activation: the JSON has a plain 0 for an inactive token
+Activation = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all records: immutable, compared by value, read from JSON with every field present and no other."""
+
+
+class TokenBytes(Record, frozen=True):
+    """The bytes of a token that is not a whole number of characters, as JSON has them."""
+
+    bytes: Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(min_length=1)]
+
+
+JsonToken = str | TokenBytes | None
+
+
+def token_as_json(token: TokenText) -> JsonToken:
+    """A token as a record holds it."""
+    return TokenBytes(list(token)) if isinstance(token, bytes) else token
+
+
+def token_from_json(token: JsonToken) -> TokenText:
+    """A token as code handles it."""
+    return bytes(token.bytes) if isinstance(token, TokenBytes) else token
+
+
+class Histogram(Record, frozen=True):
     """Counts between edges; a bin holds its upper edge (activations) or its lower one (logit effects)."""
 
-    edges: list[float]  # one more than counts, rising
-    counts: list[int]
+    # One more than counts, rising
+    edges: list[float]
+    counts: list[Count]
 
 
-@dataclass(frozen=True)
-class ContextRecord:
-    """A stretch of one row around a peak position."""
+class ContextRecord(Record, frozen=True):
+    """A window of one row around a peak position."""
 
     group: ContextGroup
-    interval: int | None  # 0 is the lowest; None in the top group
-    rank: int  # from 0 within its group (and interval), largest activation first
-    row: int
-    position: int  # of the peak in its row
-    activation: float  # at the peak
-    copies: (
-        int  # places in the rows read where this very stretch of tokens stands, this one included
-    )
-    start: int  # position of the first token
-    tokens: list[int]
-    activations: list[float]  # parallel to tokens
+    # 0 is the lowest; None in the top group
+    interval: Count | None
+    # From 0 within its group (and interval), largest activation first
+    rank: Count
+    row: Count
+    # Of the peak in its row
+    position: Count
+    # At the peak
+    activation: Annotated[float, Meta(gt=0)]
+    # Number of places in the rows where exactly these tokens stand, this one included
+    copies: Positive
+    # Position of the first token
+    start: Count
+    tokens: Annotated[list[Count], Meta(min_length=1)]
+    # Parallel to tokens
+    activations: Annotated[list[Activation], Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class LogitEffect:
-    """What one unit of the feature adds to one token's logit."""
+class LogitEffect(Record, frozen=True):
+    """The change of one token's logit for one unit of the feature's activation."""
 
-    id: int
-    token: TokenText
+    id: Count
+    token: JsonToken
     value: float
-    probability: float  # softmax of the feature's effects over the vocabulary
+    # Softmax of the feature's effects over the vocabulary
+    probability: Share
+
+    @property
+    def text(self) -> TokenText:
+        """The token as code handles it."""
+        return token_from_json(self.token)
 
 
-@dataclass(frozen=True)
-class LogitEffects:
-    """A feature's effects on the output."""
+class LogitEffects(Record, frozen=True):
+    """A feature's logit effects."""
 
-    top: list[LogitEffect]  # largest first
-    bottom: list[LogitEffect]  # smallest first
+    # Largest first
+    top: list[LogitEffect]
+    # Smallest first
+    bottom: list[LogitEffect]
     histogram: Histogram
 
 
-@dataclass(frozen=True)
-class SpecialTokenActivity:
-    """Firings on special tokens (such as BOS, EOS), which count in the density and are never shown as a peak."""
+class SpecialTokenActivity(Record, frozen=True):
+    """Activity on special tokens (such as BOS and EOS), which count in the density and are never shown as a peak."""
 
-    n_active: int
-    max_activation: float
-
-
-@dataclass(frozen=True)
-class CosineNeighbour:
-    """Another feature whose direction is near."""
-
-    feature_id: int
-    cosine: float
+    n_active: Count
+    max_activation: NotNegative
 
 
-@dataclass(frozen=True)
-class CoactiveFeature:
-    """Another feature that fires on the same tokens of the sample."""
+class CosineNeighbour(Record, frozen=True):
+    """Another feature with a similar direction."""
 
-    feature_id: int
-    jaccard: float  # tokens on which both fire, as a share of those on which either does
-    n_both: int  # tokens on which both fire
+    feature_id: Count
+    cosine: Cosine
 
 
-@dataclass(frozen=True)
-class ContextNeighbour:
-    """Another feature of which strongest contexts peak within this one's."""
+class CoactiveFeature(Record, frozen=True):
+    """Another feature that is active on the same tokens of the sample."""
 
-    feature_id: int
-    n_shared: int  # of this feature's top contexts
+    feature_id: Count
+    # Tokens on which both are active, as a share of those on which either is
+    jaccard: Annotated[float, Meta(gt=0, le=1)]
+    # Tokens on which both are active
+    n_both: Positive
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Features like this one, by four measures, most alike first; sought among all."""
+class ContextNeighbour(Record, frozen=True):
+    """Another feature, some of whose top contexts peak within this feature's top contexts."""
+
+    feature_id: Count
+    # Of this feature's top contexts
+    n_shared: Positive
+
+
+class Neighbours(Record, frozen=True):
+    """Similar features by four measures, most similar first, found among all features."""
 
     decoder: list[CosineNeighbour]
     encoder: list[CosineNeighbour]
     coactivation: list[CoactiveFeature]
     contexts: list[ContextNeighbour]
-    listed_by: list[
-        int
-    ]  # features that list this one and stand in none of its own lists: the first few of them
-    n_listed_by: int  # of all such
+    # The first few features that list this one and are in none of its own lists
+    listed_by: list[Count]
+    # Number of all such features
+    n_listed_by: Count
 
 
-@dataclass(frozen=True)
-class NeuronWeight:
+class NeuronWeight(Record, frozen=True):
     """A neuron that a feature writes to."""
 
-    neuron: int
-    weight: float  # of the feature's decoder row
-    share: float  # of the row's L1 norm
+    neuron: Count
+    # In the feature's decoder row
+    weight: float
+    # Of the row's L1 norm
+    share: Share
 
 
-@dataclass(frozen=True)
-class NeuronCorrelation:
-    """A neuron that is active where a feature fires."""
+class NeuronCorrelation(Record, frozen=True):
+    """A neuron whose activation is correlated with the feature's."""
 
-    neuron: int
-    correlation: float  # Pearson's, over the sample's tokens
-
-
-@dataclass(frozen=True)
-class Neurons:
-    """The neurons of the hook point, where it is an MLP's."""
-
-    weights: list[NeuronWeight]  # largest in size first
-    correlated: list[NeuronCorrelation]  # largest first
+    neuron: Count
+    # Pearson's, over the sample's tokens
+    correlation: Cosine
 
 
-@dataclass(frozen=True)
-class Match:
-    """The feature of another autoencoder that is most alike."""
+class Neurons(Record, frozen=True):
+    """Neurons related to a feature, where the hook point is an MLP's activations."""
 
-    feature_id: int  # in the other autoencoder
-    value: float
-    mutual: bool  # that its own best match is this feature
-
-
-@dataclass(frozen=True)
-class RunMatch:
-    """The best matches in the second autoencoder."""
-
-    decoder: Match  # by the cosine of decoder rows
-    activation: (
-        Match | None
-    )  # by the correlation of activations; None for a feature silent on the sample
+    # Largest absolute weight first
+    weights: list[NeuronWeight]
+    # Largest correlation first
+    correlated: list[NeuronCorrelation]
 
 
-@dataclass(frozen=True)
-class FeatureRecord:
-    """All that is known of one feature."""
+class Match(Record, frozen=True):
+    """The most similar feature of the other autoencoder."""
 
-    feature_id: int
-    density: float  # n_active over all positions read, special tokens included
-    n_active: int
-    max_activation: float  # over tokens that may be a peak
-    mean_active: float  # mean of the activations above 0; 0 for a dead feature
+    # In the other autoencoder
+    feature_id: Count
+    value: Cosine
+    # Whether its own best match is this feature
+    mutual: bool
+
+
+class RunMatch(Record, frozen=True):
+    """The best matches in the other autoencoder."""
+
+    # By cosine of decoder rows
+    decoder: Match
+    # By correlation of activations; None for a feature that is inactive on the sample
+    activation: Match | None
+
+
+class FeatureRecord(Record, frozen=True):
+    """Everything that is known of one feature."""
+
+    feature_id: Count
+    # n_active over all positions read, special tokens included
+    density: Share
+    n_active: Count
+    # Over tokens that may be a peak
+    max_activation: NotNegative
+    # Mean of the activations above 0; 0 for a dead feature
+    mean_active: NotNegative
     kind: Kind
     special: SpecialTokenActivity
-    histogram: Histogram  # of activations on tokens that may be a peak; empty for a feature that fires on none
+    # Of activations on tokens that may be a peak; empty for a feature that is active on none
+    histogram: Histogram
     contexts: list[ContextRecord]
     logits: LogitEffects
-    # cosine of the encoder column with the mean column of the rare features; None where there is none
-    rare_cosine: float | None
+    # Cosine of the encoder column with the mean column of the rare features; None where no feature is rare
+    rare_cosine: Cosine | None
     neighbours: Neighbours
-    neurons: Neurons | None  # None where the hook point is in the residual stream
-    match: RunMatch | None  # None without a second autoencoder
+    # None where the hook point is in the residual stream
+    neurons: Neurons | None
+    # None without a second autoencoder
+    match: RunMatch | None
 
 
-@dataclass(frozen=True)
-class NearMiss:
-    """A place that reads like a feature's peaks and leaves it silent."""
+class NearMiss(Record, frozen=True):
+    """A position that reads like a feature's peaks and at which the feature is inactive."""
 
-    row: int
-    position: int  # of the token on which the feature is silent
-    n_matched: int  # tokens, this one and those before it, that are those of a top context
-    start: int  # position of the first token
-    tokens: list[int]
-    activations: list[float]  # parallel to tokens; 0 at the position
+    row: Count
+    # Of the token on which the feature is inactive
+    position: Count
+    # Tokens up to and including this one that are the same as in a top context
+    n_matched: Positive
+    # Position of the first token
+    start: Count
+    tokens: list[Count]
+    # Parallel to tokens; 0 at the position
+    activations: list[Activation]
 
 
-@dataclass(frozen=True)
-class Ablations:
-    """What taking the feature out changes at each token of its contexts on which it fires; the lists run parallel.
+class Ablations(Record, frozen=True):
+    """The effect of removing the feature, at each token of its contexts on which it is active.
 
-    Until they are written they may be arrays.
+    The lists are parallel. Before they are written they may be arrays.
     """
 
-    context: list[int]  # place among the record's contexts, rising
-    offset: list[int]  # of the token in the context, rising
-    loss_change: list[float | None]  # nats, of the next token's loss; None where none follows
-    promoted_id: list[list[int]]  # the tokens whose log-probability falls most
-    promoted_change: list[list[float]]  # nats, with the feature less without it; largest first
-    suppressed_id: list[list[int]]
-    suppressed_change: list[list[float]]  # smallest first
+    # Index among the record's contexts, rising
+    context: list[Count]
+    # Of the token in the context, rising
+    offset: list[Count]
+    # Of the next token's loss, in nats; None where no token follows
+    loss_change: list[float | None]
+    # The tokens whose log-probability falls most without the feature
+    promoted_id: list[list[Count]]
+    # Log-probability with the feature less that without it, in nats; largest first
+    promoted_change: list[list[float]]
+    suppressed_id: list[list[Count]]
+    # Smallest first
+    suppressed_change: list[list[float]]
 
 
-@dataclass(frozen=True)
-class EvidenceRecord:
-    """What a feature's page loads when it is asked for, or shows at its end."""
+class EvidenceRecord(Record, frozen=True):
+    """Details of a feature that its page loads on request, or shows at its end."""
 
-    feature_id: int
+    feature_id: Count
     near_misses: list[NearMiss]
-    ablation: Ablations | None  # None where it is not known exactly
+    # None where it cannot be computed exactly
+    ablation: Ablations | None
 
 
-@dataclass(frozen=True)
-class RowsRecord:
-    """The text of some rows in which contexts stand, each once; the lists run parallel."""
+class RowsRecord(Record, frozen=True):
+    """The text of some rows that contexts are taken from, each once; the lists are parallel."""
 
-    row: list[int]  # rising
-    tokens: list[list[int]]
+    # Rising
+    row: Annotated[list[Count], Meta(min_length=1)]
+    tokens: list[list[Count]]
 
 
-@dataclass(frozen=True)
-class OtherRecord:
+class OtherRecord(Record, frozen=True):
     """A feature of the second autoencoder, over the sample."""
 
-    feature_id: int
-    n_active: int
-    max_activation: float  # over tokens that may be a peak
-    match: RunMatch  # in the first autoencoder
+    feature_id: Count
+    n_active: Count
+    # Over tokens that may be a peak
+    max_activation: NotNegative
+    # In the first autoencoder
+    match: RunMatch
     contexts: list[ContextRecord]
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(Record, frozen=True):
     """A mean over batches."""
 
     mean: float
-    standard_error: float | None  # None for a single batch
+    # None for a single batch
+    standard_error: NotNegative | None
 
 
-@dataclass(frozen=True)
-class Quality:
+class Quality(Record, frozen=True):
     """How well the autoencoder reconstructs, over the first rows; losses in nats a token."""
 
-    n_rows: int
-    batch_rows: int
+    n_rows: Positive
+    batch_rows: Positive
     loss: Measure
     loss_reconstructed: Measure
     loss_zero_ablated: Measure
     loss_mean_ablated: Measure
     # (zero-ablated - reconstructed) / (zero-ablated - loss); None where zero ablation costs nothing
     reconstruction_score: Measure | None
-    reconstruction_score_mean: Measure | None  # the same with mean ablation
-    l0: Measure  # active features a token
-    explained_variance: Measure | None  # None where activations are the same everywhere
-    l2: Measure  # squared error, summed over the hook point's width
-    l1: Measure | None  # as training weighed it; None where its coefficient is not known
+    # The same with mean ablation
+    reconstruction_score_mean: Measure | None
+    # Active features a token
+    l0: Measure
+    # None where activations are the same everywhere
+    explained_variance: Measure | None
+    # Squared error, summed over the hook point's width
+    l2: Measure
+    # As training weighed it; None where its coefficient is not known
+    l1: Measure | None
 
 
-@dataclass(frozen=True)
-class Frequencies:
-    """The histogram of log10(density + 10^-6.5); dead features stand at -6.5 and are counted by themselves."""
+class Frequencies(Record, frozen=True):
+    """The histogram of log10(density + 10^-6.5); dead features, at -6.5, are counted by themselves."""
 
-    n_dead: int
-    edges: list[float]  # one more than counts, rising
-    counts: list[
-        int
-    ]  # of features that are not dead; a bin holds its lower edge, the last one its upper edge too
+    n_dead: Count
+    # One more than counts, rising
+    edges: list[float]
+    # Of features that are not dead; a bin holds its lower edge, the last one its upper edge too
+    counts: list[Count]
 
     def bin_of(self, density: float) -> int:
-        """The bin that counts a feature of this density, which is above 0."""
+        """The index of the bin that counts a feature of this density, which is above 0."""
         at = bisect_right(self.edges, log_density(density)) - 1
         return min(at, len(self.counts) - 1)
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(Record, frozen=True):
     """A box plot's five numbers."""
 
     minimum: float
@@ -299,58 +371,57 @@ class Box:
     maximum: float
 
 
-@dataclass(frozen=True)
-class Group:
-    """Some features' values: how many, their box, and their counts in bins."""
+class Group(Record, frozen=True):
+    """The values of some features: how many, their box plot, and their counts in bins."""
 
-    n_features: int
-    box: Box | None  # None for no features
-    counts: list[int]
+    n_features: Count
+    # None for no features
+    box: Box | None
+    counts: list[Count]
 
 
-@dataclass(frozen=True)
-class Split:
-    """A value of every feature, rare ones apart."""
+class Split(Record, frozen=True):
+    """The values of all features, with the rare ones in a group of their own."""
 
     edges: list[float]
     rare: Group
     others: Group
 
 
-@dataclass(frozen=True)
-class FeatureMap:
-    """A place in the plane for every feature, parallel to `FeatureTable`."""
+class FeatureMap(Record, frozen=True):
+    """Coordinates of every feature in the plane, parallel to `FeatureTable`, from 0 to 1."""
 
     method: str
-    x: list[float]  # 0..1
-    y: list[float]
+    x: list[Share]
+    y: list[Share]
 
 
-@dataclass(frozen=True)
-class FeatureTable:
-    """A few facts of every feature swept; the lists run parallel."""
+class FeatureTable(Record, frozen=True):
+    """A few facts of every feature swept; the lists are parallel."""
 
-    feature_id: list[int]
-    density: list[float]
-    rare_cosine: list[float | None]
-    tokens: list[list[int]]  # that its top contexts peak on: ids, the strongest first, each once
+    feature_id: list[Count]
+    density: list[Share]
+    rare_cosine: list[Cosine | None]
+    # Ids of the tokens that its top contexts peak on, the strongest first, each once
+    tokens: list[list[Count]]
 
 
-@dataclass(frozen=True)
-class TwoRuns:
-    """How like the features of two autoencoders are."""
+class TwoRuns(Record, frozen=True):
+    """How similar the features of the two autoencoders are."""
 
     title: str
-    n_features: int  # of the second
-    cosine: Split  # of each feature's best decoder cosine
-    correlation: Split  # of each feature's best activation correlation
-    n_mutual_cosine: int
-    n_mutual_correlation: int
+    # Of the second
+    n_features: Positive
+    # Of each feature's best decoder cosine
+    cosine: Split
+    # Of each feature's best activation correlation
+    correlation: Split
+    n_mutual_cosine: Count
+    n_mutual_correlation: Count
 
 
-@dataclass(frozen=True)
-class PublishedNumber:
-    """A number that was published, computed again."""
+class PublishedNumber(Record, frozen=True):
+    """A published number, computed again."""
 
     name: str
     published: str
@@ -360,69 +431,194 @@ class PublishedNumber:
     holds: bool
 
 
-@dataclass(frozen=True)
-class FitCandidate:
-    """How well the autoencoder reconstructs what is read in one way."""
+class FitCandidate(Record, frozen=True):
+    """How well the autoencoder reconstructs the activations that one candidate setting gives."""
 
     name: str
-    explained_variance: float  # below 0 where the reconstruction is worse than the mean
-    l0: float  # active features a token
-    n_tokens: int  # that it was measured on
+    # Below 0 where the reconstruction is worse than the mean
+    explained_variance: Annotated[float, Meta(le=1)]
+    # Active features a token
+    l0: NotNegative
+    # Number of tokens that it was measured on
+    n_tokens: Count
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Whether the autoencoder fits what is read, measured before the sweep; special and first tokens left out."""
+class Fit(Record, frozen=True):
+    """Whether the autoencoder fits the activations, measured before the sweep without special and first tokens."""
 
-    explained_variance: float
-    l0: float
-    n_tokens: int
-    objection: str  # why it is taken not to fit, where the run went on all the same; else empty
-    candidates: list[FitCandidate]  # the configured one first, then its alternatives
+    explained_variance: Annotated[float, Meta(le=1)]
+    l0: NotNegative
+    n_tokens: Count
+    # Why it seems not to fit, where the run went on all the same; else empty
+    objection: str
+    # The configured one first, then its alternatives
+    candidates: Annotated[list[FitCandidate], Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Overview:
+class Overview(Record, frozen=True):
     """What is known of the autoencoder as a whole."""
 
-    n_sample_rows: int
+    n_sample_rows: Positive
     fit: Fit
     features: FeatureTable
     quality: Quality
     frequencies: Frequencies
-    rare_cosine: Split | None  # None where no feature is rare
-    map: FeatureMap | None  # None for too few features
+    # None where no feature is rare
+    rare_cosine: Split | None
+    # None for too few features
+    map: FeatureMap | None
     other: TwoRuns | None
     published: list[PublishedNumber]
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """What a transformer's weights do not say of it."""
+class SourceFileRecord(Record, frozen=True):
+    """A file that was read."""
 
-    n_layers: int  # up to the hook point, the one that it stands in included
-    n_heads: int
-    activation: str  # of the MLPs, by its TransformerLens name
-    epsilon: float  # of the layer norms
-    score_scale: float  # what attention scores are divided by
-    hook: str  # one of HOOKS: where in the last of these layers the activations are read
+    name: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True)
-class LiveSettings:
+class SourceRecord(Record, frozen=True):
+    """Where one of the inputs came from."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    # Commit of a Hub repository; None for files of this machine
+    revision: str | None
+    files: list[SourceFileRecord]
+
+
+class ModelRecord(Record, frozen=True):
+    """How the model's weights were used."""
+
+    # What was done to them before activations were read
+    processing: list[Annotated[str, _one_of(*PROCESSING)]]
+    # Nonlinear parts of the output projection, which logit effects leave out
+    left_out: list[str]
+
+
+class AutoencoderRecord(Record, frozen=True):
+    """The autoencoder's architecture."""
+
+    activation_function: Annotated[str, _one_of("ReLU", "JumpReLU", "TopK")]
+    k: Count
+    subtracts_b_dec: bool
+    normalisation: Annotated[str, _one_of(*NORMALISATIONS)]
+    # Formula of the logit effects
+    logit_effects: Annotated[str, _one_of("W_dec W_U", "W_dec W_out W_U", "W_dec W_O W_U")]
+
+
+class RowDelimitersRecord(Record, frozen=True):
+    """Token ids that rows have besides those of the text; None for one that they do without."""
+
+    bos_id: Count | None
+    separator_id: Count | None
+
+
+class Counts(Record, frozen=True):
+    """Sizes of everything that was read."""
+
+    n_features: Positive
+    d_hidden: Positive
+    d_hook: Positive
+    d_vocab: Positive
+    # Documents read, those that were left out included
+    n_documents: Positive
+    # Left out because they have no character
+    n_empty: Count
+    # Left out because a null stands instead of a text
+    n_null: Count
+    n_rows: Positive
+    seq_len: Annotated[int, Meta(ge=2)]
+    n_positions: Positive
+    n_of_kind: dict[Kind, Count]
+
+
+class ErrorBoundRecord(Record, frozen=True):
+    """How far the search for active tokens was from missing one."""
+
+    precision: Annotated[str, _one_of(*PRECISIONS)]
+    # Entries of the encoder's product that were recomputed exactly
+    n_examined: Count
+    n_active: Count
+    # Largest error of the product, as a share of its bound
+    largest_error: Share
+    says: str
+
+
+class LiveRecord(Record, frozen=True):
+    """Whether pages run the model, and if not, why."""
+
+    is_there: bool
+    why_not: str
+
+
+SourceName = Literal["model", "autoencoder", "tokenizer", "corpus", "other"]
+NEEDED_SOURCES: tuple[SourceName, ...] = ("model", "autoencoder", "tokenizer", "corpus")
+
+
+class Manifest(Record, frozen=True):
+    """What was computed, from which inputs, with which settings."""
+
+    schema_version: int
+    preset: str
+    config: Config
+    # The second autoencoder, `other`, only where there is one
+    sources: dict[SourceName, SourceRecord]
+    model: ModelRecord
+    autoencoder: AutoencoderRecord
+    # How rows are made, in words
+    rows: str
+    row_delimiters: RowDelimitersRecord
+    counts: Counts
+    error_bound: ErrorBoundRecord
+    special_ids: list[Count]
+    live: LiveRecord
+    # Of every library that numbers may depend on
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        missing: list[str] = [name for name in NEEDED_SOURCES if name not in self.sources]
+        missing += [kind for kind in KINDS if kind not in self.counts.n_of_kind]
+        if missing:
+            raise ValueError(f"Object missing required field `{missing[0]}`")
+
+
+class ModelSettings(Record, frozen=True):
+    """Settings of a transformer that its weights do not show."""
+
+    # Up to the hook point, its own layer included
+    n_layers: Positive
+    n_heads: Positive
+    # Of the MLPs, by its TransformerLens name
+    activation: Annotated[str, _one_of("gelu", "gelu_new", "relu", "silu")]
+    # Of the layer norms
+    epsilon: NotNegative
+    # Divisor of attention scores
+    score_scale: Annotated[float, Meta(gt=0)]
+    # Where in the last of these layers the activations are read: a value of HOOKS
+    hook: Annotated[str, _one_of(*HOOKS.values())]
+
+
+class LiveSettings(Record, frozen=True):
     """What pages need to know of the model that they run."""
 
-    precision: str  # of the weights as they are kept: int16, with a scale for each row, or fp32
+    # Of the weights as they are stored: int16 with a scale for each row, or fp32
+    precision: Annotated[str, _one_of("int16", "fp32")]
     model: ModelSettings
-    normalisation: str  # before the encoder: a kind that `normalised` knows
-    bos_id: int | None  # stands before every text; None: nothing does
-    seq_len: int  # tokens a text may have, that one included
-    n_checked: int  # tokens on which its activations were held against the sweep's
-    largest_error: float  # found there, as a share of a feature's maximum
+    # Of the encoder's input
+    normalisation: Annotated[str, _one_of(*NORMALISATIONS)]
+    # Begins every text; None: texts begin without one
+    bos_id: Count | None
+    # Tokens that a text may have, BOS included
+    seq_len: Annotated[int, Meta(ge=2)]
+    # Tokens on which its activations were compared with the sweep's
+    n_checked: Positive
+    # Largest difference found there, as a share of a feature's maximum
+    largest_error: NotNegative
 
     @property
     def n_text_tokens(self) -> int:
-        """Tokens that a text of a reader's own may have."""
+        """Number of tokens that a reader's own text may have."""
         return self.seq_len if self.bos_id is None else self.seq_len - 1
 
 

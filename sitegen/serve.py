@@ -1,4 +1,4 @@
-"""A local preview of a site, on the loopback address alone."""
+"""A web server for a local preview of a site, on the loopback address only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ LOOPBACK = "127.0.0.1"
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: a line for each request would bury the address."""
+        """Print nothing: a line for each request would scroll the address out of sight."""
 
 
 def serve_site(output: OutputFolder, port: int, say: Callable[[str], None]) -> None:
-    """Serves `site/` until interrupted; `say` is told the address.
+    """Serve `site/` until interrupted.
 
-    raises  OutputError if there is no site, UsageError if the port cannot be had
+    say     prints a line, such as the address
+    raises  OutputError if there is no site, UsageError if the port cannot be used
     """
     output.require_site()
     if not 0 <= port <= 65535:
@@ -32,7 +33,7 @@ def serve_site(output: OutputFolder, port: int, say: Callable[[str], None]) -> N
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(
-            f"--port {port} cannot be had ({reason}): give another one, or 0 for any"
+            f"--port {port} cannot be used ({reason}): give another port, or 0 for any free one"
         ) from None
     with server:
         say(

@@ -1,7 +1,7 @@
-"""Room on disks: how much a run will need, looked at before it computes anything.
+"""Disk space: a check before a run computes anything that there is enough for what it will write.
 
-What a run writes is not known before the sweep, since features that are seldom active take less. The figures are
-what the demo takes, in which few features are; so a run that is refused for want of room needs about that much.
+The exact amount is not known before the sweep, since features that are rarely active need less. The figures below were
+measured on the demo, in which few features are rarely active, so a run that is refused would indeed need about as much.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from sitegen.config import Config
 from sitegen.errors import SpaceError
 from sitegen.output import OutputFolder
 
-STATE_BYTES = (
-    1_000  # of a shard's saved state, for each feature; the first shards' are three times as large
-)
-DATA_BYTES = 40  # of data/, for each token that a feature's contexts show
-SITE_BYTES = 80  # of site/, likewise; a copy of most of data/ is in it
+# Bytes of a shard's saved state for each feature; the states of the first shards are three times as large
+STATE_BYTES = 1_000
+# Bytes of data/ for each token in the contexts of each feature
+DATA_BYTES = 40
+# Bytes of site/ for each token in the contexts of each feature; it contains a copy of most of data/
+SITE_BYTES = 80
 
 
 def require_space(output: OutputFolder, config: Config, n_features: int, n_rows: int) -> None:
-    """That the output folder's disk has room for what a run will write there, beside what it has written already.
-
-    raises  SpaceError
-    """
+    """Raise SpaceError unless the output folder's disk has space for what a run still has to write there."""
     n_shards = -(-n_rows // config.sweep.shard_rows)
     contexts = config.contexts
     n_contexts = contexts.n_top + contexts.n_intervals * contexts.n_per_interval
@@ -34,6 +32,7 @@ def require_space(output: OutputFolder, config: Config, n_features: int, n_rows:
         "data": (output.data, n_tokens * DATA_BYTES),
         "site": (output.site, n_tokens * SITE_BYTES),
     }
+    # An interrupted run may have written a part of it already
     left = {name: max(n - _bytes_in(folder), 0) for name, (folder, n) in needs.items()}
     parts = ", ".join(f"{name}/ {size(n)}" for name, n in left.items())
     require_free(
@@ -42,22 +41,24 @@ def require_space(output: OutputFolder, config: Config, n_features: int, n_rows:
 
 
 def require_free(folder: Path, n_bytes: int, what: str, otherwise: str) -> None:
-    """That a folder's disk has so much room for something.
+    """Raise SpaceError unless a folder's disk has at least `n_bytes` free.
 
-    otherwise  what to do instead of making room
-    raises     SpaceError
+    what       what needs the space, for the message
+    otherwise  what to do instead of freeing space, for the message
     """
-    place = folder.absolute()
-    there = next(path for path in (place, *place.parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
+    path = folder.absolute()
+    # The folder itself may not exist yet
+    existing = next(parent for parent in (path, *path.parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
     if free < n_bytes:
         raise SpaceError(
-            f"{folder} has {size(free)} free, and {what} needs about {size(n_bytes)}: free space there, {otherwise}"
+            f"the disk of {folder} has {size(free)} free, but {what} needs about {size(n_bytes)}: free space there, "
+            f"{otherwise}"
         )
 
 
 def size(n_bytes: int) -> str:
-    """A number of bytes in words."""
+    """Format a number of bytes in MB or GB."""
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
 
 

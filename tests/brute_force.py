@@ -1,6 +1,6 @@
-"""Every number of a feature's record once more, in float64 and plain PyTorch, sharing no code with the sweep.
+"""Every number of a feature's record recomputed in float64 and plain PyTorch, without any code of the sweep.
 
-Slow and simple on purpose: the model's layer is written out, all activations are kept, everything is sorted whole.
+Slow and simple on purpose: the model's layer is written out, all activations are kept in memory, and sorted as a whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 RELATIVE = 1e-4
-NEAR_TIE = 1e-5  # two float32 computations may order activations as close as this either way
+NEAR_TIE = 1e-5  # two float32 computations may order activations that are this close differently
 
 
 def read_rows(
@@ -28,7 +28,7 @@ def read_rows(
     bos: int | None = 1,
     separator: int | None = 0,
 ) -> np.ndarray:
-    """[n_rows, seq_len] token ids, from the text and the tokenizer's file."""
+    """Token ids [n_rows, seq_len], from the text and the tokenizer's file."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.encode_special_tokens = True
     ids: list[int] = []
@@ -46,12 +46,12 @@ def read_rows(
 
 
 def mlp_activations(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
-    """[rows, positions, d_mlp] float64: one transformer layer up to the MLP's activations, written out."""
+    """MLP activations [rows, positions, d_mlp] float64 of one transformer layer, written out."""
     return residual_and_mlp(weights, tokens)[1]
 
 
 def residual_and_mlp(weights: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """(the residual stream before the MLP, the MLP's activations), float64."""
+    """The residual stream before the MLP, and the MLP's activations, float64."""
     w = {name: weight.double() for name, weight in weights.items()}
     residual = w["embed.W_E"][tokens] + w["pos_embed.W_pos"][: tokens.shape[1]]
     x = _layer_norm(residual, w["blocks.0.ln1.w"], w["blocks.0.ln1.b"])
@@ -69,7 +69,7 @@ def residual_and_mlp(weights: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor
 
 
 def log_probabilities(weights: dict[str, Tensor], residual: Tensor, mlp: Tensor) -> Tensor:
-    """[rows, positions, d_vocab] float64 of the next token, with these activations of the MLP."""
+    """Log-probabilities [rows, positions, d_vocab] float64 of the next token, given the MLP's activations."""
     w = {name: weight.double() for name, weight in weights.items()}
     residual = residual + mlp @ w["blocks.0.mlp.W_out"] + w["blocks.0.mlp.b_out"]
     normal = _layer_norm(residual, w["ln_final.w"], w["ln_final.b"])
@@ -82,13 +82,12 @@ def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def folded_logit_effects(weights: dict[str, Tensor], W_dec: Tensor) -> Tensor:
-    """[n_features, d_vocab] float64 through the centred W_out and the folded, centred W_U, folded here by hand."""
+    """Logit effects [n_features, d_vocab] float64, through centred W_out and folded, centred W_U computed here."""
     W_out = weights["blocks.0.mlp.W_out"].double()
     W_out = W_out - W_out.mean(1, keepdim=True)
     W_U = weights["ln_final.w"].double()[:, None] * weights["unembed.W_U"].double()
-    W_U = W_U - W_U.mean(
-        0, keepdim=True
-    )  # folding centres what the LayerNorm has no component along
+    # Folding removes the component that the LayerNorm has already removed
+    W_U = W_U - W_U.mean(0, keepdim=True)
     W_U = W_U - W_U.mean(1, keepdim=True)  # centred over the vocabulary
     return W_dec.double() @ W_out @ W_U
 
@@ -136,9 +135,9 @@ class BruteForce:
     def check(
         self, record: dict[str, Any], special_ids: list[int], n_top: int, intervals: tuple[int, int]
     ) -> None:
-        """Asserts that every number of a record is what comes out here.
+        """Assert that every number of a record equals the one computed here.
 
-        intervals  (how many there are, samples of each at most)
+        intervals  (number of intervals, largest number of samples of each)
         """
         activations = self.activations[record["feature_id"]]
         special = np.isin(self.rows, special_ids)
@@ -169,17 +168,17 @@ class BruteForce:
         n_intervals: int,
         n_each: int,
     ) -> None:
-        """Samples lie in their interval, are of distinct texts that the top does not show, and fill it if they can."""
+        """Assert that samples are within their interval, of distinct texts, not in the top, and fill it if possible."""
         shown = {self._window(c["row"], c["position"]) for c in top}
         texts: dict[int, set[tuple[int, ...]]] = {i: set() for i in range(n_intervals)}
         boundary_texts: set[tuple[int, ...]] = set()
         maximum = on_text.max()
         for row, position in np.argwhere(on_text > 0).tolist():
-            place = on_text[row, position] * n_intervals / maximum
+            cell = on_text[row, position] * n_intervals / maximum
             window = self._window(row, position)
             if window not in shown:
-                texts[min(int(np.ceil(place)), n_intervals) - 1].add(window)
-                if abs(place - round(place)) < 1e-4:
+                texts[min(int(np.ceil(cell)), n_intervals) - 1].add(window)
+                if abs(cell - round(cell)) < 1e-4:
                     boundary_texts.add(window)
         samples = [c for c in record["contexts"] if c["group"] == "interval"]
         assert [c["interval"] for c in samples] == sorted(c["interval"] for c in samples)
@@ -207,7 +206,7 @@ class BruteForce:
             assert surely <= count <= inside
 
     def _check_top(self, contexts: list[dict[str, Any]], on_text: np.ndarray, n_top: int) -> None:
-        """The largest activations, one for each distinct window, and nothing silent."""
+        """Assert that the top contexts are the largest activations, one for each window, and none is inactive."""
         best: dict[tuple[int, ...], tuple[float, int, int]] = {}
         rows, positions = np.nonzero(on_text)
         order = np.lexsort((positions, rows, -on_text[rows, positions]))
@@ -230,7 +229,7 @@ class BruteForce:
             if (context["row"], context["position"]) != (row, position):
                 there = on_text[context["row"], context["position"]]
                 assert there == near(activation, NEAR_TIE), (
-                    "another place, and no near tie explains it"
+                    "another position, and no near tie explains it"
                 )
 
     def _check_context(self, context: dict[str, Any], activations: np.ndarray) -> None:
@@ -246,7 +245,7 @@ class BruteForce:
         assert context["copies"] >= 1
 
     def copies(self, context: dict[str, Any]) -> int:
-        """Places of the same window, by comparing every window of every row."""
+        """Number of positions with the same window, found by comparing every window of every row."""
         window = self._window(context["row"], context["position"])
         n_rows, seq_len = self.rows.shape
         return sum(self._window(r, p) == window for r in range(n_rows) for p in range(seq_len))
@@ -278,7 +277,7 @@ class BruteForce:
 
 
 def near(value: Any, relative: float = RELATIVE, absolute: float = 2e-5) -> Any:
-    """Equal to 1e-4 relative; the absolute part is float32's rounding of an activation about to vanish."""
+    """Approximately equal, to 1e-4 relative; the absolute part is float32's rounding of activations near 0."""
     import pytest
 
     return pytest.approx(value, rel=relative, abs=absolute)

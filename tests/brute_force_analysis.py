@@ -1,4 +1,4 @@
-"""What the analysis says beside the sweep once more, in float64 and plain PyTorch, everything held in memory."""
+"""The results of the analysis recomputed in float64 and plain PyTorch, with everything held in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class PlainAnalysis:
-    """Everything of the tiny subject, over all its rows."""
+    """All activations of the tiny inputs, over all rows."""
 
     model: Weights
     one: Weights  # the autoencoder, float64
@@ -40,7 +40,7 @@ class PlainAnalysis:
         return cls(model, one, other, rows, residual, x, _encode(one, x), _encode(other, x))
 
     def losses(self, rows: slice, mlp: Tensor) -> Tensor:
-        """[n_rows, seq_len - 1] cross-entropy with these activations of the MLP."""
+        """Cross-entropy [n_rows, seq_len - 1], given the MLP's activations."""
         log_p = log_probabilities(self.model, self.residual[rows], mlp)
         tokens = torch.from_numpy(self.rows[rows].astype(np.int64))
         return -log_p[:, :-1].gather(2, tokens[:, 1:, None])[..., 0]
@@ -49,7 +49,7 @@ class PlainAnalysis:
         return self.f[rows] @ self.one["W_dec"] + self.one["b_dec"]
 
     def removal(self, feature: int, row: int, position: int) -> np.ndarray:
-        """[d_vocab] log-probability as the model is, less that with the feature really taken out at one token."""
+        """Log-probability [d_vocab] of the unchanged model, less that with the feature removed at one token."""
         mlp = self.x[row : row + 1].clone()
         before = log_probabilities(self.model, self.residual[row : row + 1], mlp)
         mlp[0, position] -= self.f[row, position, feature] * self.one["W_dec"][feature]
@@ -58,7 +58,7 @@ class PlainAnalysis:
         return change
 
     def sampled(self, n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """([n_tokens, …] activations of the first, of the second, of the neurons) over the first rows."""
+        """Activations [n_tokens, …] of the first and the second autoencoder and of the neurons, over the first rows."""
         f, g, x = (t[:n_rows].flatten(0, 1).numpy() for t in (self.f, self.g, self.x))
         return f, g, x
 
@@ -68,7 +68,7 @@ def _encode(weights: Weights, x: Tensor) -> Tensor:
 
 
 def cosines(rows: Tensor, others: Tensor) -> np.ndarray:
-    """[n, n_others] float64."""
+    """Cosines [n, n_others] float64 of rows."""
     found: np.ndarray = torch.nn.functional.cosine_similarity(
         rows[:, None], others[None], dim=2
     ).numpy()
@@ -76,7 +76,7 @@ def cosines(rows: Tensor, others: Tensor) -> np.ndarray:
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """[n, n_others] Pearson's, of columns."""
+    """Pearson correlations [n, n_others] of columns."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found: np.ndarray = np.corrcoef(one.T, other.T)[: one.shape[1], one.shape[1] :]
     return found

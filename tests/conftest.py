@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = (
 )
 
 from sitegen.cli import main  # noqa: E402 the environment comes first
+from sitegen.progress import plan_stages  # noqa: E402
 from tests.tiny import TinyInputs, write_gpt2, write_inputs  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
@@ -25,8 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--accept-golden",
         action="store_true",
-        help="take what is rendered now as the expected site",
+        help="accept the rendered site as the expected one",
     )
+
+
+@pytest.fixture(autouse=True)
+def no_plan_of_stages() -> None:
+    """Forget the stages of an earlier run in this process, which would number the stages of this test."""
+    plan_stages()
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +43,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyInputs:
 
 @pytest.fixture(scope="session")
 def tiny_output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny subject's finished output folder. Tests that change it copy it first."""
+    """The finished output folder of the tiny inputs. A test that changes it copies it first."""
     out = tmp_path_factory.mktemp("run") / "tiny"
     assert main(["run", str(tiny.preset), "--out", str(out)]) == 0
     return out
@@ -50,14 +57,14 @@ def gpt2(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded demo's finished output folder, built once for all tests that look at it."""
+    """The finished output folder of the embedded demo, built once for all tests that use it."""
     out = tmp_path_factory.mktemp("run") / "demo"
     assert main(["run", "demo", "--out", str(out)]) == 0
     return out
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by its name, with its content."""
+    """The content of every file below a folder, by relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

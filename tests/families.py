@@ -1,7 +1,7 @@
-"""Tiny models of every family, and what plain `transformers` computes in them at each hook point.
+"""Tiny models of every family, and the activations that plain `transformers` computes in them at each hook point.
 
-Nothing of this package and nothing of TransformerLens has a part in these numbers. They are caught by forward hooks on
-the modules of the model as its maker wrote it, and logit effects are multiplied out from those modules' weights.
+These numbers use no code of this package or of TransformerLens. They are captured by forward hooks on
+the modules of the original model, and logit effects are computed from the weights of those modules.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sitegen.errors import SourceError
-from sitegen.sources.model import HookedModel, hooked_model
+from sitegen.sources.model import HookedModel, hook_model
 from sitegen.sources.model_files import boot_model
 
 CPU = torch.device("cpu")
@@ -32,34 +32,34 @@ EVERY = frozenset(POINTS)
 NO_MID = EVERY - {MID}  # attention and MLP read the same stream
 NO_NEURONS = EVERY - {NEURONS}  # each token has its own experts' neurons
 NONE: frozenset[str] = frozenset()
-# TransformerLens takes the one dense layer among those of experts for one of them
-SOME_NEURONS = {"offered": NO_NEURONS, "optional": frozenset({NEURONS})}
+# TransformerLens treats the one dense layer among layers of experts as one of them
+SOME_NEURONS: dict[str, Any] = {"offered": NO_NEURONS, "optional": frozenset({NEURONS})}
 
 
 @dataclass(frozen=True)
 class Family:
     """A configuration, where in the model of `transformers` the hook points are, and which of them must be offered.
 
-    A path is that of a module, within a layer but for `layers`, `final_norm` and `head`.
+    Paths are those of modules; they are relative to a layer except for `layers`, `final_norm` and `head`.
 
-    config      what differs from GENERIC; a value of None takes a field away
-    offered     hook points that must be there
-    optional    hook points that may be there, if what they give is right; all others must be refused
-    attn_out    its output is what attention adds to the stream
-    heads       its input is what the heads give, side by side
-    mid         its input is the stream between attention and MLP
-    mlp_out     its output is what the MLP adds to the stream; "": what the stream gains behind `mid`
-    neurons     its input is the MLP's neurons
-    attn_norm   a norm behind `heads` on the way to the stream
-    mlp_norm    the same behind `neurons`
-    attn_times  what the output of `attn_out` is multiplied with as it is added to the stream
-    mlp_times   the same of `mlp_out`
-    neurons_times  what stands between `neurons` and `mlp_out` beside that
-    scalar      a number of each layer that its output is multiplied with
-    times       what the logits are multiplied with
-    soft_cap    what they are bent to stay below, and so are not shifted freely
+    config      differences from GENERIC; a value of None removes a field
+    offered     hook points that must be available
+    optional    hook points that may be available if their activations are right; all others must be refused
+    attn_out    module whose output attention adds to the stream
+    heads       module whose input is the concatenated output of the heads
+    mid         module whose input is the stream between attention and MLP
+    mlp_out     module whose output the MLP adds to the stream; "": the difference of the stream after `mid`
+    neurons     module whose input is the activations of the MLP's neurons
+    attn_norm   norm between `heads` and the stream
+    mlp_norm    norm between `neurons` and the stream
+    attn_times  factor of the output of `attn_out` as it is added to the stream
+    mlp_times   factor of the output of `mlp_out`
+    neurons_times  further factor between `neurons` and `mlp_out`
+    scalar      parameter of each layer that is a factor of its output
+    times       factor of the logits
+    soft_cap    bound of the logits after soft-capping, which makes them depend on a common shift
     is_parallel whether attention and MLP read the same stream
-    has_eyes    whether the model reads pictures as well; what writes text is a part of it
+    has_eyes    whether the model also reads images; the language model is then a part of it
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +102,10 @@ GENERIC: dict[str, Any] = {
     "eos_token_id": 0,
     "pad_token_id": 2,
 }
-SQUARE = {"num_attention_heads": 3, "num_key_value_heads": 1}  # heads share the width out
+SQUARE = {
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+}  # the heads divide the width among them
 LONG_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 100.0,
@@ -120,7 +123,7 @@ ROUTED = {
     "n_group": 2,
     "topk_group": 1,
 }
-LATENT = {  # attention whose keys and values come from a narrow code
+LATENT = {  # attention with keys and values from a low-rank latent
     "q_lora_rank": 16,
     "kv_lora_rank": 12,
     "qk_rope_head_dim": 8,
@@ -148,7 +151,7 @@ MAMBA = {
     "mamba_chunk_size": 8,
     "mamba_expand": 2,
 }
-EYES = {  # the sizes of whatever reads pictures, by the names of several makers
+EYES = {  # sizes of the vision part, by the names of several families
     "hidden_size": 16,
     "intermediate_size": 16,
     "num_hidden_layers": 1,
@@ -180,7 +183,7 @@ SCALES = {
     "residual_multiplier": 0.4,
     "logits_scaling": 5.0,
 }
-GRANITE = {"attn_times": 0.4, "mlp_times": 0.4, "times": 1 / 5}
+GRANITE: dict[str, Any] = {"attn_times": 0.4, "mlp_times": 0.4, "times": 1 / 5}
 
 
 def gpt2(**changes: Any) -> Family:
@@ -236,7 +239,7 @@ def bloom(apply_residual_connection_post_layernorm: bool = False) -> Family:
 
 
 def fairseq(final_norm: str, **changes: Any) -> Family:
-    """OPT and its like, whose MLP is no module."""
+    """A family like OPT, whose MLP is not a module."""
     settings: dict[str, Any] = {
         "heads": "self_attn.out_proj",
         "mid": "final_layer_norm",
@@ -248,7 +251,7 @@ def fairseq(final_norm: str, **changes: Any) -> Family:
 
 
 def sandwiched(**changes: Any) -> Family:
-    """Gemma 2 and its like: each sub-block has norms before and behind it."""
+    """A family like Gemma 2, with norms before and after each sub-block."""
     settings: dict[str, Any] = {
         "attn_out": "post_attention_layernorm",
         "attn_norm": "post_attention_layernorm",
@@ -260,7 +263,7 @@ def sandwiched(**changes: Any) -> Family:
 
 
 def post_normed(**changes: Any) -> Family:
-    """OLMo 2 and its like: norms behind each sub-block alone."""
+    """A family like OLMo 2, with norms only after each sub-block."""
     return sandwiched(**{"mid": "mlp", **changes})
 
 
@@ -273,7 +276,7 @@ def experts(**changes: Any) -> Family:
 
 
 def stream_only(layers: str, final_norm: str, **changes: Any) -> Family:
-    """Layers of one mixer, or of parts whose order is their own."""
+    """A family whose layers are one mixer, or parts in an order of their own."""
     settings: dict[str, Any] = {
         "layers": layers,
         "final_norm": final_norm,
@@ -304,27 +307,33 @@ def nemotron_h(layer_types: list[str]) -> Family:
 
 
 def refused(**changes: Any) -> Family:
-    """One whose stream no hook point of these says right, or whose way to the logits is not linear."""
+    """A family where no hook point gives the stream correctly, or whose output projection is not linear."""
     return Family(**{"offered": NONE, **changes})
 
 
 def with_eyes(part: Family, prefix: str = "model.language_model", **changes: Any) -> Family:
-    """A model whose part that writes text is of another family of the table."""
+    """A multimodal model whose language model is another family of the table."""
     text = {name: value for name, value in {**GENERIC, **part.config}.items() if value is not None}
     ids = {"image_token_id": 95, "boi_token_id": 94, "eoi_token_id": 93}
     config = {**dict.fromkeys(GENERIC), **ids, "text_config": text, "vision_config": EYES}
-    places = {"layers": f"{prefix}.layers", "final_norm": f"{prefix}.norm"}
-    return replace(part, config=config, has_eyes=True, **places, **changes)
+    return replace(
+        part,
+        config=config,
+        has_eyes=True,
+        layers=f"{prefix}.layers",
+        final_norm=f"{prefix}.norm",
+        **changes,
+    )
 
 
-LFM2 = {
+LFM2: dict[str, Any] = {
     "heads": "self_attn.out_proj",
     "mlp_out": "feed_forward",
     "mid": "ffn_norm",
     "neurons": "feed_forward.w2",
     "final_norm": "model.embedding_norm",
 }
-PRE_FF = {
+PRE_FF: dict[str, Any] = {
     "mlp_out": "feed_forward",
     "mid": "pre_ff_layernorm",
     "neurons": "feed_forward.down_proj",
@@ -351,7 +360,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "bitnet": Family(config=SQUARE),
     "bloom": bloom(),
-    "bloom/normed": bloom(  # in each layer its stream is what a norm makes of it
+    "bloom/normed": bloom(  # each layer replaces the stream by its normed value
         apply_residual_connection_post_layernorm=True
     ),
     "codegen": gptj(config={**GPT2, "n_embd": 32, "rotary_dim": 4, "n_ctx": 64}),
@@ -405,7 +414,7 @@ FAMILIES: dict[str, Family] = {
         offered=STREAM | {MLP_OUT},
         optional=frozenset(
             {ATTN_OUT, HEADS, MID, NEURONS}
-        ),  # the layer adds what its Mamba gives as well
+        ),  # the layer adds the output of its Mamba too
     ),
     "falcon_mamba": stream_only(
         "backbone.layers", "backbone.norm_f", config={"state_size": 8, "head_dim": None}
@@ -424,7 +433,7 @@ FAMILIES: dict[str, Family] = {
         soft_cap=3.0,
         scalar="layer_scalar",
         offered=EVERY - {MLP_OUT},
-        optional=frozenset({MLP_OUT}),  # a third part adds to the stream behind it
+        optional=frozenset({MLP_OUT}),  # a third part adds to the stream after it
     ),
     "glm": Family(config={"attention_bias": True}),
     "glm4": sandwiched(
@@ -450,7 +459,7 @@ FAMILIES: dict[str, Family] = {
         config={**GPT2, "scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True}
     ),
     "gpt_bigcode": gpt2(),
-    "gpt_bigcode/ungrouped": gpt2(  # of a layout that TransformerLens does not take
+    "gpt_bigcode/ungrouped": gpt2(  # TransformerLens does not support this layout
         config={**GPT2, "multi_query": False}, offered=NONE, optional=EVERY
     ),
     "gpt_neo": gpt2(
@@ -590,7 +599,7 @@ FAMILIES: dict[str, Family] = {
         neurons="mlp.fc2",
         final_norm="model.final_layernorm",
     ),
-    "phi/normed": parallel(  # has norms that TransformerLens does not know of
+    "phi/normed": parallel(  # has norms that TransformerLens does not support
         config={**SQUARE, "qk_layernorm": True},
         heads="self_attn.dense",
         neurons="mlp.fc2",
@@ -622,7 +631,7 @@ FAMILIES: dict[str, Family] = {
         optional=frozenset({MID}),
         mid="ln2",
     ),
-    "rwkv/rescaled": refused(  # halves its stream behind every second layer
+    "rwkv/rescaled": refused(  # halves its stream after every second layer
         config={"context_length": 64, "attention_hidden_size": 24, "rescale_every": 2}
     ),
     "seed_oss": Family(config={"attention_bias": True, "attention_out_bias": True}),
@@ -665,15 +674,15 @@ FAMILIES |= {
 }
 
 NOT_BUILT = {
-    "bert": "reads both ways unless told otherwise",
-    "gemma3n": "needs timm for its eyes; its stream is four streams side by side",
-    "gemma4_unified": "reads pictures and sound too; what writes text is that of gemma4",
+    "bert": "is bidirectional unless configured otherwise",
+    "gemma3n": "needs timm for its vision part; its stream is four parallel streams",
+    "gemma4_unified": "also reads images and sound; its language model is that of gemma4",
 }
 STAYING = ("layer_scalar", "e_score_correction_bias", "expert_bias")  # buffers that are weights
 
 
-def build(name: str, seed: int = 0, **changes: Any) -> nn.Module:
-    """A model with no norm, bias or scale at its neutral value.
+def build(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A random model in which no norm, bias or scale has its neutral value.
 
     changes  to the family's configuration
     """
@@ -692,7 +701,7 @@ def build(name: str, seed: int = 0, **changes: Any) -> nn.Module:
 
 
 class Plain:
-    """A model as `transformers` runs it, with what it holds at the hook points of one layer."""
+    """A model run by `transformers`, with its activations at the hook points of one layer."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.family = FAMILIES[name]
@@ -702,7 +711,8 @@ class Plain:
         self.layers = self.model.get_submodule(self.family.layers)
 
     def part(self, path: str) -> nn.Module:
-        return self.layers[LAYER].get_submodule(path)
+        module: nn.Module = self.layers[LAYER].get_submodule(path)
+        return module
 
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
         """Activations [n_rows, seq_len, width] by hook point, and "logits"."""
@@ -743,9 +753,9 @@ class Plain:
         return found
 
     def logits_with(self, tokens: Tensor, point: str, activations: Tensor) -> Tensor:
-        """The logits once other activations [n_rows, seq_len, width] stand at a hook point."""
+        """The logits when the activations at a hook point are replaced by others [n_rows, seq_len, width]."""
         family, layer = self.family, self.layers[LAYER]
-        if point == MID:  # what attention adds takes the stream there
+        if point == MID:  # the output of attention leads the stream there
             found = self.capture(tokens)
             activations = activations - found[MID] + found[ATTN_OUT]
         inputs = {PRE: layer}
@@ -776,7 +786,7 @@ class Plain:
         return logits
 
     def logits_again(self, tokens: Tensor) -> Tensor:
-        """The model's logits by the last layer's output and the parts that logit effects are made from."""
+        """The model's logits, computed from the last layer's output and the parts that logit effects are made from."""
         streams: list[Tensor] = []
         handle = self.layers[-1].register_forward_hook(
             lambda _, args, out: streams.append(out[0] if isinstance(out, (tuple, list)) else out)
@@ -790,7 +800,7 @@ class Plain:
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def logit_effects(self, point: str, rows: Tensor) -> Tensor:
-        """[n, d_vocab] what rows [n, width] at a hook point add to the logits, with no norm's division."""
+        """Logit effects [n, d_vocab] of rows [n, width] at a hook point, without the division of any norm."""
         family = self.family
         if point == HEADS:
             rows = self._written(family.heads, family.attn_norm, rows) * family.attn_times
@@ -805,28 +815,29 @@ class Plain:
         return effects if family.soft_cap else effects - effects.mean(1, keepdim=True)
 
     def _written(self, projection: str, norm: str, rows: Tensor) -> Tensor:
-        """Rows behind a projection of the layer, and behind the norm that follows it if one does."""
+        """Rows after a projection of the layer, and after the norm that follows it, if there is one."""
         rows = linear(self.part(projection), rows)
         return gained(self.part(norm), rows) if norm else rows
 
 
 def linear(module: nn.Module, rows: Tensor) -> Tensor:
-    """What a linear layer makes of rows, without its bias."""
-    return module(rows) - module(torch.zeros_like(rows))
+    """The product of rows with a linear layer's weight, without its bias."""
+    product: Tensor = module(rows) - module(torch.zeros_like(rows))
+    return product
 
 
 def gained(norm: nn.Module, rows: Tensor) -> Tensor:
-    """What a norm makes of rows but for its division: told from what it makes of numbers of scale 1."""
+    """Rows after a norm's gain and centring, without its division; probe rows show the gain."""
     probe = torch.ones(rows.shape[1])
     probe[::2] = -1
-    large = 1e4 * probe  # no epsilon counts beside it
-    gain = probe * (norm(large[None])[0] - norm(-large[None])[0]) / 2
+    large = 1e4 * probe  # so large that the epsilon does not matter
+    gain: Tensor = probe * (norm(large[None])[0] - norm(-large[None])[0]) / 2
     is_centring = bool((norm(large[None] + 1e4) - norm(large[None])).abs().max() < 1e-3)
     return gain * (rows - rows.mean(1, keepdim=True) if is_centring else rows)
 
 
 def opened(folder: Path, tokenizer: Any) -> dict[str, HookedModel | str]:
-    """The model read at each hook point of the layer by this package, or the line that refuses it.
+    """The model as this package reads it at each hook point of the layer, or the message that refuses it.
 
     It is loaded once for all of them.
     """
@@ -837,12 +848,12 @@ def opened(folder: Path, tokenizer: Any) -> dict[str, HookedModel | str]:
         return dict.fromkeys(POINTS, str(error))
     for point in POINTS:
         try:
-            made[point] = hooked_model(booted, f"blocks.{LAYER}.{point}")
+            made[point] = hook_model(booted, f"blocks.{LAYER}.{point}")
         except SourceError as error:
             made[point] = str(error)
     return made
 
 
 def effects(model: HookedModel, rows: Tensor) -> Tensor:
-    """[n, d_vocab] logit effects of decoder rows as this package multiplies them out."""
+    """Logit effects [n, d_vocab] of decoder rows as this package computes them."""
     return (rows if model.W_out is None else rows @ model.W_out) @ model.W_U

@@ -1,4 +1,4 @@
-"""The repositories of the gelu-1l presets on a loopback Hub: the real file layout, at the tiny subject's sizes."""
+"""The repositories of the gelu-1l presets on a loopback Hub: the real file layout, at the sizes of the tiny inputs."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def make_gelu_hub(tiny: TinyInputs) -> LoopbackHub:
 
 
 def as_parquet(texts: list[str]) -> bytes:
-    """A dataset's file with one column of text."""
+    """A Parquet file of a dataset with one column of text."""
     file = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), file)
     return file.getvalue()
 
 
 def saved(weights: dict[str, Tensor]) -> bytes:
-    """A plain state dict as torch saves it."""
+    """The bytes of a plain state dict as torch saves it."""
     file = io.BytesIO()
     torch.save(weights, file)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A loopback Hub for code that runs in this process, whose libraries have read the environment already."""
+"""A loopback Hub for code that runs in this process, whose libraries have already read the environment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from huggingface_hub import HfFileSystem, constants
 from sitegen.sources import hub as client
 from tests.loopback_hub import LoopbackHub
 
-CHUNK_BYTES = 64_000  # what is whole of a download that is cut off is a number of these
+CHUNK_BYTES = 64_000  # an interrupted download keeps a whole number of these
 
 
 def visit(hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets this process ask a Hub, as one would that was started with HF_ENDPOINT and an empty HF_HOME; no pauses."""
+    """Connect this process to a Hub as if started with HF_ENDPOINT and an empty HF_HOME, without pauses."""
     settings = {
         "ENDPOINT": hub.endpoint,
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",

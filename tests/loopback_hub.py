@@ -1,12 +1,12 @@
 """A small Hub on the loopback address: enough of the API for huggingface_hub, transformers and datasets.
 
-Spaces can be made and committed to with the token, file by file as the API of commits has it.
+With the token, Spaces can be created and committed to, file by file as in the commit API.
 
-Small files are served in place with git's SHA-1 as their ETag. Large ones (weights, parquet) are named by their
+Small files are served directly, with git's SHA-1 as their ETag. Large ones (weights, parquet) are named by their
 SHA-256 and reached by a redirect to another host, as on the real Hub: `huggingface_hub` follows redirects within one
 host when it asks for a file's headers, and would then miss the commit.
 
-A file may have a `Fault`: how a Hub, a proxy or a connection misbehaves when it is asked for.
+A file may have a `Fault`: a way in which a Hub, a proxy or a connection misbehaves when the file is requested.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_of_a_test"
-CARD = b"---\ntitle: A new Space\nsdk: static\n---\n"  # what the Hub puts into one
+CARD = b"---\ntitle: A new Space\nsdk: static\n---\n"  # as the Hub writes it for a new Space
 STALL_S, MOMENT_S = 20.0, 0.02
 LARGE_SUFFIXES = (".pt", ".pth", ".parquet", ".safetensors")
 
 
 @dataclass
 class Fault:
-    """What goes wrong when a file is asked for: with the answer (`unheard` to `without`) or its body (the others).
+    """A fault when a file is requested: in the answer (`unheard` to `without`) or its body (the others).
 
-    n_left   how often it still strikes; None: every time
-    on_body  a wrong answer is given to the request for a body alone
+    n_left   how often it still occurs; None: every time
+    on_body  only the request for the body gets a wrong answer
     """
 
     n_left: int | None = None
     on_body: bool = False
-    unheard: bool = False  # the connection is closed in the place of an answer
-    silent: bool = False  # it stays open without one
+    unheard: bool = False  # the connection is closed instead of an answer
+    silent: bool = False  # the connection stays open without an answer
     status: int = 0
-    code: str = ""  # X-Error-Code, with which the Hub says what a status means
-    headers: dict[str, str] = field(default_factory=dict)  # that go with the status
-    location: str | None = None  # sent elsewhere; HERE: to the same place again
-    without: str = ""  # a header that is left out
-    corrupted: bool = False  # one byte is another
-    short_by: int = 0  # bytes that are missing from a body that claims to be whole
-    ends_after: float | None = None  # share of the body after which it ends
+    code: str = ""  # X-Error-Code, by which the Hub explains a status
+    headers: dict[str, str] = field(default_factory=dict)  # headers sent with the status
+    location: str | None = None  # target of a redirect; HERE: the same address again
+    without: str = ""  # name of a header that is missing
+    corrupted: bool = False  # one byte is changed
+    short_by: int = 0  # bytes missing from a body that claims to be complete
+    ends_after: float | None = None  # fraction of the body after which it ends
     ending: str = "close"  # how it ends: close, reset, stall
-    parts: int = 1  # it is sent in so many, a moment apart
+    parts: int = 1  # number of pieces that it is sent in, a moment apart
     ignores_range: bool = False
 
 
 HERE = "here"
-API = "/api/"  # in the place of a file's name: a fault of whatever is asked that is no file
+API = "/api/"  # instead of a file's name: a fault of any request that is not for a file
 
 
 @dataclass
 class LoopbackHub:
-    """Repositories by kind and name, their files, and what was asked for."""
+    """Repositories by kind and name, their files, and the requests that were made."""
 
     repositories: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)  # by file name
@@ -75,11 +75,11 @@ class LoopbackHub:
     storage: str = ""
 
     def add(self, kind: str, name: str, files: dict[str, bytes]) -> None:
-        """Adds a repository; kind is `models` or `datasets`."""
+        """Add a repository; kind is `models` or `datasets`."""
         self.repositories[kind, name] = files
 
     def strike(self, name: str, of_content: bool = False) -> Fault:
-        """What goes wrong with a file this time: the first of its faults that is of this kind and not used up."""
+        """The fault of this request for a file: the first of its faults that is of this kind and not used up."""
         for fault in self.faults.get(name, []):
             if fault.n_left != 0 and _is_of_content(fault) == of_content:
                 fault.n_left = None if fault.n_left is None else fault.n_left - 1
@@ -93,7 +93,7 @@ class LoopbackHub:
             ThreadingHTTPServer((host, 0), self._handler()) for host in ("127.0.0.1", "127.0.0.2")
         ]
         self.endpoint, self.storage = (
-            f"http://{server.server_address[0]}:{server.server_address[1]}" for server in servers
+            f"http://{server.server_name}:{server.server_port}" for server in servers
         )
         threads = [
             threading.Thread(target=server.serve_forever, args=(MOMENT_S,), daemon=True)
@@ -138,7 +138,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         self._answer(self._body().decode())
 
     def _body(self) -> bytes:
-        """What was sent, whole or in chunks."""
+        """The body of a request, sent whole or in chunks."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         parts = []
@@ -195,7 +195,7 @@ class _HubHandler(BaseHTTPRequestHandler):
             self._send_json([*map(_folder, folders), *held])
         else:
             siblings = [{"rfilename": name} for name in files]
-            identity = {
+            identity: dict[str, object] = {
                 "id": match[2],
                 "modelId": match[2],
                 "sha": self.hub.commit,
@@ -255,7 +255,7 @@ class _HubHandler(BaseHTTPRequestHandler):
             self._send_known_file(match[1] or "models", match[2], match[4], files[match[4]])
 
     def _went_wrong(self, fault: Fault) -> bool:
-        """Whether a fault was sent in the place of an answer; what it leaves out of one is left out from now on."""
+        """Whether a fault was sent instead of an answer; a header that it lacks is left out from now on."""
         self.left_out = fault.without
         if fault.unheard or fault.silent:
             if fault.silent:
@@ -287,7 +287,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         self._send_content(file, content, hashlib.sha256(content).hexdigest())
 
     def _send_content(self, name: str, content: bytes, etag: str) -> None:
-        """A file's body, or the rest of it from where the request wants it, with what goes wrong on the way."""
+        """Send a file's body, or the requested range of it, with its faults."""
         headers = {"ETag": f'"{etag}"'}
         if self.command == "HEAD":
             self._send(200, content, headers)
@@ -341,18 +341,18 @@ class _HubHandler(BaseHTTPRequestHandler):
             self._end(fault.ending)
 
     def _end(self, ending: str) -> None:
-        """Ends a connection within a body: in silence, or closed in order, or not."""
+        """End a connection within a body: by stalling, an orderly close or a reset."""
         if ending == "stall":
             self.hub.closing.wait(STALL_S)
         if ending == "reset":
-            self.hub.closing.wait(MOMENT_S)  # that what was sent arrives before the reset
+            self.hub.closing.wait(MOMENT_S)  # lets the bytes sent so far arrive before the reset
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         self.close_connection = True
 
 
 def _is_of_content(fault: Fault) -> bool:
-    """Whether a fault is one of a file's content, not of its headers."""
+    """Whether a fault concerns a file's content rather than its headers."""
     return bool(
         fault.on_body
         or fault.corrupted
@@ -364,7 +364,7 @@ def _is_of_content(fault: Fault) -> bool:
 
 
 def _corrupt(content: bytes) -> bytes:
-    """The same number of bytes, one of them changed."""
+    """The bytes with one of them changed."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
@@ -374,7 +374,7 @@ def git_sha1(content: bytes) -> str:
 
 
 def _tree(files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, object]]:
-    """What stands in a folder of a repository: files, and folders with or without what is in them."""
+    """Entries of a folder of a repository: files and folders, recursively or not."""
     prefix = f"{folder}/" if folder else ""
     entries: list[dict[str, object]] = []
     folders: set[str] = set()

@@ -1,6 +1,6 @@
-"""A tiny subject made from a seed: model, tokenizer, autoencoder and text of odd sizes, as files of the real layouts.
+"""Tiny inputs made from a seed: model, tokenizer, autoencoder and text of odd sizes, as files of the real layouts.
 
-Widths are such that nothing in the code can be tied to 512, 2048, 16384 or 48262.
+No width is 512, 2048, 16384 or 48262, so that code which assumes one of these fails.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SENTENCES = [
 
 
 def documents() -> list[str]:
-    """Documents with repeats, so that copies occur, and with all kinds of characters."""
+    """Documents with repetitions, so that copies occur, and with all kinds of characters."""
     made = []
     for i in range(120):
         parts = [SENTENCES[(i * k + k * k) % len(SENTENCES)] for k in range(1, 2 + i % 5)]
@@ -53,7 +53,7 @@ def documents() -> list[str]:
 
 @dataclass(frozen=True)
 class TinyInputs:
-    """Where the files stand."""
+    """Paths of the files."""
 
     folder: Path
     preset: Path
@@ -95,7 +95,7 @@ class TinyInputs:
 
 
 def write_inputs(folder: Path) -> TinyInputs:
-    """Writes everything that a run reads, and a preset for it."""
+    """Write everything that a run reads, and a preset for it."""
     write_tokenizer(folder / "tokenizer")
     write_qwen_tokenizer(folder / "qwen")
     write_bare_tokenizer(folder / "bare")
@@ -124,18 +124,18 @@ def write_inputs(folder: Path) -> TinyInputs:
 
 
 def write_corpus(path: Path) -> None:
-    """The documents as JSON lines."""
+    """Write the documents as JSON lines."""
     lines = [json.dumps({"text": text}) for text in documents()]
     path.write_text("\n".join(lines) + "\n")
 
 
 def vocabulary_size(tokenizer: Path) -> int:
-    """Ids that the model knows: three more than the tokenizer gives."""
+    """Size of the model's vocabulary: three more than the tokenizer's."""
     return Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size() + 3
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A byte-level BPE tokenizer of the gelu-1l kind, with too few merges for any character beyond ASCII."""
+    """Write a byte-level BPE tokenizer like that of gelu-1l, with too few merges for any character beyond ASCII."""
     folder.mkdir()
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -164,7 +164,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def write_qwen_tokenizer(folder: Path) -> None:
-    """A tokenizer of Qwen's kind: no BOS, special tokens behind all others; as many ids as the tiny one has."""
+    """Write a tokenizer like Qwen's: no BOS, special tokens after all others; as many ids as the first one has."""
     folder.mkdir()
     _train_qwen().save(str(folder / "tokenizer.json"))
     settings = {
@@ -178,7 +178,7 @@ def write_qwen_tokenizer(folder: Path) -> None:
 
 
 def write_bare_tokenizer(folder: Path) -> None:
-    """The same vocabulary, of a tokenizer that names neither BOS nor EOS."""
+    """Write a tokenizer with the same vocabulary that names neither BOS nor EOS."""
     folder.mkdir()
     _train_qwen().save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -206,7 +206,7 @@ def _train_qwen() -> Tokenizer:
 
 
 def write_gpt2(folder: Path, tokenizer: Path, n_layers: int = 2, n_ctx: int = 48) -> Path:
-    """A model of another architecture, with layers of width 24."""
+    """Write a GPT-2 model with layers of width 24."""
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=333,
@@ -224,7 +224,7 @@ def write_gpt2(folder: Path, tokenizer: Path, n_layers: int = 2, n_ctx: int = 48
 
 
 def model_config(d_vocab: int) -> dict[str, object]:
-    """The fields of a legacy TransformerLens config.json that its loader reads."""
+    """The fields of a legacy TransformerLens config.json that the loader reads."""
     return {
         "d_model": D_MODEL,
         "n_layers": 1,
@@ -241,7 +241,7 @@ def model_config(d_vocab: int) -> dict[str, object]:
 
 
 def model_weights(d_vocab: int, seed: int = 3) -> dict[str, Tensor]:
-    """Weights under the legacy layout's names; LayerNorm weights and all biases differ from their neutral values."""
+    """Random weights under the legacy layout's names; no LayerNorm weight or bias has its neutral value."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, std: float = 0.3, mean: float = 0.0) -> Tensor:
@@ -272,14 +272,14 @@ def model_weights(d_vocab: int, seed: int = 3) -> dict[str, Tensor]:
 
 
 def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
-    """Weights whose features run from dead over rare to dense, with decoder rows of no particular norm.
+    """Weights with dead, rare, ordinary and dense features and decoder rows of various norms.
 
-    The encoder is random, the decoder fitted to the model's activations: what it explains is real.
+    The encoder is random and the decoder is fitted to the model's activations, so that it explains a part of them.
     """
     generator = torch.Generator().manual_seed(seed)
     W_enc = torch.randn(D_MLP, D_HIDDEN, generator=generator)
     b_enc = torch.linspace(-2.0, -20.0, D_HIDDEN)
-    b_enc[7] = -1e4  # dead for certain
+    b_enc[7] = -1e4  # certainly dead
     W_dec = torch.randn(D_HIDDEN, D_MLP, generator=generator)
     b_dec = torch.randn(D_MLP, generator=generator) * 0.1
     return with_fitted_decoder(
@@ -296,9 +296,9 @@ def autoencoder_weights(seed: int = 5) -> dict[str, Tensor]:
 def with_fitted_decoder(
     weights: dict[str, Tensor], x: Tensor, subtracts_b_dec: bool = True
 ) -> dict[str, Tensor]:
-    """The weights of a ReLU autoencoder with the decoder that reconstructs `x` [n, d_hook] best.
+    """The weights of a ReLU autoencoder with the decoder that best reconstructs `x` [n, d_hook].
 
-    Rows of features that are hardly active stay near those given, so that each has a direction.
+    Decoder rows of features that are hardly active stay near the given ones, so that each has a direction.
     """
     W_enc, b_enc, b_dec = (weights[name].double() for name in ("W_enc", "b_enc", "b_dec"))
     x = x.double()
@@ -312,7 +312,7 @@ def with_fitted_decoder(
 def fitted_weights(
     x: Tensor, d_hidden: int, seed: int = 1, share: float = 0.1, subtracts_b_dec: bool = True
 ) -> dict[str, Tensor]:
-    """A ReLU autoencoder of activations `x` [n, d_hook] whose features are each active on a share of the tokens."""
+    """A ReLU autoencoder of activations `x` [n, d_hook] whose features are each active on a fraction of the tokens."""
     generator = torch.Generator().manual_seed(seed)
     b_dec = x.mean(0)
     W_enc = torch.randn(x.shape[1], d_hidden, generator=generator)
@@ -327,7 +327,7 @@ def fitted_weights(
 
 
 def activations_of(folder: Path, hook_point: str, tokenizer: Path, corpus: Path) -> Tensor:
-    """[n, d_hook] a model's activations on the first rows of a text, first tokens left out."""
+    """A model's activations [n, d_hook] on the first rows of a text, without each row's first token."""
     rows = read_rows(corpus, tokenizer / "tokenizer.json", 32, 42)
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     model = load_model(str(folder), hook_point, loaded, torch.device("cpu"))
@@ -337,7 +337,7 @@ def activations_of(folder: Path, hook_point: str, tokenizer: Path, corpus: Path)
 
 @cache
 def mlp_inputs() -> Tensor:
-    """[n, d_mlp] float64: the tiny model's activations over the first rows of its text, first tokens left out."""
+    """The tiny model's activations [n, d_mlp] float64 on the first rows of its text, without each row's first token."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_tokenizer(folder / "tokenizer")
@@ -349,7 +349,7 @@ def mlp_inputs() -> Tensor:
 
 
 def second_weights() -> dict[str, Tensor]:
-    """Another autoencoder, some of whose features are the first one's, in another order and a little turned."""
+    """A second autoencoder that has some of the first one's features, in another order and slightly rotated."""
     generator = torch.Generator().manual_seed(6)
     first, other = autoencoder_weights(), autoencoder_weights(seed=8)
     order = torch.randperm(D_HIDDEN, generator=generator)

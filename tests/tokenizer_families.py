@@ -1,4 +1,4 @@
-"""Tokenizers of every family in use, made of a few lines, with the parts and added tokens of the real ones."""
+"""Tokenizers of every family in use, trained on a few lines, with the components and added tokens of the real ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNDERLINE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 @dataclass(frozen=True)
 class Family:
-    """How one family's tokenizers are made and what is known of them beforehand.
+    """A family of tokenizers: how one is made, and its known properties.
 
-    train     gives the tokenizer
+    train     makes the tokenizer
     config    its tokenizer_config.json
     the       how the token of " the" is written
-    strips    whether its decoder takes the first space from a text
-    is_exact  whether it keeps every character of a text, but for a space before it
+    strips    whether its decoder removes the first space of a text
+    is_exact  whether it keeps every character of a text, except a space before it
     """
 
     train: Callable[[], Tokenizer]
@@ -44,7 +44,7 @@ class Family:
     is_exact: bool = True
 
     def write(self, folder: Path) -> Path:
-        """A folder with the tokenizer's files."""
+        """Write a folder with the tokenizer's files."""
         folder.mkdir(parents=True, exist_ok=True)
         self.train().save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps(self.config))
@@ -52,12 +52,12 @@ class Family:
 
 
 def plain_tokens(texts: list[str]) -> list[AddedToken]:
-    """Added tokens that are no special ones, as runs of spaces are."""
+    """Added tokens that are not special, such as runs of spaces."""
     return [AddedToken(text, special=False, normalized=False) for text in texts]
 
 
 def byte_level(words: str = "", normalizer: Any = None, ignore_merges: bool = False) -> Tokenizer:
-    """A byte-level BPE; its words are GPT-2's unless an expression is given."""
+    """A byte-level BPE that splits words as GPT-2 does, unless an expression is given."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -104,9 +104,9 @@ def qwen2() -> Tokenizer:
 
 
 def sentencepiece_bpe(specials: list[str], added: list[str], normalizer: Any) -> Tokenizer:
-    """A BPE on characters that takes unknown ones apart into bytes; `added` are tokens of its vocabulary too.
+    """A BPE on characters that falls back to bytes for unknown ones; `added` tokens are in its vocabulary too.
 
-    Runs of spaces among them are what it makes of such runs.
+    Runs of spaces among them are how it encodes such runs.
     """
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizer
@@ -197,7 +197,7 @@ FAMILIES = {
         "▁the",
         strips=True,
     ),
-    # As the file has it, where the library's class makes a Metaspace of its own
+    # As in the file; the library's class would make a Metaspace of its own
     "llama-2-file": Family(
         llama_2, _named("PreTrainedTokenizerFast", "<s>", "</s>"), "▁the", strips=True
     ),

@@ -1,6 +1,6 @@
-"""What the peers' scripts share: the subject's files, the bare product and the line of JSON.
+"""Common code of the peers' scripts: read the inputs, time the encoder's product alone, and print a line of JSON.
 
-Needs only what both peers' environments hold; the package `sitegen` is in neither.
+Needs only packages that both peers' environments have; neither has the package `sitegen`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRODUCT_RUNS = 3  # before the peer and again after it
 
 @dataclass(frozen=True)
 class Task:
-    """What a peer is given."""
+    """The inputs of a peer."""
 
     model: HookedSAETransformer
     autoencoder: dict[str, Tensor]  # W_enc, b_enc, W_dec, b_dec
@@ -45,9 +45,9 @@ class Task:
 def compare(
     package: str, prepare: Callable[[Task], Callable[[Path], None]], defaults: dict[str, int]
 ) -> None:
-    """Times a peer's way from rows to a written page, and the bare product, and prints one line.
+    """Time a peer from rows to a written page, and the encoder's product alone, and print one line.
 
-    prepare   builds the peer's objects, untimed, and gives what writes the page
+    prepare   makes the peer's objects, untimed, and returns the function that writes the page
     defaults  of --features, --rows and --batch
     """
     with redirect_stdout(sys.stderr), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
@@ -75,9 +75,9 @@ def compare(
 
 
 def _read_task(defaults: dict[str, int]) -> Task:
-    """The task of the command line."""
+    """Read the task from the command line."""
     parser = ArgumentParser()
-    parser.add_argument("subject", type=Path, help="folder that benchmarks/inputs.py made")
+    parser.add_argument("inputs", type=Path, help="folder that benchmarks/inputs.py made")
     parser.add_argument("tokens", type=Path, help="token ids [n_rows, seq_len] as .npy")
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="%(default)s")
@@ -90,7 +90,7 @@ def _read_task(defaults: dict[str, int]) -> Task:
 
 
 def _load_model(inputs: Path) -> HookedSAETransformer:
-    """The model, its weights folded and centred as TransformerLens does for a model it knows."""
+    """The model, with its weights folded and centred as TransformerLens does for models in its list."""
     values = json.loads((inputs / "model" / "config.json").read_text())
     assert values.pop("normalization") == "LN"
     config = HookedTransformerConfig(**values, normalization_type="LNPre", init_weights=False)
@@ -101,20 +101,20 @@ def _load_model(inputs: Path) -> HookedSAETransformer:
 
 
 def _hook_activations(task: Task) -> Tensor:
-    """[n_tokens, d_hook] what the encoder is multiplied with, for all of the rows."""
+    """The encoder's input [n_tokens, d_hook] for all of the rows."""
     caches = (
         task.model.run_with_cache(batch, names_filter=HOOK_POINT, stop_at_layer=1)[1]
-        for batch in task.rows.split(CHUNK_ROWS)
+        for batch in torch.split(task.rows, CHUNK_ROWS)
     )
     x = torch.cat([cache[HOOK_POINT].flatten(0, 1) for cache in caches])
     return x - task.autoencoder["b_dec"]
 
 
 def _time_product(task: Task, x: Tensor) -> float:
-    """Seconds of the encoder's product for the task's features, its result thrown away."""
+    """Seconds of the encoder's product for the task's features; the result is discarded."""
     W_enc = task.autoencoder["W_enc"][:, : task.n_features]
     b_enc = task.autoencoder["b_enc"][: task.n_features]
     started = time.perf_counter()
-    for chunk in x.split(CHUNK_TOKENS):
+    for chunk in torch.split(x, CHUNK_TOKENS):
         torch.addmm(b_enc, chunk, W_enc)
     return time.perf_counter() - started

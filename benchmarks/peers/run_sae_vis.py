@@ -1,4 +1,4 @@
-"""sae_vis over the benchmark's subject, in an environment ENV made by these commands.
+"""Run sae_vis on the benchmark's inputs, in an environment ENV made by these commands.
 
 python3 -m venv ENV
 ENV/bin/pip install torch==2.13.0 sae-vis==0.3.7 sae-lens==5.11.0 'pyarrow<20' frozendict tabulate

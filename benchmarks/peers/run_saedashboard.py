@@ -1,4 +1,4 @@
-"""SAEDashboard over the benchmark's subject, in an environment ENV made by these commands.
+"""Run SAEDashboard on the benchmark's inputs, in an environment ENV made by these commands.
 
 python3 -m venv ENV; ENV/bin/pip install torch==2.13.0 sae-dashboard==0.8.0 'pyarrow<22'
 ENV/bin/pip uninstall --yes torchvision torchaudio

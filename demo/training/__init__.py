@@ -1,1 +1,1 @@
-"""How the demo was made: text from packages, a language model, an autoencoder on its activations."""
+"""Training of the demo: text from packages, a language model, and an autoencoder on its activations."""

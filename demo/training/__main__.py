@@ -1,7 +1,7 @@
-"""Makes the demo anew: `python -m demo.training`.
+"""Train the demo again: `python -m demo.training`.
 
-Everything is made in `demo/work` and copied over the demo when all of it is done. What stands in `demo/work` already is
-not made twice, so an interrupted run goes on; delete the folder to begin from nothing.
+Everything is written to `demo/work` and copied over the demo at the end. Files that `demo/work` already has are
+not made again, so that an interrupted run resumes; delete the folder to start from the beginning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "passive"
-)  # spinning threads halve the speed of a busy machine
+)  # spinning threads halve the speed on a busy machine
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ RUNS = {"autoencoder": AutoencoderTraining(), "second": AutoencoderTraining(seed
 
 
 def main() -> None:
-    """Fetches, splits, trains, evaluates and copies, one after the other."""
+    """Fetch, split, train, evaluate and copy, in this order."""
     MADE.mkdir(parents=True, exist_ok=True)
     train_rows, held_out_rows = _make_rows()
     model = _make_model(train_rows)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _make_rows() -> tuple[np.ndarray, np.ndarray]:
-    """(training rows, held-out rows), with the held-out text and the tokenizer written where the demo reads them."""
+    """Training rows and held-out rows; the held-out text and the tokenizer are written where the demo reads them."""
     paths = WORK / "train_rows.npy", WORK / "held_out_rows.npy"
     if not all(path.exists() for path in paths):
         packages = fetch_packages(WORK / "packages")
@@ -137,7 +137,7 @@ def _make_autoencoder(model: LanguageModel, rows: np.ndarray, name: str) -> Auto
 
 
 def save_quarter(weights: dict[str, Tensor], path: Path) -> None:
-    """Saves an autoencoder's matrices as float8 (E4M3), its biases as float16."""
+    """Save an autoencoder's matrices as float8 (E4M3) and its biases as float16."""
     rounded = {
         name: weight.to(torch.float8_e4m3fn if weight.ndim == 2 else torch.float16).contiguous()
         for name, weight in weights.items()

@@ -1,4 +1,4 @@
-"""The demo's sparse autoencoder, of the published one's form, and its training on the language model's activations."""
+"""The demo's sparse autoencoder, of the form of the published one, and its training on the model's activations."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ class Autoencoder(nn.Module):
         self.b_dec = nn.Parameter(mean.clone())
 
     def encode(self, x: Tensor) -> Tensor:
-        """[n_tokens, d_hidden] feature activations."""
+        """Feature activations [n_tokens, d_hidden]."""
         return torch.relu((x - self.b_dec) @ self.W_enc + self.b_enc)
 
     def decode(self, activations: Tensor) -> Tensor:
-        """[n_tokens, d_mlp] reconstruction."""
+        """Reconstruction [n_tokens, d_mlp]."""
         return activations @ self.W_dec + self.b_dec
 
     @torch.no_grad()
     def project_gradient(self) -> None:
-        """Takes from the decoder's gradient the part that would only change the rows' norms."""
+        """Remove the part of the decoder's gradient that would only change the norms of its rows."""
         gradient = self.W_dec.grad
         assert gradient is not None
         gradient -= (gradient * self.W_dec).sum(1, keepdim=True) * self.W_dec
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Brings decoder rows back to unit norm."""
-        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
+        """Scale decoder rows to unit norm."""
+        self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True))
 
 
 def train_autoencoder(
@@ -80,7 +80,7 @@ def train_autoencoder(
         autoencoder.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2)
     )
     n_steps = training.n_tokens // training.batch_tokens
-    fired = torch.zeros(training.dict_mult * d_mlp, dtype=torch.bool)
+    was_active = torch.zeros(training.dict_mult * d_mlp, dtype=torch.bool)
     started = time.monotonic()
     for step in range(n_steps):
         x = next(batches).float()
@@ -96,25 +96,25 @@ def train_autoencoder(
         error = (reconstruction.float() - x).pow(2).sum(1)
         loss = error.mean() + l1_coeff * activations.float().sum(1).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         autoencoder.project_gradient()
         optimizer.step()
         autoencoder.normalise()
         with torch.no_grad():
-            fired |= (activations > 0).any(0)
+            was_active |= (activations > 0).any(0)
         if (step + 1) % training.resample_every_steps == 0:
             l0 = (activations > 0).sum(1).float().mean().item()
             unexplained = (error.mean() / (x - x.mean(0)).pow(2).sum(1).mean()).item()
             rate = (step + 1) * training.batch_tokens / (time.monotonic() - started)
-            silent = int((~fired).sum())
+            n_inactive = int((~was_active).sum())
             print(
                 f"autoencoder: step {step + 1}/{n_steps}, L0 {l0:.1f}, unexplained {unexplained:.3f}, "
-                f"silent {silent}, {rate:.0f} tokens/s",
+                f"inactive {n_inactive}, {rate:.0f} tokens/s",
                 flush=True,
             )
-            if progress < training.resample_until and silent:
-                _resample(autoencoder, optimizer, ~fired, x, error.detach())
-            fired.zero_()
+            if progress < training.resample_until and n_inactive:
+                _resample(autoencoder, optimizer, ~was_active, x, error.detach())
+            was_active.zero_()
     return autoencoder.eval()
 
 
@@ -132,7 +132,7 @@ def _activation_batches(
             tokens = torch.from_numpy(rows[chosen].astype(np.int64))
             fresh = []
             with torch.autocast("cpu", torch.bfloat16):
-                for part in tokens.split(128):
+                for part in torch.split(tokens, 128):
                     fresh.append(model.mlp_activations(part)[1].flatten(0, 1).bfloat16())
             buffer = torch.cat([kept, *fresh])
             buffer = buffer[torch.from_numpy(rng.permutation(len(buffer)))]
@@ -144,14 +144,18 @@ def _activation_batches(
 
 @torch.no_grad()
 def _resample(
-    autoencoder: Autoencoder, optimizer: torch.optim.Adam, silent: Tensor, x: Tensor, error: Tensor
+    autoencoder: Autoencoder,
+    optimizer: torch.optim.Adam,
+    is_inactive: Tensor,
+    x: Tensor,
+    error: Tensor,
 ) -> None:
-    """Points silent features at inputs that are badly reconstructed, and forgets their optimizer state."""
-    features = silent.nonzero().flatten()
+    """Set inactive features to the directions of badly reconstructed inputs, and clear their optimizer state."""
+    features = is_inactive.nonzero().flatten()
     chosen = torch.multinomial(error.pow(2), len(features), replacement=len(features) > len(error))
     directions = x[chosen] - autoencoder.b_dec
     directions /= directions.norm(dim=1, keepdim=True)
-    alive_norm = autoencoder.W_enc[:, ~silent].norm(dim=0).mean()
+    alive_norm = autoencoder.W_enc[:, ~is_inactive].norm(dim=0).mean()
     autoencoder.W_dec[features] = directions
     autoencoder.W_enc[:, features] = directions.T * alive_norm * 0.3
     autoencoder.b_enc[features] = 0.0

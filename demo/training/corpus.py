@@ -16,7 +16,7 @@ from demo.training.packages import Package
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of a source is trained on, and how much is held out, in characters."""
+    """Number of characters of a source for training, and number held out."""
 
     train_chars: int
     held_out_chars: int
@@ -86,10 +86,10 @@ def read_documents(packages: dict[str, Package]) -> Iterator[Document]:
 
 
 def split(texts: Iterator[Document]) -> tuple[list[Document], list[Document]]:
-    """(training documents, held-out documents), shuffled by a hash of their names.
+    """Training documents and held-out documents, shuffled by a hash of their names.
 
-    A document with an e-mail address in it, or whose text stands elsewhere already, is left out of both; a
-    paragraph of prose that stands in a held-out document, or earlier in training, is left out of training.
+    A document that contains an e-mail address, or repeats the text of another, is in neither; a paragraph of prose
+    that is also in a held-out document, or earlier in training, is left out of training.
     """
     by_source: dict[str, list[Document]] = defaultdict(list)
     texts_seen: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""Documents (whole texts with their licence) read out of the unpacked packages, one reader a source."""
+"""Documents (whole texts with their licence) read from the unpacked packages, with one reader for each source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMAIL = re.compile(r"[\w.+-]+@(?!example\.)[\w-]+\.[a-z]{2,}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Document:
-    """A whole text: where it stands in its package, whose it is, and under which terms."""
+    """A whole text with its path in the package, its authors and its licence."""
 
     name: str
     source: str
@@ -25,13 +25,13 @@ class Document:
 
 
 def state_of_the_union(folder: Path) -> Iterator[Document]:
-    """Speeches, 1790 to 2021, one a file and each file one line."""
+    """Speeches from 1790 to 2021; each file is one speech in one line."""
     for path in sorted((folder / "package/data").glob("*.txt")):
         yield Document(path.name, "sotu", "CC0-1.0", _read(path))
 
 
 def moby_dick(folder: Path) -> Iterator[Document]:
-    """The novel's chapters; `data.txt` beside them is the same book once more."""
+    """The chapters of the novel; `data.txt` beside them is the same book again."""
     for path in sorted((folder / "package/data").glob("chapter_*.txt")):
         yield Document(path.name, "moby-dick", "public domain", _unwrap(_read(path)))
 
@@ -61,7 +61,7 @@ def _r_strings(record: bytes) -> list[str]:
 
 
 def wordnet(folder: Path) -> Iterator[Document]:
-    """Glosses, a hundred neighbouring ones to a document."""
+    """Glosses of WordNet, a hundred neighbouring ones in each document."""
     for part in ("noun", "verb", "adj", "adv"):
         lines = _read(folder / f"usr/share/wordnet/data.{part}").splitlines()
         glosses = [_gloss(line) for line in lines if line[:1].isdigit()]
@@ -105,7 +105,7 @@ def _without_markup(text: str) -> str:
 
 
 def jargon_file(folder: Path) -> Iterator[Document]:
-    """The Jargon File's entries, thirty neighbouring ones to a document."""
+    """Entries of the Jargon File, thirty neighbouring ones in each document."""
     text = gzip.decompress((folder / "usr/share/dictd/jargon.dict.dz").read_bytes()).decode(
         "utf-8", "replace"
     )
@@ -118,7 +118,7 @@ def jargon_file(folder: Path) -> Iterator[Document]:
 
 
 def python_files(folder: Path, source: str, licence: str) -> Iterator[Document]:
-    """Python modules of middling size: the very small say nothing, the very large are tables."""
+    """Python modules of medium size: very small ones have little content, very large ones are tables."""
     for path in sorted(folder.rglob("*.py")):
         if not path.is_symlink() and 800 <= path.stat().st_size <= 120_000:
             yield Document(str(path.relative_to(folder)), source, licence, _read(path))
@@ -129,6 +129,6 @@ def _read(path: Path) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """Paragraphs on one line each: hard line ends of a book are no part of its prose."""
+    """Text with each paragraph on one line: the line ends of a printed book are not part of its prose."""
     paragraphs = re.split(r"\n\s*\n", text)
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip())

@@ -1,4 +1,4 @@
-"""Draws features of the demo at random, to be read by a person: `python -m demo.training.draw out/demo/data`."""
+"""Draw random features of the demo for a person to read: `python -m demo.training.draw out/demo/data`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_SHOWN = 10
 
 
 def draw(data: Path) -> list[dict[str, Any]]:
-    """`N_DRAWN` records of the density band, drawn with `SEED`, by rising number."""
+    """`N_DRAWN` records of the density band, drawn with `SEED`, in order of their numbers."""
     records = [json.loads(path.read_text()) for path in sorted((data / "features").glob("*.json"))]
     band = [record for record in records if LOW_DENSITY <= record["density"] <= HIGH_DENSITY]
     print(
@@ -27,7 +27,7 @@ def draw(data: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Prints each drawn feature's strongest contexts, some weaker ones, and what it promotes."""
+    """Print each drawn feature's strongest contexts, some weaker ones, and the tokens that it promotes."""
     data = Path(sys.argv[1])
     vocab = json.loads((data / "vocab.json").read_text())
     for record in draw(data):

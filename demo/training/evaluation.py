@@ -1,4 +1,4 @@
-"""How good the demo's autoencoder is, on the held-out text and with the weights as they are shipped."""
+"""Quality of the demo's autoencoder, on the held-out text and with the shipped weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Quality:
     loss_mean_ablated: float
     reconstruction_score: float  # (zero - reconstructed) / (zero - loss)
     explained_variance: float  # 1 - squared error / squared distance from the mean
-    l0: float  # active features a position
+    l0: float  # active features per position
     dead_share: float
 
 
@@ -42,7 +42,7 @@ def evaluate(model: LanguageModel, autoencoder: Autoencoder, rows: np.ndarray) -
     sums = dict.fromkeys(
         ("loss", "reconstructed", "zero", "mean", "error", "variance", "active"), 0.0
     )
-    fired = torch.zeros(len(autoencoder.b_enc), dtype=torch.bool)
+    was_active = torch.zeros(len(autoencoder.b_enc), dtype=torch.bool)
     for tokens in batches:
         residual, x = model.mlp_activations(tokens)
         activations = autoencoder.encode(x)
@@ -58,7 +58,7 @@ def evaluate(model: LanguageModel, autoencoder: Autoencoder, rows: np.ndarray) -
         sums["error"] += (reconstruction - x).double().pow(2).sum().item()
         sums["variance"] += (x - mean).double().pow(2).sum().item()
         sums["active"] += (activations > 0).sum().item()
-        fired |= (activations > 0).flatten(0, 1).any(0)
+        was_active |= (activations > 0).flatten(0, 1).any(0)
     n_predicted = rows.shape[0] * (rows.shape[1] - 1)
     loss, reconstructed, zero = (
         sums[name] / n_predicted for name in ("loss", "reconstructed", "zero")
@@ -72,7 +72,7 @@ def evaluate(model: LanguageModel, autoencoder: Autoencoder, rows: np.ndarray) -
         reconstruction_score=(zero - reconstructed) / (zero - loss),
         explained_variance=1 - sums["error"] / sums["variance"],
         l0=sums["active"] / rows.size,
-        dead_share=1 - fired.double().mean().item(),
+        dead_share=1 - was_active.double().mean().item(),
     )
 
 

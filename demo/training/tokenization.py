@@ -1,4 +1,4 @@
-"""The demo's tokenizer, and documents as one long run of token ids."""
+"""The demo's tokenizer, and documents as rows of token ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from demo.training.corpus import Document
+from demo.training.documents import Document
 
 EOS, BOS, PAD = "<|EOS|>", "<|BOS|>", "<|PAD|>"
 SAMPLE_STRIDE = 4
@@ -17,7 +17,7 @@ SAMPLE_STRIDE = 4
 def train_tokenizer(train: list[Document], vocab_size: int, path: Path) -> Tokenizer:
     """A byte-level BPE tokenizer, digits split singly, EOS 0, BOS 1, PAD 2; saved at `path`.
 
-    It is trained on every fourth document: a merge table of a few thousand entries does not change with more.
+    It is trained on every fourth document: more text does not change a merge table of a few thousand entries.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -40,9 +40,9 @@ def train_tokenizer(train: list[Document], vocab_size: int, path: Path) -> Token
 
 
 def token_rows(tokenizer: Tokenizer, texts: Iterable[Document], seq_len: int) -> np.ndarray:
-    """[n_rows, seq_len] uint16: the documents one after another, EOS behind each, cut to rows that begin with BOS.
+    """Token ids [n_rows, seq_len] uint16 of documents, cut to rows that begin with BOS.
 
-    The rest that fills no row is dropped.
+    The documents follow one another, each with EOS behind it. Tokens that do not fill a last row are dropped.
     """
     tokenizer.encode_special_tokens = True  # `<|BOS|>` in a text is text
     encodings = tokenizer.encode_batch([document.text for document in texts])

@@ -1,1 +1,1 @@
-"""From a sweep's state to records: which contexts are shown, what stands in them, what features do to the logits."""
+"""From a sweep's state to records: contexts, similar features, losses, logit effects, and evidence for each feature."""

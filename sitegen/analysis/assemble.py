@@ -1,4 +1,4 @@
-"""All that follows the sweep, as records: of every feature, of the second autoencoder's, and of the whole."""
+"""Conversion of all findings to records: one for each feature of both autoencoders, and one of the whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from sitegen.analysis.evidence import Evidence
 from sitegen.analysis.findings import Findings
-from sitegen.analysis.overview import frequencies, split_by_rarity, two_runs
+from sitegen.analysis.overview import compare_with_second, frequencies, split_by_rarity
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import rare_cosines
@@ -31,6 +31,7 @@ from sitegen.records import (
     SpecialTokenActivity,
     TokenText,
     kind_of,
+    token_as_json,
 )
 from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import N_CELLS
@@ -41,7 +42,7 @@ N_TOKENS_LISTED = 3
 
 
 class Records:
-    """What was found, as records, made when asked for."""
+    """All records of a run, made on request."""
 
     def __init__(
         self, found: Findings, inputs: Inputs, config: Config, vocab: list[TokenText]
@@ -51,16 +52,16 @@ class Records:
 
     @cached_property
     def _density(self) -> np.ndarray:
-        """[n_features] float64 of each feature swept."""
+        """Density of each feature swept, [n_features] float64."""
         counts = self._state.counts
         density: np.ndarray = counts.n_active / counts.n_positions
         return density
 
     def features(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
-        """Of every feature swept, in order."""
+        """Make the records of every feature swept, in order."""
         ids, found = self._inputs.feature_ids, self._found
         evidence = Evidence(
-            found.misses, found.shown.ablations, found.sample, np.array(ids), self._config
+            found.near_misses, found.shown.ablations, found.sample, np.array(ids), self._config
         )
         progress = Progress("records", len(ids), "features")
         for first in range(0, len(ids), FEATURES_AT_ONCE):
@@ -68,30 +69,31 @@ class Records:
             logits = _logit_records(block, self._inputs, self._config, self._vocab)
             for index in range(first, first + len(block)):
                 record = self._record(index, logits[index - first])
-                yield record, evidence.of(index, self._contexts.indices(index))
+                yield record, evidence.record(index, self._contexts.indices(index))
             progress.advance(len(block))
         progress.finish()
 
     def others(self) -> Iterator[OtherRecord]:
-        """Of every feature of the second autoencoder, in order; none without one."""
+        """Make the records of every feature of the second autoencoder, in order; none without a second autoencoder."""
         matches, contexts = self._found.relations.other_matches, self._found.other_contexts
         if contexts is not None and matches is not None:
             for feature_id in range(len(contexts.n_active)):
-                yield contexts.record(feature_id, matches.of(feature_id))
+                yield contexts.record(feature_id, matches.record(feature_id))
 
     def rows(self) -> Iterator[RowsRecord]:
-        """The rows in which anything that a page shows stands, as many as a file holds at a time."""
-        parts = [self._contexts.table.row, self._found.misses.row]
+        """Collect the rows from which pages show contexts or near misses, one record for each file of rows."""
+        parts = [self._contexts.table.row, self._found.near_misses.row]
         if self._found.other_contexts is not None:
             parts.append(self._found.other_contexts.contexts.table.row)
         shown = np.unique(np.concatenate(parts))
         tokens = self._inputs.rows.tokens
+        # A file holds ROWS_PER_FILE consecutive row numbers, of which only the rows shown are stored
         for part in np.split(shown, np.flatnonzero(np.diff(shown // ROWS_PER_FILE)) + 1):
             if len(part):
                 yield RowsRecord(part.tolist(), np.asarray(tokens[part]).tolist())
 
     def overview(self) -> Overview:
-        """Of the autoencoder as a whole."""
+        """Make the record of the autoencoder as a whole."""
         found, config = self._found, self._config
         cosines, matches = self._rare_cosines, found.relations.matches
         return Overview(
@@ -104,7 +106,7 @@ class Records:
             if cosines is None
             else split_by_rarity(cosines.astype(np.float64), self._density, low=-1),
             map=found.map,
-            other=two_runs(matches, self._inputs, self._density, config.other.title)
+            other=compare_with_second(matches, self._inputs, self._density, config.other.title)
             if matches
             else None,
             published=found.published,
@@ -121,7 +123,7 @@ class Records:
 
     @cached_property
     def _rare_cosines(self) -> np.ndarray | None:
-        """[n_features] float32 cosine of each feature swept with the rare direction; None where none is rare."""
+        """Cosine of each feature swept with the rare direction, [n_features] float32; None if no feature is rare."""
         W_enc, chosen = self._inputs.autoencoder.W_enc, torch.tensor(self._inputs.feature_ids)
         is_rare = torch.from_numpy(self._density < RARE_DENSITY).to(W_enc.device)
         found = rare_cosines(W_enc.T[chosen.to(W_enc.device)], is_rare)
@@ -142,7 +144,7 @@ class Records:
                 int(counts.n_active_special[index]), shortest(counts.max_special[index])
             ),
             histogram=_activation_histogram(self._state, index),
-            contexts=self._contexts.of(index),
+            contexts=self._contexts.records(index),
             logits=logits,
             rare_cosine=None if cosines is None else shortest(cosines[index]),
             neighbours=self._found.relations.neighbours(index),
@@ -152,12 +154,13 @@ class Records:
 
 
 def _activation_histogram(state: SweepState, index: int) -> Histogram:
-    """Cells up to the one that holds the maximum; empty where the feature fires on no text."""
+    """Make the histogram up to the cell that holds the maximum; empty if the feature is active on no text token."""
     counts = state.histogram.counts[index]
     filled = np.flatnonzero(counts)
     if not filled.size:
         return Histogram([], [])
     n_bins = int(filled[-1]) + 1
+    # Each feature has a grid of its own, whose range is a power of two
     width = float(np.ldexp(1 / N_CELLS, state.histogram.scale.exponent[index]))
     return Histogram([width * edge for edge in range(n_bins + 1)], counts[:n_bins].tolist())
 
@@ -169,11 +172,11 @@ def _logit_records(
     effects = logit_effects(W_dec, inputs.model.W_out, inputs.model.W_U)  # [n_features, d_vocab]
     top = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=True), vocab)
     bottom = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=False), vocab)
-    edges, counts = logit_histograms(effects, config.logits.n_bins)
-    histograms = zip(edges.cpu().numpy(), counts.tolist(), strict=True)
+    all_edges, all_counts = logit_histograms(effects, config.logits.n_bins)
+    histograms = zip(all_edges.cpu().numpy(), all_counts.tolist(), strict=True)
     return [
-        LogitEffects(top_of, bottom_of, Histogram(list(map(shortest, edges_of)), counts_of))
-        for top_of, bottom_of, (edges_of, counts_of) in zip(top, bottom, histograms, strict=True)
+        LogitEffects(largest, smallest, Histogram(list(map(shortest, edges)), counts))
+        for largest, smallest, (edges, counts) in zip(top, bottom, histograms, strict=True)
     ]
 
 
@@ -185,7 +188,9 @@ def _effect_lists(extremes: LogitExtremes, vocab: list[TokenText]) -> list[list[
     )
     return [
         [
-            LogitEffect(token_id, vocab[token_id], shortest(value), shortest(probability))
+            LogitEffect(
+                token_id, token_as_json(vocab[token_id]), shortest(value), shortest(probability)
+            )
             for token_id, value, probability in zip(*row, strict=True)
         ]
         for row in zip(ids, values, probabilities, strict=True)

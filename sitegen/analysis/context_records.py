@@ -1,4 +1,4 @@
-"""Chosen contexts as records."""
+"""Conversion of chosen contexts to records."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sitegen.records import ContextRecord
 
 @dataclass(frozen=True)
 class ContextRecords:
-    """Context records of each feature, made when asked for.
+    """The contexts of all features, from which records are made on request.
 
-    activations  [n_contexts, n_before + 1 + n_after] float32 at each token, as `ContextActivations` has them
-    copies       [n_contexts] int64: how often the context's very tokens stand in the text
-    tokens       [n_rows, seq_len] ids of the rows that the table speaks of
+    activations  [n_contexts, n_before + 1 + n_after] float32 at each token, see `ContextActivations`
+    copies       [n_contexts] int64: how often exactly the context's tokens occur in the text
+    tokens       [n_rows, seq_len] ids of the rows to which the table refers
     """
 
     table: ContextTable
@@ -26,16 +26,16 @@ class ContextRecords:
     tokens: np.ndarray
 
     def indices(self, index: int) -> range:
-        """Where the contexts of one feature stand in the table."""
+        """Find the indices of one feature's contexts in the table; `index` is among the features swept."""
         first, last = np.searchsorted(self.table.feature, [index, index + 1])
         return range(int(first), int(last))
 
-    def of(self, index: int) -> list[ContextRecord]:
-        """The contexts of one feature, top group first."""
+    def records(self, index: int) -> list[ContextRecord]:
+        """Make the records of one feature's contexts, top group first."""
         return [self._record(i) for i in self.indices(index)]
 
     def peak_tokens(self, index: int) -> list[int]:
-        """The tokens that the top contexts of one feature peak on, the strongest first, each once."""
+        """List the distinct tokens at the peaks of one feature's top contexts, the strongest first."""
         indices = np.array(self.indices(index), np.int64)
         top = indices[self.table.interval[indices] == TOP_GROUP]
         tokens = self.tokens[self.table.row[top], self.table.position[top]]

@@ -1,4 +1,4 @@
-"""The contexts to show: chosen from the sweep's lists, with the activation at each of their tokens."""
+"""The contexts that pages show: chosen from the sweep's lists, with the activation at each of their tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sitegen.sweep.accumulators import ENTRY_FIELDS, N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
 from sitegen.sweep.shards import make_encoder
 from sitegen.sweep.state import SweepState
-from sitegen.sweep.windows import window_keys
+from sitegen.sweep.windows import ContextWindow
 
 TOP_GROUP = -1
 ROWS_HASHED_AT_ONCE = 4096
@@ -24,7 +24,9 @@ ROWS_HASHED_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class ContextTable:
-    """Chosen contexts, sorted by feature, group (top first, then intervals rising) and rank; arrays run parallel.
+    """Chosen contexts, sorted by feature, group (top group first, then rising intervals) and rank.
+
+    Index i of every array belongs to the same context.
 
     feature     [n] int64: index among the features swept
     interval    [n] int64: -1 for the top group
@@ -46,7 +48,7 @@ class ContextTable:
 
 
 def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextTable:
-    """The top contexts and the samples of each interval of every feature."""
+    """Choose the top contexts and the samples of each interval for every feature."""
     top = state.top.lists.entries()
     samples, interval = _interval_samples(state, config, top)
     both = Entries(
@@ -60,20 +62,24 @@ def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextT
 def context_table(
     entries: Entries, config: Config, seq_len: int, interval: np.ndarray | None = None
 ) -> ContextTable:
-    """The table of some firings, whose slots are their features; all in the top group unless intervals are given."""
+    """Make the table of contexts around some activations, the slot of each being its feature.
+
+    interval  [n] int64: the interval of each; all are in the top group unless it is given
+    """
     if interval is None:
         interval = np.full(len(entries.slot), TOP_GROUP)
     order = np.lexsort((entries.token_index, -entries.activation, interval, entries.slot))
     chosen, interval = entries.take(order), interval[order]
     row, position = np.divmod(chosen.token_index, seq_len)
+    start, end = ContextWindow.of(config.contexts).bounds(position, seq_len)
     return ContextTable(
         feature=chosen.slot,
         interval=interval,
         rank=index_in_group(chosen.slot * (config.contexts.n_intervals + 1) + interval),
         row=row,
         position=position,
-        start=np.maximum(position - config.contexts.n_before, 0),
-        end=np.minimum(position + config.contexts.n_after + 1, seq_len),
+        start=start,
+        end=end,
         activation=chosen.activation,
         text_key=chosen.text_key,
     )
@@ -82,16 +88,18 @@ def context_table(
 def _interval_samples(
     state: SweepState, config: Config, top: Entries
 ) -> tuple[Entries, np.ndarray]:
-    """(samples whose slot is their feature, their intervals), none of which stands among the top contexts."""
+    """Choose (samples whose slot is their feature, their intervals); no text of a top context is among them."""
     n_intervals = config.contexts.n_intervals
     kept = state.samples.lists.entries()
+    # The sweep keeps samples by feature and cell of its grid of activations; from here on by feature alone
     kept = kept.in_slots(kept.slot // N_CELLS)
-    kept = kept.take(~_stands_in(kept, top) if n_intervals else np.zeros(len(kept.slot), bool))
+    kept = kept.take(~_is_among(kept, top) if n_intervals else np.zeros(len(kept.slot), bool))
     maximum = state.counts.max_activation[kept.slot].astype(np.float64)
     share = kept.activation.astype(np.float64) / maximum
     interval = np.clip(
         np.ceil(share * n_intervals).astype(np.int64) - 1, 0, max(n_intervals - 1, 0)
     )
+    # One slot for each feature and interval, so that `first_of_each` limits every interval by itself
     n_slots = max(n_intervals, 1)
     chosen = first_of_each(
         kept.in_slots(kept.slot * n_slots + interval), config.contexts.n_per_interval
@@ -99,8 +107,8 @@ def _interval_samples(
     return chosen.in_slots(chosen.slot // n_slots), chosen.slot % n_slots
 
 
-def _stands_in(entries: Entries, others: Entries) -> np.ndarray:
-    """[n] bool: whether an entry of the same slot and text is among the others."""
+def _is_among(entries: Entries, others: Entries) -> np.ndarray:
+    """Find which entries have the same slot and text as one of `others`, [n] bool."""
     pairs = np.stack([entries.slot.astype(np.uint64), entries.text_key], axis=1)
     other_pairs = np.stack([others.slot.astype(np.uint64), others.text_key], axis=1)
     both, inverse = np.unique(np.concatenate([other_pairs, pairs]), axis=0, return_inverse=True)
@@ -112,12 +120,12 @@ def _stands_in(entries: Entries, others: Entries) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ContextActivations:
-    """What stands at each token of the chosen contexts.
+    """Activations and ablations at each token of the chosen contexts.
 
     activations  [n_contexts, n_before + 1 + n_after] float32: each context's feature at each of its tokens, 0 past its
-                 end. The peak keeps the very value that the sweep found, so that it and the maximum are one number
-                 wherever shown.
-    ablations    what taking the feature out changes at each of those above 0; None where that is not known exactly
+                 end. At the peak it is the value from the sweep, so that the peak of the strongest context equals
+                 the feature's maximum exactly.
+    ablations    effect of removing the feature at each activation above 0; None where it cannot be computed exactly
     """
 
     activations: np.ndarray
@@ -125,8 +133,8 @@ class ContextActivations:
 
 
 def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> ContextActivations:
-    """Runs the model once more over the rows that are shown."""
-    width = config.contexts.n_before + 1 + config.contexts.n_after
+    """Run the model once more over the rows that are shown."""
+    width = ContextWindow.of(config.contexts).width
     found = np.zeros((len(table.row), width), np.float32)
     reader = PairReader(make_encoder(inputs), config.sweep.precision)
     ablator = Ablator.of(inputs, config)
@@ -146,6 +154,7 @@ def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> Contex
             nth, column = np.nonzero(activations)
             context = indices[nth]
             token = (table.row[context] - first) * ids.shape[1] + table.start[context] + column
+            # The ablator takes what the feature adds to the stream, so a normalised input is scaled back
             strength = activations[nth, column] * _scale(inputs, x)[token]
             active = (table.feature[context], token, strength)
             ablator.add(residual, ids, active, context, column)
@@ -155,13 +164,13 @@ def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> Contex
 
 
 def _scale(inputs: Inputs, x: torch.Tensor) -> np.ndarray:
-    """[n_tokens] float32 what one unit of the autoencoder's output stands for at each token of `x`."""
+    """Get the factor that undoes the normalisation of each token of `x`, [n_tokens] float32."""
     scale: np.ndarray = inputs.autoencoder.normalised(x.flatten(0, 1)).scale[:, 0].cpu().numpy()
     return scale
 
 
 def _put_peaks(activations: np.ndarray, table: ContextTable, indices: np.ndarray) -> None:
-    """Silences what is past a context's end, and sets its peak to what the sweep found."""
+    """Set activations past a context's end to 0, and those at peaks to the values from the sweep."""
     start, end = table.start[indices], table.end[indices]
     activations[np.arange(activations.shape[1]) >= (end - start)[:, None]] = 0
     peak = table.position[indices] - start
@@ -176,9 +185,10 @@ def _window_activations(
     first_row: int,
     width: int,
 ) -> np.ndarray:
-    """[n_indices, width] activations of contexts in the rows `x` [n_rows, seq_len, d_hook].
+    """Compute the activations of contexts at their tokens, [n_indices, width].
 
-    Past a row's end its last token stands in.
+    x        [n_rows, seq_len, d_hook] activations of the rows from `first_row` on
+    returns  float32; past a row's end, the activation at its last token (`_put_peaks` sets it to 0)
     """
     n_rows, seq_len, d_hook = x.shape
     position = np.minimum(table.start[indices][:, None] + np.arange(width), seq_len - 1)
@@ -193,12 +203,13 @@ def _window_activations(
 
 
 def count_copies(table: ContextTable, rows: np.ndarray, config: Config) -> np.ndarray:
-    """[n_contexts] int64: places in `rows` [n_rows, seq_len] where the context's very tokens stand."""
+    """Count how often exactly a context's tokens occur in `rows` [n_rows, seq_len], [n_contexts] int64."""
     keys, inverse = np.unique(table.text_key, return_inverse=True)
     counts = np.zeros(len(keys), np.int64)
+    window = ContextWindow.of(config.contexts)
     for first in range(0, len(rows) if len(keys) else 0, ROWS_HASHED_AT_ONCE):
         part = np.asarray(rows[first : first + ROWS_HASHED_AT_ONCE])
-        found = window_keys(part, config.contexts.n_before, config.contexts.n_after).reshape(-1)
+        found = window.keys(part).reshape(-1)
         at = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
         counts += np.bincount(at[keys[at] == found], minlength=len(keys))
     return counts[inverse]

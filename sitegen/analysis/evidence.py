@@ -1,4 +1,4 @@
-"""What stands beside a feature's record: near misses, and what taking it out changes, token by token."""
+"""Evidence for each feature, kept beside its record: near misses, and ablations token by token."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from sitegen.analysis.sample import Sample
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.records import Ablations, EvidenceRecord, NearMiss
+from sitegen.sweep.windows import ContextWindow
 
 
 class Evidence:
-    """Evidence records of each feature, made when asked for."""
+    """Near misses and ablations of all features, from which records are made on request."""
 
     def __init__(
         self,
-        misses: NearMisses,
+        near_misses: NearMisses,
         ablations: AblationTable | None,
         sample: Sample,
         feature_ids: np.ndarray,
         config: Config,
     ) -> None:
-        self._misses, self._ablations = misses, ablations
-        self._sample, self._ids, self._contexts = sample, feature_ids, config.contexts
+        self._near_misses, self._ablations = near_misses, ablations
+        self._sample, self._ids = sample, feature_ids
+        window = ContextWindow.of(config.contexts)
+        self._start, self._end = window.bounds(near_misses.position, sample.tokens.shape[1])
 
-    def of(self, index: int, contexts: range) -> EvidenceRecord:
-        """That of the index-th feature swept, whose contexts stand at `contexts` in the table of all."""
-        misses = self._misses
-        first, last = np.searchsorted(misses.feature, [index, index + 1])
+    def record(self, index: int, contexts: range) -> EvidenceRecord:
+        """Make the record of one feature.
+
+        index     of the feature among the features swept
+        contexts  indices of the feature's contexts in the table of all contexts
+        """
+        first, last = np.searchsorted(self._near_misses.feature, [index, index + 1])
         ablations = self._ablations
         return EvidenceRecord(
             feature_id=int(self._ids[index]),
@@ -40,17 +46,16 @@ class Evidence:
         )
 
     def _near_miss(self, i: int) -> NearMiss:
-        misses, tokens = self._misses, self._sample.tokens
-        row, position = int(misses.row[i]), int(misses.position[i])
-        start = max(position - self._contexts.n_before, 0)
-        end = min(position + self._contexts.n_after + 1, tokens.shape[1])
+        near_misses, tokens = self._near_misses, self._sample.tokens
+        row, position = int(near_misses.row[i]), int(near_misses.position[i])
+        start, end = int(self._start[i]), int(self._end[i])
         token_index = np.arange(row * tokens.shape[1] + start, row * tokens.shape[1] + end)
-        feature = np.full(len(token_index), self._ids[misses.feature[i]])
+        feature = np.full(len(token_index), self._ids[near_misses.feature[i]])
         activations = self._sample.activations.at(feature, token_index)
         return NearMiss(
             row=row,
             position=position,
-            n_matched=int(misses.n_matched[i]),
+            n_matched=int(near_misses.n_matched[i]),
             start=start,
             tokens=tokens[row, start:end].tolist(),
             activations=[shortest(value) if value else 0 for value in activations],
@@ -58,7 +63,7 @@ class Evidence:
 
 
 def _ablations(table: AblationTable, contexts: range) -> Ablations:
-    """Those of some contexts that stand together in the table."""
+    """Make the record of the ablations in one feature's contexts, which are consecutive in the table."""
     first, last = np.searchsorted(table.context, [contexts.start, contexts.stop])
     part = slice(int(first), int(last))
 

@@ -1,4 +1,4 @@
-"""All that is computed once the sweep is done, part by part; each part is kept on disk until the run has finished."""
+"""The analysis after the sweep, part by part; each part is kept on disk until the run has finished."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sitegen.verify.numbers import verify
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a subject's features, before it is put into records."""
+    """All results of the sweep and the analysis, from which records are made."""
 
     state: SweepState
     fit: Fit
@@ -39,7 +39,7 @@ class Findings:
     contexts: ContextRecords
     sample: Sample
     relations: Relations
-    misses: NearMisses
+    near_misses: NearMisses
     other_contexts: OtherContexts | None
     quality: Quality
     map: FeatureMap | None
@@ -54,10 +54,10 @@ def find_all(
     published: dict[str, Any] | None,
     parts: KeptParts,
 ) -> Findings:
-    """Computes every part, or takes it over from a run that was interrupted.
+    """Compute every part, or load it if an interrupted run has kept it.
 
-    state      the sweep's, of all rows
-    published  what is to be computed again of it
+    state      of the sweep over all rows
+    published  published numbers of these inputs, which are computed again; None if there are none
     """
     rows, ids = inputs.rows.tokens, np.array(inputs.feature_ids)
     table = choose_contexts(state, config, rows.shape[1])
@@ -67,7 +67,7 @@ def find_all(
     relations = parts.get(
         "relations", Relations, lambda: find_relations(inputs, table, sample, config)
     )
-    misses = parts.get(
+    near_misses = parts.get(
         "misses", NearMisses, lambda: find_near_misses(table, sample, rows, ids, config)
     )
     other = None
@@ -75,7 +75,7 @@ def find_all(
         other = find_other_contexts(sample.other, inputs, sample, config)
     quality = parts.get("quality", Quality, lambda: measure_quality(inputs, sample, config))
     W_dec = inputs.autoencoder.W_dec[torch.tensor(inputs.feature_ids)].cpu().numpy()
-    plane = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
+    layout = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
     numbers = parts.get(
         "published",
         list[PublishedNumber],
@@ -83,5 +83,15 @@ def find_all(
     )
     contexts = ContextRecords(table, shown.activations, copies, rows)
     return Findings(
-        state, fit, shown, contexts, sample, relations, misses, other, quality, plane, numbers
+        state=state,
+        fit=fit,
+        shown=shown,
+        contexts=contexts,
+        sample=sample,
+        relations=relations,
+        near_misses=near_misses,
+        other_contexts=other,
+        quality=quality,
+        map=layout,
+        published=numbers,
     )

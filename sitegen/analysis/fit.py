@@ -1,8 +1,11 @@
-"""Whether the autoencoder explains what is read at the hook point, and whether something else would suit it better.
+"""Check that the autoencoder fits the activations at the hook point.
 
-A dashboard of the wrong activations looks as plausible as a right one. So before the sweep the share of variance that
-the reconstruction leaves unexplained is measured on a few rows: as configured, and for every other reading that the
-files or the model allow. A run whose autoencoder fits another reading better is refused.
+A dashboard of the wrong activations looks as plausible as one of the right activations. So before the sweep, the share
+of variance that the reconstruction leaves unexplained is measured on a few rows: as configured, and for every other
+candidate (hook point, processing of the model, settings of the autoencoder) that the files and the model allow. A run
+whose autoencoder fits another candidate clearly better is refused.
+
+source  docs/fit.md
 """
 
 from __future__ import annotations
@@ -26,21 +29,29 @@ from sitegen.sources.model import HookedModel, layer_and_point, load_model
 from sitegen.sources.output_projection import HEADS_HOOK, MLP_HOOK
 from sitegen.sweep.shards import row_ranges
 
-N_TOKENS = 2048  # that the configured reading, and others that come near it, are measured on
-N_FIRST_TOKENS = 512  # that every other reading is measured on
+# Tokens on which the configured candidate, and those that come near it, are measured
+N_TOKENS = 2048
+# Tokens on which every other candidate is measured first
+N_FIRST_TOKENS = 512
 TOKENS_AT_ONCE = 256
-# Another reading is taken to be the right one if it leaves so much of what the configured one leaves, or less. A
-# neighbouring layer's stream can be explained nearly as well as the right one: measured, 0.8 and more.
+# A candidate is clearly better if its unexplained variance is at most this share of the configured candidate's. The
+# residual stream of a neighbouring layer can be explained nearly as well as the right one: shares of 0.8 and more were
+# measured.
 CLEARLY_BETTER = 0.7
-# Times the least unexplained: readings that cannot be told apart, all of which are named
+# Candidates with up to this many times the least unexplained variance cannot be told apart, so all of them are named
 AS_GOOD = 1.05
-WORTH_A_LOOK = 1.0  # of the configured one's, on the first tokens, from which all tokens decide
-DENSEST = 0.25  # of all features, active on a token
-FAR_OFF = 2.0  # times what is declared
-# Variance along the mean over d_hook, over that in any direction on average. An autoencoder that was trained on centred
-# activations reconstructs next to none; one that was trained on others, about as much as in other directions.
-NEXT_TO_NONE = 0.1
-AS_IN_OTHERS = 0.5
+# A candidate with at most this share of the configured candidate's unexplained variance on the first tokens is measured
+# on all tokens
+WORTH_ALL_TOKENS = 1.0
+# Largest plausible share of the features that are active on an average token
+DENSEST = 0.25
+# A declared number that is missed by this factor is an objection
+FAR_OFF = 2.0
+# Variance along the mean over d_hook, divided by the average variance of a direction. The reconstructions of an
+# autoencoder that was trained on centred activations have nearly none there; those of one that was trained on other
+# activations have about as much as in other directions.
+NEARLY_NONE = 0.1
+AS_IN_OTHER_DIRECTIONS = 0.5
 POINTS = (
     "hook_resid_pre",
     "attn.hook_z",
@@ -54,10 +65,10 @@ POINTS = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reading to measure: activations, and an autoencoder to put them through.
+    """One way of reading activations: the activations, and an autoencoder to which they are given.
 
-    name    as a message and the pages call it
-    remedy  what to set for it to be the configured one
+    name    in messages and on pages
+    remedy  what makes it the configured candidate, as a command: "set ..."
     x       [n_tokens, d_hook]
     """
 
@@ -69,20 +80,21 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one reading comes to."""
+    """Measurements of one candidate."""
 
-    unexplained: float  # squared error over squared distance from the mean
+    # Squared error over squared distance of the activations from their mean
+    unexplained: float
     l0: float
     n_tokens: int
 
 
 @dataclass(frozen=True)
 class Nearby:
-    """Activations that an autoencoder may have been trained on, [n_tokens, d_hook] each.
+    """Activations on which the autoencoder may have been trained, [n_tokens, d_hook] each.
 
-    configured   at the hook point, of the model as it was loaded
+    configured   at the configured hook point of the model as it was loaded
     unprocessed  the model without any processing of its weights
-    activations  of that, at each hook point around; none where nothing but the configured ones can be meant
+    activations  of the unprocessed model, by hook point; empty where only the configured activations are possible
     """
 
     configured: Tensor
@@ -91,35 +103,40 @@ class Nearby:
 
 
 def measure_fit(inputs: Inputs, config: Config) -> Fit:
-    """The configured reading and its alternatives, over the first rows; special and first tokens are left out.
+    """Measure the configured candidate and all others on the first rows, without special tokens and first tokens.
 
-    The first token of a row has an activation of many times the others' length in many models, and no measure would
-    see anything else. A second autoencoder is held against the same activations.
+    In many models the activation on a row's first token is many times as long as all others, so it would dominate every
+    measure. A second autoencoder is checked on the same activations.
 
-    raises  SourceError if the configured reading is not the right one, unless autoencoder.accept_poor_fit is set
+    raises  SourceError if there is an objection to the configured candidate of either autoencoder, unless
+            autoencoder.accept_poor_fit is set
     """
     announce("fit")
     tokens, is_text = _first_tokens(inputs, config)
-    nearby = _nearby(inputs, config, tokens, is_text)
-    fit = _fit_of(inputs, config, nearby)
+    nearby = _read_nearby(inputs, config, tokens, is_text)
+    fit = _measure_first(inputs, config, nearby)
     if inputs.other is not None:
-        _fit_of(dataclasses.replace(inputs, autoencoder=inputs.other, other=None), config, nearby)
+        second = dataclasses.replace(inputs, autoencoder=inputs.other, other=None)
+        _measure_first(second, config, nearby)
     return fit
 
 
-def _fit_of(inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
-    """That of the subject's first autoencoder."""
+def _measure_first(inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
+    """Measure the first autoencoder of the inputs.
+
+    raises  SourceError as `measure_fit` does
+    """
     point = config.model.hook_point
     configured = Candidate("as configured", "", inputs.autoencoder, nearby.configured)
     found = measure(configured, N_TOKENS)
     others = []
     for candidate in _alternatives(inputs, configured, nearby):
         figures = measure(candidate, N_FIRST_TOKENS)
-        if figures.unexplained <= WORTH_A_LOOK * found.unexplained:
+        if figures.unexplained <= WORTH_ALL_TOKENS * found.unexplained:
             figures = measure(candidate, N_TOKENS)
         others.append((candidate, figures))
-    reason = objection(inputs.autoencoder, config, found, others)
-    reason = reason or _objection_by_the_mean(inputs, configured)
+    reason = find_objection(inputs.autoencoder, config, found, others)
+    reason = reason or _find_objection_by_mean(inputs, configured)
     if reason and not config.autoencoder.accept_poor_fit:
         raise SourceError(
             f"{inputs.autoencoder.provenance.name} does not fit {point} of {inputs.model.provenance.name}: {reason}; "
@@ -138,88 +155,106 @@ def _fit_of(inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
     )
 
 
-def objection(
+def find_objection(
     autoencoder: Autoencoder,
     config: Config,
     found: Figures,
     others: list[tuple[Candidate, Figures]],
 ) -> str:
-    """Why the configured reading is not taken to be the right one, and what to do; empty if it is."""
+    """Find a reason against the configured candidate, with the remedy; empty if there is none.
+
+    found   measurements of the configured candidate
+    others  all other candidates with their measurements
+    """
     least = min((figures.unexplained for _, figures in others), default=float("inf"))
-    # Even where nothing is explained, a reading that explains something is the most useful thing to name
+    # This comes first: even if the configured candidate explains nothing, a candidate that explains something is the
+    # most useful thing to name
     if least <= CLEARLY_BETTER * found.unexplained and least < 1:
         as_good = [one for one, figures in others if figures.unexplained <= AS_GOOD * least]
         return (
             f"a better fit is {' or '.join(one.name for one in as_good)}, {least:.2g} of the variance unexplained "
-            f"against {found.unexplained:.2g}: set {' or '.join(one.remedy for one in as_good)}"
+            f"against {found.unexplained:.2g}: {', or '.join(one.remedy for one in as_good)}"
         )
+    # `not <`, because NaN is an objection too
     if not found.unexplained < 1:
         return (
-            f"its reconstruction explains nothing ({found.unexplained:.3g} of the variance is left): "
-            "give the model, hook point and settings that it was trained with"
+            f"its reconstruction explains none of the variance ({found.unexplained:.3g} of it remains unexplained): "
+            "configure the model, hook point and settings with which it was trained"
         )
     if found.l0 == 0 or found.l0 > DENSEST * autoencoder.d_hidden:
+        amount = "none" if found.l0 == 0 else f"{found.l0:,.1f}"
         return (
-            f"{found.l0:,.1f} of its {autoencoder.d_hidden:,} features are active on a token on average: give its "
-            "activation function with autoencoder.activation, and its k or thresholds"
+            f"on average, {amount} of its {autoencoder.d_hidden:,} features are active on a token, so its activation "
+            "function is probably another: set autoencoder.activation, and give its k or thresholds"
         )
     declared_l0 = (
         config.autoencoder.l0 or autoencoder.architecture.declared_l0 or autoencoder.architecture.k
     )
     if declared_l0 and not declared_l0 / FAR_OFF <= found.l0 <= declared_l0 * FAR_OFF:
         return (
-            f"{found.l0:,.1f} features are active on a token on average where {declared_l0:,g} are declared: "
-            "give the model, hook point and settings that it was trained with"
+            f"on average, {found.l0:,.1f} features are active on a token, but {declared_l0:,g} are declared: "
+            "configure the model, hook point and settings with which it was trained"
         )
     declared = config.autoencoder.explained_variance
     if declared and 1 - found.unexplained < declared / FAR_OFF:
         return (
-            f"it explains {1 - found.unexplained:.2f} of the variance where {declared:g} is declared: "
-            "give the model, hook point and settings that it was trained with"
+            f"it explains {1 - found.unexplained:.2f} of the variance, but {declared:g} is declared: "
+            "configure the model, hook point and settings with which it was trained"
         )
     return ""
 
 
 @torch.no_grad()
-def _objection_by_the_mean(inputs: Inputs, configured: Candidate) -> str:
-    """Why the model should be processed otherwise, from the one direction that centring takes away; empty if it fits.
+def _find_objection_by_mean(inputs: Inputs, configured: Candidate) -> str:
+    """Find out from the direction that centring removes whether the weights must be centred or not; empty if right.
 
-    The mean over a stream's entries is one direction of d_hook, often with so small a share of the variance that the
-    variance explained does not tell centred activations from others. What the reconstruction does there tells.
+    The mean over the entries of the residual stream is one direction of d_hook. Often its share of the variance is so
+    small that the explained variance is nearly the same for centred and other activations. The variance of the
+    reconstruction in this direction shows on which of them the autoencoder was trained.
     """
     model = inputs.model
-    is_elsewhere = MLP_HOOK.fullmatch(model.hook_point) or HEADS_HOOK.fullmatch(model.hook_point)
-    # layer_norm centres what the autoencoder is given in any case
+    is_outside_stream = MLP_HOOK.fullmatch(model.hook_point) or HEADS_HOOK.fullmatch(
+        model.hook_point
+    )
+    # The normalisation layer_norm centres the autoencoder's input in any case
     is_centred = inputs.autoencoder.architecture.normalisation == "layer_norm"
-    if is_elsewhere or is_centred or not model.output.centres:
+    if is_outside_stream or is_centred or not model.output.centres:
         return ""
     parts = torch.split(configured.x[:N_TOKENS], TOKENS_AT_ONCE)
-    written = torch.cat([configured.autoencoder.reconstruct(part)[0] for part in parts])
-    there, here = _variance_along_mean(configured.x[:N_TOKENS]), _variance_along_mean(written)
+    reconstruction = torch.cat([configured.autoencoder.reconstruct(part)[0] for part in parts])
+    in_activations = _variance_along_mean(configured.x[:N_TOKENS])
+    in_reconstruction = _variance_along_mean(reconstruction)
     step = "center_writing_weights"
-    if step in model.processing and here > NEXT_TO_NONE:
+    if step in model.processing and in_reconstruction > NEARLY_NONE:
         rest = [name for name in model.processing if name != step] or [NO_PROCESSING]
         return (
-            "its reconstruction varies along the mean over the stream's entries, which centred weights take away: it "
-            f"was not trained on them; set model.processing = {json.dumps(rest)}"
+            "its reconstruction varies along the mean over the residual stream's entries, which centred weights "
+            f"remove, so it was not trained on centred weights: set model.processing = {json.dumps(rest)}"
         )
-    if step not in model.processing and there > AS_IN_OTHERS and here < NEXT_TO_NONE:
+    is_centred_alone = in_activations > AS_IN_OTHER_DIRECTIONS and in_reconstruction < NEARLY_NONE
+    if step not in model.processing and is_centred_alone:
         return (
-            "its reconstruction never varies along the mean over the stream's entries, as one that was trained on "
-            f"centred weights: set model.processing = {json.dumps([*model.processing, step])}"
+            "the activations vary along the mean over the residual stream's entries, but its reconstruction does not, "
+            "so it was trained on centred weights: set model.processing = "
+            f"{json.dumps([*model.processing, step])}"
         )
     return ""
 
 
 def _variance_along_mean(x: Tensor) -> float:
-    """Of [n, d_hook] activations, along the mean over d_hook, over the average variance in a direction."""
+    """Compute the variance along the mean over d_hook, divided by the average variance of a direction.
+
+    x  [n, d_hook] activations or reconstructions
+    """
+    # The mean's unit direction is (1, ..., 1) / sqrt(d_hook), so the variance along it is d_hook times the variance of
+    # the mean. The average variance of a direction is the total variance divided by d_hook.
     whole = x.double().var(0).sum()
     return float(x.double().mean(1).var() * x.shape[1] ** 2 / whole) if whole > 0 else 0.0
 
 
 @torch.no_grad()
 def measure(candidate: Candidate, n_tokens: int) -> Figures:
-    """Unexplained variance and L0 of a reading over the first `n_tokens` tokens."""
+    """Measure unexplained variance and L0 of a candidate on the first `n_tokens` tokens."""
     x = candidate.x[:n_tokens]
     mean = x.double().mean(0)
     error = variance = n_active = 0.0
@@ -233,8 +268,13 @@ def measure(candidate: Candidate, n_tokens: int) -> Figures:
 
 
 def _first_tokens(inputs: Inputs, config: Config) -> tuple[Tensor, Tensor]:
-    """([n_rows, seq_len] ids of the first rows, [n_rows * seq_len] bool: which are text and not a row's first)."""
+    """Get the tokens on which candidates are measured.
+
+    returns  ([n_rows, seq_len] ids of the first rows, [n_rows * seq_len] bool: whether a token is text and not the
+             first of its row)
+    """
     seq_len = inputs.rows.tokens.shape[1]
+    # Half as many again as N_TOKENS, rounded up to rows: some of them are left out
     n_rows = min(-(-N_TOKENS * 3 // (2 * seq_len)), len(inputs.rows.tokens))
     tokens = inputs.ids(range(n_rows))
     special = torch.tensor(inputs.special_ids, device=tokens.device, dtype=tokens.dtype)
@@ -246,7 +286,7 @@ def _first_tokens(inputs: Inputs, config: Config) -> tuple[Tensor, Tensor]:
 def _activations(
     model: HookedModel, tokens: Tensor, points: tuple[str, ...], config: Config
 ) -> dict[str, Tensor]:
-    """[n_tokens, width] at each of some hook points; those that nothing passes are left out."""
+    """Read the activations at some hook points, [n_tokens, width] each; those that the model never calls are absent."""
     parts: dict[str, list[Tensor]] = {}
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows):
         for point, found in model.seen(tokens[rows.start : rows.stop], points).items():
@@ -254,41 +294,47 @@ def _activations(
     return {point: torch.cat(found) for point, found in parts.items()}
 
 
-def _nearby(inputs: Inputs, config: Config, tokens: Tensor, is_text: Tensor) -> Nearby:
-    """What there is to read at the configured hook point and around it.
+def _read_nearby(inputs: Inputs, config: Config, tokens: Tensor, is_text: Tensor) -> Nearby:
+    """Read the activations at the configured hook point and at those around it.
 
     tokens   [n_rows, seq_len]
-    is_text  [n_rows * seq_len] bool: which of them are kept
+    is_text  [n_rows * seq_len] bool: the tokens to keep
     """
     model, point = inputs.model, config.model.hook_point
 
-    def kept(read: HookedModel, points: tuple[str, ...]) -> dict[str, Tensor]:
-        found = _activations(read, tokens, points, config)
+    def read_text(source: HookedModel, points: tuple[str, ...]) -> dict[str, Tensor]:
+        found = _activations(source, tokens, points, config)
         return {name: x[is_text] for name, x in found.items()}
 
-    configured = kept(model, (point,))[point]
+    configured = read_text(model, (point,))[point]
     points = _points_of_width(model, tokens, model.d_hook)
-    if points == (point,) and model.reads_neurons:  # which no processing changes
+    # No processing changes an MLP's neurons, so there is nothing else to read
+    if points == (point,) and model.reads_neurons:
         return Nearby(configured, model, {})
     unprocessed = model
-    if model.processing:  # which cannot be undone
-        lent = copy.deepcopy(inputs.tokenizer.tokenizer)
-        unprocessed = load_model(config.model.name, point, lent, inputs.device)
-    return Nearby(configured, unprocessed, kept(unprocessed, points))
+    # Processing cannot be undone, so the model is loaded again. Loading may change the tokenizer's settings,
+    # so it gets a copy.
+    if model.processing:
+        tokenizer = copy.deepcopy(inputs.tokenizer.tokenizer)
+        unprocessed = load_model(config.model.name, point, tokenizer, inputs.device)
+    return Nearby(configured, unprocessed, read_text(unprocessed, points))
 
 
 def _alternatives(inputs: Inputs, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
-    """What else the files and the model allow."""
+    """Generate all other candidates that the files and the model allow."""
     yield from _other_encoders(configured)
     yield from _other_activations(inputs, nearby)
 
 
 def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
-    """The same activations through other settings: b_dec subtracted or not, normalised otherwise, another function."""
-    own, x = configured.autoencoder, configured.x
-    architecture = own.architecture
+    """Generate candidates with the same activations and other settings of the autoencoder.
+
+    These are b_dec subtracted or not, another normalisation, a plain ReLU, and transposed weights.
+    """
+    autoencoder, x = configured.autoencoder, configured.x
+    architecture = autoencoder.architecture
     for subtracts in (architecture.subtracts_b_dec, not architecture.subtracts_b_dec):
-        if subtracts != architecture.subtracts_b_dec and not bool(own.b_dec.any()):
+        if subtracts != architecture.subtracts_b_dec and not bool(autoencoder.b_dec.any()):
             continue
         words, settings = [], []
         if subtracts != architecture.subtracts_b_dec:
@@ -304,77 +350,90 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
                 )
                 if other and kind == "none":
                     other = ["inputs not normalised"]
-                remedy = [f'autoencoder.normalisation = "{kind}"'] if other else []
+                setting = [f'autoencoder.normalisation = "{kind}"'] if other else []
                 yield Candidate(
                     " and ".join([*words, *other]),
-                    " and ".join([*settings, *remedy]),
-                    dataclasses.replace(own, architecture=changed),
+                    f"set {' and '.join([*settings, *setting])}",
+                    dataclasses.replace(autoencoder, architecture=changed),
                     x,
                 )
         if architecture.normalisation == "none" and len(x):
             length = float(torch.linalg.vector_norm(x, dim=1).mean())
             yield Candidate(
                 " and ".join([*words, "inputs scaled to an average length of sqrt(d_hook)"]),
-                "nothing here, but save the autoencoder with that scale folded into its weights",
+                " and ".join(
+                    [
+                        *(f"set {setting}" for setting in settings),
+                        "save the autoencoder with that scale folded into its weights",
+                    ]
+                ),
                 dataclasses.replace(
-                    own, architecture=dataclasses.replace(architecture, subtracts_b_dec=subtracts)
+                    autoencoder,
+                    architecture=dataclasses.replace(architecture, subtracts_b_dec=subtracts),
                 ),
                 x * (x.shape[1] ** 0.5 / max(length, 1e-30)),
             )
-    if own.threshold is not None or architecture.k:
+    if autoencoder.threshold is not None or architecture.k:
         yield Candidate(
             "a ReLU without threshold or k",
-            'autoencoder.activation = "relu"',
+            'set autoencoder.activation = "relu"',
             dataclasses.replace(
-                own, threshold=None, architecture=dataclasses.replace(architecture, k=0)
+                autoencoder, threshold=None, architecture=dataclasses.replace(architecture, k=0)
             ),
             x,
         )
-    if own.d_hidden == own.d_hook:
+    if autoencoder.d_hidden == autoencoder.d_hook:
         yield Candidate(
             "the encoder transposed",
-            "nothing here, but save the autoencoder with W_enc as [d_hook, d_hidden]",
-            dataclasses.replace(own, W_enc=own.W_enc.T.contiguous()),
+            "save the autoencoder with W_enc as [d_hook, d_hidden]",
+            dataclasses.replace(autoencoder, W_enc=autoencoder.W_enc.T.contiguous()),
             x,
         )
         yield Candidate(
             "the decoder transposed",
-            "nothing here, but save the autoencoder with W_dec as [d_hidden, d_hook]",
-            dataclasses.replace(own, W_dec=own.W_dec.T.contiguous()),
+            "save the autoencoder with W_dec as [d_hidden, d_hook]",
+            dataclasses.replace(autoencoder, W_dec=autoencoder.W_dec.T.contiguous()),
             x,
         )
 
 
 def _other_activations(inputs: Inputs, nearby: Nearby) -> Iterator[Candidate]:
-    """The same autoencoder on other activations: hook points nearby, of processed weights and of unprocessed ones."""
+    """Generate candidates with other activations: nearby hook points, of the model with and without processing."""
     model = inputs.model
     for point, x in nearby.activations.items():
-        for step, changed in _as_processed(nearby.unprocessed, point, x).items():
-            is_as_set = step == _step_at(model, point)
-            if point == model.hook_point and is_as_set:
+        for step, changed in _process(nearby.unprocessed, point, x).items():
+            is_as_configured = step == _step_at(model, point)
+            if point == model.hook_point and is_as_configured:
                 continue
             settings = [] if point == model.hook_point else [f'model.hook_point = "{point}"']
-            if not is_as_set:
+            if not is_as_configured:
                 settings.append(f'model.processing = ["{step}"]')
             name = point if step == NO_PROCESSING else f"{point} after {step}"
-            if step == NO_PROCESSING and not is_as_set:
+            if step == NO_PROCESSING and not is_as_configured:
                 name = f"{point} of the unprocessed model"
-            yield Candidate(name, " and ".join(settings), inputs.autoencoder, changed)
+            yield Candidate(name, f"set {' and '.join(settings)}", inputs.autoencoder, changed)
 
 
 def _step_at(model: HookedModel, point: str) -> str:
-    """What of the model's processing changes the activations at a point, if it has any part in them."""
+    """Get the step of the model's processing that changes the activations at a hook point, or `NO_PROCESSING`."""
     step = "fold_value_biases" if HEADS_HOOK.fullmatch(point) else "center_writing_weights"
-    is_there = step in model.processing and not MLP_HOOK.fullmatch(point)
-    return step if is_there and (model.output.centres or "bias" in step) else NO_PROCESSING
+    is_applied = step in model.processing and not MLP_HOOK.fullmatch(point)
+    return step if is_applied and (model.output.centres or "bias" in step) else NO_PROCESSING
 
 
-def _as_processed(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor]:
-    """[n, width] activations of a point as they are in the unprocessed model, and as processing would leave them."""
+def _process(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor]:
+    """Compute what each step of processing would make of the activations at a hook point.
+
+    model    without processing
+    x        [n, width] activations of that model
+    returns  [n, width] activations by step; under `NO_PROCESSING`, `x`
+    """
     found = {NO_PROCESSING: x}
     if HEADS_HOOK.fullmatch(point):
         bias = getattr(model.bridge.blocks[layer_and_point(point)[0]].attn, "b_V", None)
         if bias is not None and bool(bias.any()):
+            # A row's attention weights sum to 1, so the value biases add a constant to each head's output. Heads that
+            # share keys and values share their bias.
             heads = bias.detach().reshape(-1, bias.shape[-1])  # [n_key_value_heads, d_head]
             n_repeats = x.shape[1] // heads.numel()
             found["fold_value_biases"] = x - heads.repeat_interleave(n_repeats, 0).flatten()
@@ -384,12 +443,15 @@ def _as_processed(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor
 
 
 def _points_of_width(model: HookedModel, tokens: Tensor, width: int) -> tuple[str, ...]:
-    """The hook points of a width in the configured layer and its neighbours, each place once."""
+    """Find the hook points of one width in the configured layer and its two neighbours.
+
+    Of several hook points with the same activations, one is returned: the configured one, or else the first.
+    """
     layer = model.layer_and_point[0]
     layers = range(max(layer - 1, 0), min(layer + 2, model.n_layers))
     named = [f"blocks.{number}.{point}" for number in layers for point in POINTS]
     first: dict[str, str] = {same_point(model.hook_point): model.hook_point}
     for point in named:
         first.setdefault(same_point(point), point)
-    there = model.seen(tokens[:1], tuple(first.values()))
-    return tuple(point for point, found in there.items() if found.shape[-1] == width)
+    activations = model.seen(tokens[:1], tuple(first.values()))
+    return tuple(point for point, x in activations.items() if x.shape[-1] == width)

@@ -1,7 +1,7 @@
-"""The model that readers' pages run on text of their own: its weights up to the hook point, and the encoder.
+"""The model that pages run on a reader's own text: its weights up to the hook point, and the encoder.
 
-What pages compute is computed here first, from the very numbers that they are given, and held against the sweep's: a
-model of another make, or numbers too coarse, are refused rather than published.
+What pages will compute is first computed here, with the numbers that are published, and compared with the sweep. If the
+model has an architecture that pages do not know, or the published weights are not precise enough, the site gets none.
 """
 
 from __future__ import annotations
@@ -26,35 +26,39 @@ from sitegen.sources.plain_transformer import plain_transformer
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.sweep.shards import make_encoder
 
-BYTES = {"int16": 2, "fp32": 4}  # of a number
-IN_BASE64 = 4 / 3  # bytes of text for a byte of numbers
-LARGEST_ERROR = 0.01  # of a feature's maximum
+# Bytes of one weight in each precision
+BYTES = {"int16": 2, "fp32": 4}
+# Bytes of base64 text for each byte of weights
+IN_BASE64 = 4 / 3
+# Largest difference from the sweep's activations, as a share of the feature's maximum
+LARGEST_ERROR = 0.01
 LARGEST_INT16 = 32767
-# What the ByteLevel pre-tokenizer cuts by; source: the tokenizers library, and GPT-2's encoder before it
+# The pattern by which the ByteLevel pre-tokenizer splits; source: the tokenizers library, and GPT-2's encoder before it
 BYTE_LEVEL_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class LiveRefusalError(SitegenError):
-    """Why a site has no model in it that runs on a reader's text."""
+    """The reason why a site has no model that runs on a reader's text."""
 
 
 def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> LiveModel:
-    """The model as pages load it.
+    """Make the model as pages load it.
 
     max_activation  [n_features] of each feature swept
-    raises          LiveRefusalError if none is wanted, the model is of a make that pages do not know, it takes more
-                    room than it may, or gives other activations than the sweep
+    raises          LiveRefusalError if none is configured, pages do not know the architecture of the model or of the
+                    autoencoder, the model is larger than configured, or it gives other activations than the sweep
     """
     precision = config.live.precision
     if precision == "none":
         raise LiveRefusalError("live.precision is none")
     if inputs.autoencoder.architecture.k:
-        what = inputs.autoencoder.activation_function
-        raise LiveRefusalError(f"pages know ReLU and JumpReLU, the autoencoder has {what}")
+        function = inputs.autoencoder.activation_function
+        raise LiveRefusalError(f"pages know ReLU and JumpReLU, but the autoencoder has {function}")
     tokens = inputs.ids(range(min(config.sweep.batch_rows, len(inputs.rows.tokens))))
     encoder = make_encoder(inputs)
     W_enc = encoder.columns
-    _require_room([inputs.model.bridge.W_E, W_enc], config)  # before a large model is copied
+    # The two largest weights are checked first, before a large model is copied
+    _require_room([inputs.model.bridge.W_E, W_enc], config)
     try:
         plain = plain_transformer(inputs.model, tokens.shape[1])
     except SourceError as error:
@@ -62,22 +66,24 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
             f"pages cannot run {inputs.model.provenance.name}: {error}"
         ) from None
     zero = W_enc.new_zeros(1, W_enc.shape[1])
-    # What is taken from the input joins the bias: pages subtract nothing
+    # Pages subtract nothing from the input, so its effect is added to the bias, in float64 to round only once
     bias = encoder.bias.double() + W_enc.double() @ encoder.centred(zero).double()[0]
     weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias.float()}
     if bool(encoder.function.threshold.any()):
         weights["encoder.threshold"] = encoder.function.threshold
     _require_room([*weights.values()], config)
     published = {name: published_as(weight, precision) for name, weight in weights.items()}
-    given = {name: array.as_read().to(inputs.device) for name, array in published.items()}
-    x = dataclasses.replace(plain, weights=given).activations(tokens).flatten(0, 1)
+    # From here on with the weights as pages will read them
+    rounded = {name: array.as_read().to(inputs.device) for name, array in published.items()}
+    x = dataclasses.replace(plain, weights=rounded).activations(tokens).flatten(0, 1)
     normalisation = inputs.autoencoder.architecture.normalisation
-    found = normalised(x, normalisation).x @ given["encoder.weight"].T + given["encoder.bias"]
+    found = normalised(x, normalisation).x @ rounded["encoder.weight"].T + rounded["encoder.bias"]
     difference = _largest_error(found, tokens, inputs, encoder, max_activation)
-    if not difference <= LARGEST_ERROR:  # which NaN is not
+    # `not <=`, because NaN is refused too
+    if not difference <= LARGEST_ERROR:
         raise LiveRefusalError(
-            f"computed from its {precision} weights in plain steps, activations differ from the sweep's by "
-            f"{difference:.2g} of a feature's maximum"
+            f"with {precision} weights, the activations that pages compute differ from the sweep's by "
+            f"{difference:.2g} of a feature's maximum, more than the {LARGEST_ERROR:g} allowed"
         )
     settings = LiveSettings(
         precision=precision,
@@ -95,35 +101,40 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
 
 
 def _require_room(weights: list[Tensor], config: Config) -> None:
-    """That some weights take no more of a site than the model may."""
-    precision, at_most = config.live.precision, config.live.max_megabytes
+    """Raise LiveRefusalError if the weights take more space than is configured for the model."""
+    precision, maximum = config.live.precision, config.live.max_megabytes
     n_values = sum(weight.numel() for weight in weights)
     megabytes = n_values * BYTES[precision] * IN_BASE64 / 1e6
-    if megabytes > at_most:
+    if megabytes > maximum:
         raise LiveRefusalError(
-            f"its {precision} weights take {megabytes:,.0f} MB of a site or more, live.max_megabytes is {at_most}"
+            f"the model's {precision} weights need at least {megabytes:,.0f} MB in the site, but live.max_megabytes "
+            f"is {maximum}"
         )
 
 
 @dataclass(frozen=True)
 class PublishedArray:
-    """Weights as they are kept: float32, or whole numbers of 16 bits and for each row [n_rows] what 1 stands for."""
+    """Weights as they are published: float32, or 16-bit integers with a scale for each row.
+
+    values  [n] or [n_rows, n_columns] float32, or [n_rows, n_columns] int16
+    scale   [n_rows] float32: the weight for which the integer 1 stands; None for float32
+    """
 
     values: np.ndarray
     scale: np.ndarray | None
 
     def as_read(self) -> Tensor:
-        """The float32 numbers that it stands for."""
+        """Compute the float32 weights that pages read from it."""
         values = self.values.astype(np.float32)
         return torch.from_numpy(values if self.scale is None else values * self.scale[:, None])
 
     def named(self, stem: str) -> dict[str, np.ndarray]:
-        """Its parts under names."""
+        """Name the arrays as they are stored."""
         return {stem: self.values} | ({} if self.scale is None else {f"{stem}.scale": self.scale})
 
 
 def published_as(weight: Tensor, precision: str) -> PublishedArray:
-    """A matrix in the precision asked for; biases, which take no room, stay float32."""
+    """Convert weights to a precision; vectors, such as biases, take little space and stay float32."""
     values = weight.float().cpu().numpy()
     if precision == "fp32" or values.ndim == 1:
         return PublishedArray(values, None)
@@ -135,47 +146,52 @@ def published_as(weight: Tensor, precision: str) -> PublishedArray:
 def _largest_error(
     found: Tensor, tokens: Tensor, inputs: Inputs, encoder: Encoder, max_activation: np.ndarray
 ) -> float:
-    """Of pre-activations [n_tokens, n_features] the largest difference from the sweep's, as a share of the maximum.
+    """Find the largest difference of pre-activations from the sweep's, as a share of the feature's maximum.
 
-    Those below 0 count as 0. Special tokens are left out, as they are of the maximum.
+    Pre-activations below 0 count as 0. Special tokens are left out, as they are for the maximum.
+
+    found           [n_tokens, n_features] pre-activations as pages compute them
+    max_activation  [n_features]
     """
     x = inputs.model.hook_activations(tokens).flatten(0, 1)
-    right = encoder.centred(x) @ encoder.columns.T + encoder.bias
+    expected = encoder.centred(x) @ encoder.columns.T + encoder.bias
     special = torch.tensor(inputs.special_ids, dtype=torch.int64, device=tokens.device)
-    on_text = ~torch.isin(tokens.flatten(), special)
-    difference = (found.relu() - right.relu())[on_text].abs().amax(0).cpu().numpy()
+    is_text = ~torch.isin(tokens.flatten(), special)
+    difference = (found.relu() - expected.relu())[is_text].abs().amax(0).cpu().numpy()
     is_active = max_activation > 0
     share: np.ndarray = difference[is_active] / max_activation[is_active]
     return float(share.max(initial=0.0))
 
 
 def published_tokenizer(tokenizer: TextTokenizer) -> bytes:
-    """The tokenizer's definition, but that the names of special tokens are plain text, as they are in the rows."""
+    """Make the tokenizer's definition as pages load it: the names of special tokens are plain text, as in the rows."""
     definition = json.loads(tokenizer.definition)
     definition["added_tokens"] = [
         token for token in definition.get("added_tokens", []) if not token["special"]
     ]
-    definition["post_processor"] = None  # what it adds is added by whoever encodes
-    definition["pre_tokenizer"] = _spelt_out(definition.get("pre_tokenizer"))
+    # It would add special tokens; the pages add BOS themselves
+    definition["post_processor"] = None
+    definition["pre_tokenizer"] = _spell_out(definition.get("pre_tokenizer"))
     return json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _spelt_out(part: Any) -> Any:
-    """A pre-tokenizer with its classes of characters written out, so that JavaScript takes them as Rust does.
+def _spell_out(part: Any) -> Any:
+    """Write out the character classes of a pre-tokenizer, so that they mean the same in JavaScript as in Rust.
 
-    The library that pages run takes a digit for 0 to 9 alone, and white space is not quite the same in the two.
+    In the library that pages run, a digit is only one of 0 to 9, and white space is not quite the same set of
+    characters as in Rust.
     """
     if not isinstance(part, dict):
         return part
     if "pretokenizers" in part:
-        return {**part, "pretokenizers": [_spelt_out(one) for one in part["pretokenizers"]]}
+        return {**part, "pretokenizers": [_spell_out(one) for one in part["pretokenizers"]]}
     kind = part.get("type")
     if kind == "Digits":
         return _split(r"\p{N}" if part.get("individual_digits") else r"\p{N}+")
     if kind == "Split" and "Regex" in part["pattern"]:
-        return {**part, "pattern": {"Regex": _with_white_space(part["pattern"]["Regex"])}}
+        return {**part, "pattern": {"Regex": _spell_out_white_space(part["pattern"]["Regex"])}}
     if kind == "ByteLevel" and part.get("use_regex", True) and not part["add_prefix_space"]:
-        steps = [_split(_with_white_space(BYTE_LEVEL_WORDS)), {**part, "use_regex": False}]
+        steps = [_split(_spell_out_white_space(BYTE_LEVEL_WORDS)), {**part, "use_regex": False}]
         return {"type": "Sequence", "pretokenizers": steps}
     return part
 
@@ -185,8 +201,11 @@ def _split(pattern: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
 
 
-def _with_white_space(pattern: str) -> str:
-    def named(match: re.Match[str]) -> str:
+def _spell_out_white_space(pattern: str) -> str:
+    r"""Replace \s and \S in a pattern by the names of the character classes."""
+
+    def class_name(match: re.Match[str]) -> str:
         return match[1] + (r"\p{White_Space}" if match[2] == "s" else r"\P{White_Space}")
 
-    return re.sub(r"(?<!\\)((?:\\\\)*)\\([sS])", named, pattern)
+    # Only after an even number of further backslashes: after an odd number, the last backslash is itself escaped
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\([sS])", class_name, pattern)

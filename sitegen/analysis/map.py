@@ -1,4 +1,4 @@
-"""A place in the plane for every feature, so that features of like decoder directions stand together."""
+"""Layout of all features in the plane, so that features with similar decoder directions are close together."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import numpy as np
 from sitegen.progress import announce
 from sitegen.records import FeatureMap
 
-MIN_FEATURES = 32  # below which there is nothing to lay out
+# A map of fewer distinct directions shows nothing
+MIN_FEATURES = 32
+# Directions are reduced to this many principal components first, which makes the neighbour search faster
 N_COMPONENTS = 50
-PERPLEXITY = 30  # of fewer than thrice as many features a third
-# Fewer than customary: after these a map of thousands hardly changes to the eye
+# For a small number of features it is reduced to (n - 1) / 3, the largest perplexity that t-SNE accepts
+PERPLEXITY = 30
+# Fewer steps than usual: after these, a map of thousands of features changes too little to be visible
 EXAGGERATED_STEPS, STEPS = 50, 100
-MIN_CELLS = (
-    20  # a side, of the grid on which forces are interpolated; cells wider than 1 show as stripes
-)
+# Smallest number of cells per side of the grid on which forces are interpolated. Cells wider than 1 show as stripes.
+MIN_CELLS = 20
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
-    """The map of some features; None for too few, or too few directions.
+    """Lay out the features; None if there are too few distinct directions.
 
     W_dec   [n_features, d_hook] float32 decoder rows
+    returns coordinates from 0 to 1, rounded to 4 decimal places
     source  definitions.md, "map"
     """
     announce("map")
@@ -36,11 +39,13 @@ def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
         perplexity=min(PERPLEXITY, (len(units) - 1) / 3),
         early_exaggeration_iter=EXAGGERATED_STEPS,
         n_iter=STEPS,
-        negative_gradient_method="fft",  # time grows with the features alone, not with their pairs
+        # Interpolation with FFTs takes time in proportion to the features, not to their pairs
+        negative_gradient_method="fft",
         min_num_intervals=MIN_CELLS,
         neighbors="exact",
         random_state=seed,
-        n_jobs=1,  # its threads wait for each other longer than they work
+        # More threads are slower: they wait for each other longer than they work
+        n_jobs=1,
     )
     plane = np.asarray(layout.fit(reduced))
     low, high = plane.min(0), plane.max(0)

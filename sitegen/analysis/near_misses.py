@@ -1,4 +1,4 @@
-"""Near misses: places like those of a feature's peaks at which it stays silent."""
+"""Near misses: tokens of the sample that end like a top context of a feature, but on which the feature is inactive."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from sitegen.analysis.contexts import TOP_GROUP, ContextTable
 from sitegen.analysis.sample import Sample
 from sitegen.config import Config
 from sitegen.sweep.best_lists import index_in_group, sorted_keys
-from sitegen.sweep.windows import mix, window_keys
+from sitegen.sweep.windows import ContextWindow, mix
 
-LONGEST_MATCH = 4  # tokens, the peak's included, that may be asked to be the same
-PLACES_PER_PEAK = 8  # looked at for each peak and length of match
+# Most tokens, the peak's included, that are compared
+LONGEST_MATCH = 4
+# Tokens of the sample that are examined for each peak and length of match
+CANDIDATES_PER_PEAK = 8
 PEAKS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
 class NearMisses:
-    """Places, sorted by feature, the best first; the arrays run parallel.
+    """Near misses, sorted by feature, the best first; index i of every array belongs to the same near miss.
 
-    feature   [n] int64: index among the features swept
-    row, position  [n] int64: of the token on which the feature is silent
-    n_matched [n] int64: tokens, this one included and reading backwards, that are those of a strongest context
+    feature        [n] int64: index among the features swept
+    row, position  [n] int64: of the token on which the feature is inactive
+    n_matched      [n] int64: how many tokens, from this one backwards, equal those up to the peak of a top context
     """
 
     feature: np.ndarray
@@ -35,9 +37,9 @@ class NearMisses:
 def find_near_misses(
     table: ContextTable, sample: Sample, rows: np.ndarray, feature_ids: np.ndarray, config: Config
 ) -> NearMisses:
-    """For each feature the places of the sample that read most like its top contexts and leave it silent.
+    """Find, for each feature, the tokens of the sample that match its top contexts best and on which it is inactive.
 
-    table        the contexts to show
+    table        the contexts that pages show
     rows         [n_rows, seq_len] all rows
     feature_ids  [n_features] int64: number of each feature swept
     """
@@ -46,54 +48,67 @@ def find_near_misses(
     parts = np.split(np.arange(len(feature)), range(PEAKS_AT_ONCE, len(feature), PEAKS_AT_ONCE))
     found = []
     for length in range(min(LONGEST_MATCH, rows.shape[1]), 0, -1):
-        endings = _endings(sample.tokens, length)
+        endings = _hash_endings(sample.tokens, length)
         for part in parts:
             peaks = feature[part], row[part], position[part]
-            found.append(_candidates(peaks, length, endings, rows))
-    of, token_index, n_matched = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    silent = sample.activations.at(feature_ids[of], token_index) == 0
-    of, token_index, n_matched = of[silent], token_index[silent], n_matched[silent]
-    return _best(of, feature_ids[of], token_index, n_matched, sample, config)
+            found.append(_find_candidates(peaks, length, endings, rows))
+    feature, token_index, n_matched = (
+        np.concatenate(arrays) for arrays in zip(*found, strict=True)
+    )
+    is_inactive = sample.activations.at(feature_ids[feature], token_index) == 0
+    feature, token_index, n_matched = (a[is_inactive] for a in (feature, token_index, n_matched))
+    return _choose_best(feature, feature_ids[feature], token_index, n_matched, sample, config)
 
 
-def _candidates(
+def _find_candidates(
     peaks: tuple[np.ndarray, np.ndarray, np.ndarray],
     n_matched: int,
     endings: tuple[np.ndarray, np.ndarray],
     rows: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(feature, place in the sample, n_matched) where the last tokens are those that end at a peak."""
+    """Find (feature, token index in the sample, n_matched) where the last `n_matched` tokens are those up to a peak.
+
+    peaks    ([n] feature, [n] row, [n] position)
+    endings  as `_hash_endings` returns them for the same number of tokens
+    """
     long_enough = peaks[2] >= n_matched - 1
     feature, row, position = (array[long_enough] for array in peaks)
+    # The same hash as in `_hash_endings`. The hash of 0 is 0, hence token + 1.
     key = np.zeros(len(feature), np.uint64)
     for back in range(n_matched):
         key = mix(key ^ (rows[row, position - back].astype(np.uint64) + np.uint64(1)))
-    there, token_indices = endings
-    low, high = np.searchsorted(there, key), np.searchsorted(there, key, side="right")
-    nth = np.arange(PLACES_PER_PEAK)
-    at = low[:, None] + nth
-    inside = at < high[:, None]
+    ending_keys, token_indices = endings
+    low, high = np.searchsorted(ending_keys, key), np.searchsorted(ending_keys, key, side="right")
+    # The first few of each run of equal keys [n_peaks, CANDIDATES_PER_PEAK]; `_hash_endings` has shuffled each run
+    index = low[:, None] + np.arange(CANDIDATES_PER_PEAK)
+    is_equal = index < high[:, None]
     return (
-        np.broadcast_to(feature[:, None], at.shape)[inside],
-        token_indices[at[inside]],
-        np.full(int(inside.sum()), n_matched),
+        np.broadcast_to(feature[:, None], index.shape)[is_equal],
+        token_indices[index[is_equal]],
+        np.full(int(is_equal.sum()), n_matched),
     )
 
 
-def _endings(tokens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """(keys of the last `length` tokens, rising; the place of each); equal keys in an order drawn by a hash."""
+def _hash_endings(tokens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hash the `length` tokens that end at each token of the sample.
+
+    tokens   [n_rows, seq_len]
+    returns  ([n] uint64 hashes, rising; [n] int64 token index of each). Equal hashes are in a pseudo-random order, so
+             that the first few of them are a random sample that is the same in every run.
+    """
     seq_len = tokens.shape[1]
     key = np.zeros((len(tokens), seq_len - length + 1), np.uint64)
     for back in range(length):
         stop = seq_len - back
         key = mix(key ^ (tokens[:, length - 1 - back : stop].astype(np.uint64) + np.uint64(1)))
+    # A row has `length - 1` fewer endings than tokens
     row, position = np.divmod(np.arange(key.size), key.shape[1])
     token_index = row * seq_len + position + length - 1
     order = np.lexsort((mix(token_index.astype(np.uint64)), key.reshape(-1)))
     return key.reshape(-1)[order], token_index[order]
 
 
-def _best(
+def _choose_best(
     feature: np.ndarray,
     feature_id: np.ndarray,
     token_index: np.ndarray,
@@ -101,19 +116,26 @@ def _best(
     sample: Sample,
     config: Config,
 ) -> NearMisses:
-    """The longest matches of each feature, one for each place and text; of equals those that a hash puts first."""
+    """Choose the longest matches of each feature, each text once.
+
+    A hash of text and feature orders matches of equal length, so that the choice is pseudo-random, differs between
+    features, and is the same in every run.
+
+    feature, feature_id, token_index, n_matched  [n] each; `feature` is the index among the features swept
+    """
     seq_len = sample.tokens.shape[1]
-    contexts = config.contexts
-    text = window_keys(sample.tokens, contexts.n_before, contexts.n_after).reshape(-1)[token_index]
-    drawn = mix(text ^ mix(feature_id.astype(np.uint64) + np.uint64(1))) >> np.uint64(8)
-    order = np.lexsort((token_index, drawn, -n_matched, feature))
+    text = ContextWindow.of(config.contexts).keys(sample.tokens).reshape(-1)[token_index]
+    tie_break = mix(text ^ mix(feature_id.astype(np.uint64) + np.uint64(1))) >> np.uint64(8)
+    order = np.lexsort((token_index, tie_break, -n_matched, feature))
     feature, token_index, n_matched, text = (
         a[order] for a in (feature, token_index, n_matched, text)
     )
-    pair = mix(text ^ mix(feature.astype(np.uint64)))
-    _, by_pair = sorted_keys((pair >> np.uint64(1)).astype(np.int64))  # stable: the first stays
-    same = np.r_[False, pair[by_pair[1:]] == pair[by_pair[:-1]]] if len(pair) else np.empty(0, bool)
-    kept = np.sort(by_pair[~same])
+    # Keep the first match of each pair of feature and text. The sort is stable, so the best of a pair comes first in
+    # its run of equal keys.
+    key = mix(text ^ mix(feature.astype(np.uint64)))
+    _, by_key = sorted_keys((key >> np.uint64(1)).astype(np.int64))
+    repeats = np.r_[False, key[by_key[1:]] == key[by_key[:-1]]] if len(key) else np.empty(0, bool)
+    kept = np.sort(by_key[~repeats])
     kept = kept[index_in_group(feature[kept]) < config.analysis.n_near_misses]
     row, position = np.divmod(token_index[kept], seq_len)
     return NearMisses(feature[kept], row, position, n_matched[kept])

@@ -1,4 +1,4 @@
-"""What is said of the autoencoder as a whole: frequencies, the rare direction, the map, the other run."""
+"""Figures of the autoencoder as a whole: feature densities, and rare features against all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_COSINE_BINS = 40
 
 
 def frequencies(density: np.ndarray) -> Frequencies:
-    """The histogram of `log10(density + 10^-6.5)`.
+    """Count the features in a histogram of `log10(density + 10^-6.5)`.
 
     density  [n_features] float64
     source   definitions.md, "log density"
@@ -36,9 +36,9 @@ def frequencies(density: np.ndarray) -> Frequencies:
 
 
 def split_by_rarity(value: np.ndarray, density: np.ndarray, low: float) -> Split:
-    """The values of rare features (density below 1e-4, dead ones among them) and of the others.
+    """Summarise the values of rare features (density below 1e-4, dead features included) and of the others.
 
-    value  [n_features] float, from `low` to 1; NaN where there is none, which is left out
+    value  [n_features] float, from `low` to 1; a feature with NaN has no value and is left out
     """
     edges = np.linspace(low, 1, N_COSINE_BINS + 1)
     known, is_rare = np.isfinite(value), density < RARE_DENSITY
@@ -49,8 +49,13 @@ def split_by_rarity(value: np.ndarray, density: np.ndarray, low: float) -> Split
     )
 
 
-def two_runs(matches: RunMatches, inputs: Inputs, density: np.ndarray, title: str) -> TwoRuns:
-    """How like the features swept are to their best matches in the second autoencoder."""
+def compare_with_second(
+    matches: RunMatches, inputs: Inputs, density: np.ndarray, title: str
+) -> TwoRuns:
+    """Summarise how similar the features swept are to their best matches in the second autoencoder.
+
+    density  [n_features] float64
+    """
     assert inputs.other is not None
     ids = np.array(inputs.feature_ids)
     cosine, correlation = matches.cosine, matches.correlation
@@ -65,7 +70,7 @@ def two_runs(matches: RunMatches, inputs: Inputs, density: np.ndarray, title: st
 
 
 def _values(matches: Matches, ids: np.ndarray) -> np.ndarray:
-    """[n] float64 of each feature's match, NaN where there is none."""
+    """Get the similarity of each feature's match, [n] float64; NaN where there is none."""
     value: np.ndarray = matches.value.numpy()[ids].astype(np.float64)
     return np.where(matches.index.numpy()[ids] >= 0, value, np.nan)
 

@@ -1,4 +1,4 @@
-"""How good the autoencoder is: losses with its reconstruction in the model, sparsity and error; means over batches."""
+"""Quality of the autoencoder: the model's losses with the reconstruction, sparsity and error, as means over batches."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sitegen.sweep.shards import row_ranges
 
 
 def measure_quality(inputs: Inputs, sample: Sample, config: Config) -> Quality:
-    """Quality over the first rows of the sample, in batches over which the standard errors are taken.
+    """Measure quality on the first rows of the sample, in batches from which the standard errors are estimated.
 
     source  definitions.md, "quality"
     """
     n_rows = min(config.analysis.n_quality_rows, sample.n_rows)
     batch_rows = min(config.analysis.batch_rows, n_rows)
     meter = _Meter(inputs, sample, config)
-    # A last batch of fewer rows would weigh as much as a whole one
+    # A shorter last batch would have the same weight in the means as a complete one, so it is left out
     batches = [rows for rows in row_ranges(0, n_rows, batch_rows) if len(rows) == batch_rows]
     progress = Progress("quality", len(batches) * batch_rows, "rows")
     figures: dict[str, list[float | None]] = defaultdict(list)
@@ -42,7 +42,7 @@ def measure_quality(inputs: Inputs, sample: Sample, config: Config) -> Quality:
 
 
 class _Meter:
-    """Measures one batch at a time."""
+    """Measurement of one batch at a time."""
 
     def __init__(self, inputs: Inputs, sample: Sample, config: Config) -> None:
         self._inputs, self._sample, self._config = inputs, sample, config
@@ -51,7 +51,10 @@ class _Meter:
         self._by_token = csr_array(sample.activations.matrix.T.tocsr(), dtype=np.float32)
 
     def measure(self, rows: range) -> dict[str, float | None]:
-        """The figures of one batch; None where there is nothing to take a share of, or no coefficient is known."""
+        """Compute the figures of one batch.
+
+        A share is None if its whole is 0, and l1 is None if no coefficient of the training loss is configured.
+        """
         sums: dict[str, float] = defaultdict(float)
         for part in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
             for name, value in self._sums(part).items():
@@ -77,7 +80,7 @@ class _Meter:
 
     @torch.no_grad()
     def _sums(self, rows: range) -> dict[str, float]:
-        """Sums over the positions of a few rows."""
+        """Sum losses, errors and activations over the positions of a few rows."""
         tokens = self._inputs.ids(rows)
         x, losses_with = self._start(tokens)
         seq_len = tokens.shape[1]
@@ -103,9 +106,10 @@ class _Meter:
     def _start(
         self, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """(hook-point activations of some rows, what gives the losses with others in their place).
+        """Get (hook-point activations of some rows, a function from replaced activations to losses).
 
-        Where nothing but the final norm comes after the hook point, the model runs once for all replacements.
+        Where nothing but the final norm comes after the hook point, the model runs only once: each replacement adds its
+        difference to the last residual stream. Elsewhere the model runs again for each replacement.
         """
         model, final = self._inputs.model, self._inputs.final_layer
         if final is None:
@@ -120,7 +124,11 @@ class _Meter:
         return x, losses_with
 
     def _reconstruct(self, active: csr_array, x: torch.Tensor) -> torch.Tensor:
-        """`f W_dec + b_dec` of `x` [n_rows, seq_len, d_hook] from its activations above 0 [n_tokens, n_features]."""
+        """Compute the reconstruction `f W_dec + b_dec` of `x`, with its normalisation undone.
+
+        active  [n_tokens, n_features] float32 activations `f`
+        x       [n_rows, seq_len, d_hook]
+        """
         autoencoder = self._inputs.autoencoder
         products = torch.from_numpy(np.asarray(active @ self._W_dec)).to(autoencoder.b_dec)
         output = products + autoencoder.b_dec
@@ -132,7 +140,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _measure(figures: list[float | None]) -> Measure | None:
-    """Their mean and its standard error; None if one of them is."""
+    """Compute the mean of the batches' figures and its standard error; None if a figure is None."""
     values, n = [figure for figure in figures if figure is not None], len(figures)
     if len(values) < n:
         return None

@@ -1,4 +1,4 @@
-"""What each feature is like: neighbours, neurons, its match in another run."""
+"""Relations of each feature: similar features, neurons, and its best match in the second autoencoder."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ from sitegen.sources.inputs import Inputs
 
 N_LISTED_BY = 10
 
-Ranked = tuple[np.ndarray, np.ndarray]  # [n, k] which, [n, k] how much
+# ([n, k] features or neurons, [n, k] the measure by which they are ranked)
+Ranked = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class RunMatches:
-    """The best matches of all features of one autoencoder in another."""
+    """The best matches of all features of one autoencoder in the other one."""
 
     cosine: Matches
     correlation: Matches
 
-    def of(self, feature_id: int) -> RunMatch:
-        """Those of one feature."""
+    def record(self, feature_id: int) -> RunMatch:
+        """Make the record of one feature's best matches."""
         cosine = _match(self.cosine, feature_id)
         assert cosine is not None  # every decoder row has a direction to compare
         return RunMatch(cosine, _match(self.correlation, feature_id))
@@ -58,8 +59,9 @@ class RunMatches:
 class NeuronTables:
     """The neurons of each feature swept.
 
-    strongest   ([n, k] which, [n, k] weights, [n, k] shares of the decoder row's L1 norm)
-    correlated  by activation; NaN where a feature is silent on the sample
+    strongest   ([n, k] neurons, [n, k] weights, [n, k] shares of the decoder row's L1 norm)
+    correlated  neurons and the correlations of their activations with the feature's; NaN where the feature is inactive
+                on the whole sample
     """
 
     strongest: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -68,15 +70,15 @@ class NeuronTables:
 
 @dataclass(frozen=True)
 class Relations:
-    """Relations of the features swept to all others, to neurons and to another run.
+    """Relations of the features swept to all other features, to neurons and to the second autoencoder.
 
-    ids            [n] int64 numbers of the features swept; the arrays of all others have a row for each
-    decoder, encoder  nearest features by cosine of these directions
-    together       those that fire on the same tokens
-    contexts       those that share contexts, as indices among the features swept
-    neurons        None where the hook point's dimensions are no neurons
-    matches        of all features in the second autoencoder, None without one
-    other_matches  of its features in the first
+    ids               [n] int64 numbers of the features swept; the arrays below have a row for each
+    decoder, encoder  similar features by the cosine of decoder or encoder directions
+    coactivation      features that are active on the same tokens
+    contexts          features that share contexts, as indices among the features swept
+    neurons_of        None where the dimensions of the hook point are not neurons
+    matches           best matches of all features in the second autoencoder; None without one
+    other_matches     best matches of the second autoencoder's features in the first; None without one
     """
 
     ids: np.ndarray
@@ -89,9 +91,9 @@ class Relations:
     other_matches: RunMatches | None
 
     def neighbours(self, index: int) -> Neighbours:
-        """Of the feature that is the index-th of those swept."""
+        """Make the record of the features similar to one; `index` is among the features swept."""
         coactivation = self.coactivation
-        pairs = (self.contexts[0][index], self.contexts[1][index])
+        sharing = (self.contexts[0][index], self.contexts[1][index])
         coactive = (
             coactivation.index[index],
             coactivation.jaccard[index],
@@ -108,7 +110,7 @@ class Relations:
             ],
             contexts=[
                 ContextNeighbour(int(self.ids[other]), int(n))
-                for other, n in zip(*pairs, strict=True)
+                for other, n in zip(*sharing, strict=True)
                 if other >= 0
             ],
             listed_by=listed_by[:N_LISTED_BY],
@@ -117,7 +119,7 @@ class Relations:
 
     @cached_property
     def _listed_by(self) -> dict[int, list[int]]:
-        """For each feature those that list it and that it does not list."""
+        """The features that list a feature in any of the four ways without being listed by it, for each feature."""
         shared = self.contexts[0]
         listed = np.concatenate(
             [
@@ -128,19 +130,20 @@ class Relations:
             ],
             axis=1,
         )
-        own = {
+        # Sets: a feature may list another one in several ways
+        lists = {
             int(feature): set(others.tolist()) - {-1}
             for feature, others in zip(self.ids, listed, strict=True)
         }
         found: dict[int, list[int]] = {}
-        for feature, others in own.items():
+        for feature, others in lists.items():
             for other in others:
-                if feature not in own.get(other, ()):
+                if feature not in lists.get(other, ()):
                     found.setdefault(other, []).append(feature)
         return found
 
     def neurons(self, index: int) -> Neurons | None:
-        """Of the feature that is the index-th of those swept."""
+        """Make the record of one feature's neurons; `index` is among the features swept."""
         if self.neurons_of is None:
             return None
         neuron, weight, share = self.neurons_of.strongest
@@ -157,14 +160,14 @@ class Relations:
         )
 
     def match(self, index: int) -> RunMatch | None:
-        """Of the feature that is the index-th of those swept."""
-        return self.matches.of(int(self.ids[index])) if self.matches else None
+        """Make the record of one feature's matches; `index` is among the features swept."""
+        return self.matches.record(int(self.ids[index])) if self.matches else None
 
 
 def find_relations(
     inputs: Inputs, table: ContextTable, sample: Sample, config: Config
 ) -> Relations:
-    """Those of the features swept, whose contexts are in `table`."""
+    """Compute the relations of the features swept, whose contexts are in `table`."""
     announce("relations")
     settings, weights = config.analysis, inputs.autoencoder
     ids = np.array(inputs.feature_ids)
@@ -191,7 +194,7 @@ def find_relations(
 
 
 def _run_matches(inputs: Inputs, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
-    """(the matches of all features in the second autoencoder, and of its features in the first)."""
+    """Find (the matches of all features in the second autoencoder, the matches of its features in the first)."""
     if inputs.other is None or sample.other is None:
         return None, None
     cosine, other_cosine = cosine_matches(inputs.autoencoder.W_dec, inputs.other.W_dec)
@@ -212,8 +215,8 @@ def _cosines(ranked: Ranked, index: int) -> list[CosineNeighbour]:
     return [CosineNeighbour(int(other), shortest(cosine)) for other, cosine in pairs]
 
 
-def _ranked(which: Tensor, how_much: Tensor) -> Ranked:
-    return _numpy(which), _numpy(how_much)
+def _ranked(index: Tensor, measure: Tensor) -> Ranked:
+    return _numpy(index), _numpy(measure)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""The sample: the first rows, over which all features are held against each other, neurons and another run's.
+"""The sample: the first rows, on which all features are compared with each other, neurons and the second autoencoder.
 
-Rows are shuffled, so the first ones are a random sample. Every feature of the autoencoder takes part, however few
-are swept.
+Rows are shuffled, so the first rows are a random sample. It covers every feature of the autoencoder, even if only a
+few are swept.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from sitegen.sweep.shards import BATCHES_AT_ONCE, row_ranges
 class SampleActivations:
     """The activations of all features of an autoencoder over the sample.
 
-    matrix  [n_features, n_tokens] float64, sparse, its entries sorted
+    matrix  [n_features, n_tokens] float64, sparse, entries sorted by feature, then token
     """
 
     matrix: csr_array
 
     @property
     def n_features(self) -> int:
-        """Features of the autoencoder."""
+        """Number of features of the autoencoder."""
         return int(self.matrix.shape[0])
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the sample."""
+        """Number of tokens of the sample."""
         return int(self.matrix.shape[1])
 
     @cached_property
     def feature(self) -> np.ndarray:
-        """[n] int64 the feature of each entry."""
+        """Feature of each entry, [n] int64."""
         return np.repeat(np.arange(self.n_features), np.diff(self.matrix.indptr))
 
     @cached_property
     def _key(self) -> np.ndarray:
-        """[n] int64 of each entry, rising: its feature, then its token."""
+        """`feature * n_tokens + token` of each entry, [n] int64, rising: entries are found by binary search."""
         key: np.ndarray = self.feature * np.int64(self.n_tokens) + self.matrix.indices
         return key
 
     @property
     def n_active(self) -> np.ndarray:
-        """[n_features] int64 firings of each feature."""
+        """Number of tokens on which each feature is active, [n_features] int64."""
         n_active: np.ndarray = np.diff(self.matrix.indptr).astype(np.int64)
         return n_active
 
     def at(self, feature: np.ndarray, token: np.ndarray) -> np.ndarray:
-        """[…] float32 activation of pairs of feature and token; 0 where the feature is silent."""
+        """Look up the activations of pairs of feature and token, […] float32; 0 where the feature is inactive."""
         key = feature.astype(np.int64) * self.n_tokens + token
         if not len(self._key):
             return np.zeros(key.shape, np.float32)
@@ -67,7 +67,7 @@ class SampleActivations:
         return np.where(self._key[at] == key, self.matrix.data[at], 0).astype(np.float32)
 
     def is_active(self) -> csr_array:
-        """[n_features, n_tokens] 1 where a feature fires."""
+        """Make a matrix with 1 where a feature is active, [n_features, n_tokens]."""
         matrix = self.matrix
         return csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
 
@@ -88,7 +88,7 @@ class NeuronSums:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen on the first rows."""
+    """The first rows, and all activations on them."""
 
     tokens: np.ndarray  # [n_rows, seq_len]
     activations: SampleActivations
@@ -97,18 +97,18 @@ class Sample:
 
     @property
     def n_rows(self) -> int:
-        """Rows read."""
+        """Number of rows."""
         return len(self.tokens)
 
     @property
     def mean(self) -> np.ndarray:
-        """[d_hook] float64 mean activation at the hook point."""
+        """Mean activation at the hook point, [d_hook] float64."""
         mean: np.ndarray = self.neurons.total / self.tokens.size
         return mean
 
 
 def read_sample(inputs: Inputs, config: Config) -> Sample:
-    """Runs the model and both encoders over the sample's rows."""
+    """Run the model and the encoders over the sample's rows."""
     tokens = np.asarray(inputs.rows.tokens[: config.analysis.n_rows])
     weights = [inputs.autoencoder, *([inputs.other] if inputs.other else [])]
     collectors = [_Collector(autoencoder, config.sweep.precision) for autoencoder in weights]
@@ -125,8 +125,9 @@ def read_sample(inputs: Inputs, config: Config) -> Sample:
         neurons = x.cpu().double()
         sums.total[:] += neurons.sum(0).numpy()
         sums.squares[:] += neurons.square().sum(0).numpy()
+        # The tensor shares the array's memory, so this adds to `sums.products`; torch is twice as fast as scipy here
         products = torch.from_numpy(sums.products)
-        torch.addmm(products, _as_tensor(found[0]), neurons, out=products)  # twice scipy's speed
+        torch.addmm(products, _as_tensor(found[0]), neurons, out=products)
         progress.advance(len(rows) * tokens.shape[1])
     progress.finish()
     activations = [collector.active_entries() for collector in collectors]
@@ -141,7 +142,7 @@ def _as_tensor(matrix: csr_array) -> torch.Tensor:
 
 
 class _Collector:
-    """Firings of one autoencoder, batch by batch."""
+    """Collector of one autoencoder's activations, batch by batch."""
 
     def __init__(self, weights: Autoencoder, precision: str) -> None:
         self._search = ActivationSearch(weights.encoder(), precision)
@@ -149,7 +150,10 @@ class _Collector:
         self._parts: list[csr_array] = []
 
     def add(self, batches: tuple[torch.Tensor, ...]) -> csr_array:
-        """[n_features, n_tokens] the firings on some more tokens, batch by batch [n, d_hook]."""
+        """Add the activations on further tokens, and return them as [n_features, n_tokens].
+
+        batches  [n, d_hook] float32 hook-point activations of each batch
+        """
         parts, n_tokens = [], 0
         for x in batches:
             parts.append(self._search.active_entries(x).moved(n_tokens))
@@ -162,7 +166,7 @@ class _Collector:
         return part
 
     def active_entries(self) -> SampleActivations:
-        """All of them."""
+        """Join all activations that were added."""
         matrix = csr_array(hstack(self._parts, format="csr"))
         matrix.sort_indices()
         return SampleActivations(matrix)

@@ -1,4 +1,4 @@
-"""The second autoencoder's features: their strongest contexts over the sample."""
+"""The second autoencoder's features: counts and strongest contexts over the sample."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from sitegen.records import OtherRecord, RunMatch
 from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import Counts, TopContexts
 from sitegen.sweep.batch import ActiveBatch
-from sitegen.sweep.windows import window_keys
+from sitegen.sweep.windows import ContextWindow
 
 
 @dataclass(frozen=True)
 class OtherContexts:
-    """What the second autoencoder's features are active on over the sample.
+    """Activations of the second autoencoder's features over the sample.
 
-    n_active        [n_features] int64
+    n_active        [n_features] int64: tokens on which each is active
     max_activation  [n_features] float32
-    contexts        the strongest of each
+    contexts        the strongest contexts of each
     """
 
     n_active: np.ndarray
@@ -32,22 +32,22 @@ class OtherContexts:
     contexts: ContextRecords
 
     def record(self, feature_id: int, match: RunMatch) -> OtherRecord:
-        """That of one feature."""
+        """Make the record of one feature."""
         return OtherRecord(
             feature_id=feature_id,
             n_active=int(self.n_active[feature_id]),
             max_activation=shortest(self.max_activation[feature_id]),
             match=match,
-            contexts=self.contexts.of(feature_id),
+            contexts=self.contexts.records(feature_id),
         )
 
 
 def find_other_contexts(
     active: SampleActivations, inputs: Inputs, sample: Sample, config: Config
 ) -> OtherContexts:
-    """The counts and the strongest contexts of the second autoencoder's features.
+    """Find the counts and the strongest contexts of the second autoencoder's features.
 
-    firings  its own
+    active  activations of the second autoencoder over the sample
     """
     batch = _as_batch(active, inputs, sample, config)
     counts = Counts(active.n_features)
@@ -56,7 +56,7 @@ def find_other_contexts(
     top.update(batch)
     seq_len = sample.tokens.shape[1]
     table = context_table(top.lists.entries(), config, seq_len)
-    width = config.contexts.n_before + 1 + config.contexts.n_after
+    width = ContextWindow.of(config.contexts).width
     position = np.minimum(table.start[:, None] + np.arange(width), seq_len - 1)
     token_index = table.row[:, None] * seq_len + position
     activations = active.at(np.repeat(table.feature[:, None], width, 1), token_index)
@@ -68,10 +68,10 @@ def find_other_contexts(
 def _as_batch(
     active: SampleActivations, inputs: Inputs, sample: Sample, config: Config
 ) -> ActiveBatch:
-    """All firings on the sample, as the accumulators take them."""
-    matrix, tokens, contexts = active.matrix, sample.tokens, config.contexts
+    """Convert all activations on the sample to one batch, so that the sweep's accumulators can be used."""
+    matrix, tokens = active.matrix, sample.tokens
     token_index = matrix.indices.astype(np.int64)
-    keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
+    keys = ContextWindow.of(config.contexts).keys(tokens).reshape(-1)
     is_special = np.isin(tokens, np.array(inputs.special_ids)).reshape(-1)
     return ActiveBatch(
         feature=active.feature,

@@ -1,4 +1,8 @@
-"""How features fire beside each other, beside neurons and beside another run's features: from the sample's firings."""
+"""Similarity of features by their activations over the sample: to each other, to neurons, to the second autoencoder.
+
+Functions that compare all pairs take FEATURES_AT_ONCE features at a time, since a dense matrix of all pairs may not
+fit in memory.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,17 @@ from sitegen.analysis.sample import NeuronSums, SampleActivations
 from sitegen.maths.geometry import Matches, MatchSearch
 
 FEATURES_AT_ONCE = 256
-MIN_COACTIVE = 3  # joint firings below which nothing is said of two features
+# Pairs that are active together on fewer tokens are left out: so few may be chance
+MIN_COACTIVE = 3
 
 
 @dataclass(frozen=True)
 class Coactivation:
-    """For each chosen feature those it fires together with, most alike first; arrays [n_chosen, k].
+    """The features that are active together with each chosen feature, largest Jaccard index first; [n_chosen, k] each.
 
-    index    int64; -1 where there are no more
-    jaccard  float64: tokens on which both fire, as a share of those on which either does
-    n_both   int64: tokens on which both fire
+    index    int64: feature; -1 past the last one
+    jaccard  float64: tokens on which both are active, as a share of the tokens on which at least one is
+    n_both   int64: tokens on which both are active
     """
 
     index: np.ndarray
@@ -31,19 +36,21 @@ class Coactivation:
 
 
 def coactive_features(activations: SampleActivations, chosen: np.ndarray, k: int) -> Coactivation:
-    """The features that fire most often on the same tokens of the sample.
+    """Find the features that are active on the same tokens of the sample as each chosen feature.
 
-    chosen  [n_chosen] int64: features, rising, whose companions are sought among all
+    chosen  [n_chosen] int64: features, rising; all features of the autoencoder are candidates
     source  definitions.md, "jaccard"
     """
     is_active, n_active = activations.is_active(), activations.n_active
-    other_way = is_active.T.tocsr()
+    by_token = is_active.T.tocsr()
     k = min(k, activations.n_features - 1)
     parts = []
     for first in range(0, len(chosen), FEATURES_AT_ONCE):
         block = chosen[first : first + FEATURES_AT_ONCE]
-        n_both = (is_active[block] @ other_way).toarray()  # [n_block, n_features]
+        n_both = (is_active[block] @ by_token).toarray()  # [n_block, n_features]
+        # No feature is listed beside itself
         n_both[np.arange(len(block)), block] = 0
+        # Tokens on which either is active: those of one, plus those of the other, less those of both
         jaccard = n_both / np.maximum(n_active[block][:, None] + n_active - n_both, 1)
         jaccard[n_both < MIN_COACTIVE] = 0
         index = torch.topk(torch.from_numpy(jaccard), k, dim=1).indices.numpy()
@@ -56,9 +63,11 @@ def coactive_features(activations: SampleActivations, chosen: np.ndarray, k: int
 def share_contexts(
     table: ContextTable, n_features: int, seq_len: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([n_features, k] int64 features, -1 where there are no more; [n_features, k] int64 counts), largest first.
+    """Find ([n_features, k] int64 features, -1 past the last; [n_features, k] int64 counts), largest count first.
 
-    A top context is shared with every other feature of which a top context peaks within its window.
+    A feature shares a top context with every feature that has the peak of a top context inside its window. The counts
+    come from sparse products: windows x peaks gives which features peak in which window, and its rows are summed for
+    the feature that owns the windows.
 
     source  definitions.md, "n_shared"
     """
@@ -67,24 +76,28 @@ def share_contexts(
     start = table.row[top] * seq_len + table.start[top]
     length = table.end[top] - table.start[top]
     ends = np.cumsum(length)
+    # Token indices inside each window, one window after the other
     inside = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - length - start, length)
-    token_indices, at = np.unique(np.concatenate([token_index, inside]), return_inverse=True)
+    # Columns only for tokens that occur, not for all tokens of the text
+    token_indices, column = np.unique(np.concatenate([token_index, inside]), return_inverse=True)
     n, width = len(top), len(token_indices)
-    peaks = csr_array((np.ones(n), (at[:n], feature)), (width, n_features))
-    windows = csr_array((np.ones(len(inside)), at[n:], np.r_[0, ends]), (n, width))
+    peaks = csr_array((np.ones(n), (column[:n], feature)), (width, n_features))
+    windows = csr_array((np.ones(len(inside)), column[n:], np.r_[0, ends]), (n, width))
     owners = csr_array((np.ones(n), (feature, np.arange(n))), (n_features, n))
     k = min(k, n_features - 1)
     parts = []
     for first in range(0, n_features, FEATURES_AT_ONCE):
         block = np.arange(first, min(first + FEATURES_AT_ONCE, n_features))
         low, high = np.searchsorted(feature, [block[0], block[-1] + 1])
-        held = windows[low:high] @ peaks  # [n_contexts, n_features]
-        held.data[:] = 1
-        shared = (owners[block][:, low:high] @ held).toarray()  # [n_block, n_features]
+        peaks_in = windows[low:high] @ peaks  # [n_contexts, n_features]
+        # A context counts once for a feature, however many of its peaks are inside
+        peaks_in.data[:] = 1
+        shared = (owners[block][:, low:high] @ peaks_in).toarray()  # [n_block, n_features]
         shared[np.arange(len(block)), block] = 0
-        # Of equal counts the first feature's is the largest number
-        numbers = torch.from_numpy(shared * n_features - np.arange(n_features))
-        index = torch.topk(numbers, k, dim=1).indices.numpy()
+        # topk breaks ties in no stated order. These sort keys rank by count, then by lower index; as whole numbers in
+        # float64 they are exact.
+        keys = torch.from_numpy(shared * n_features - np.arange(n_features))
+        index = torch.topk(keys, k, dim=1).indices.numpy()
         count = np.take_along_axis(shared, index, 1).astype(np.int64)
         parts.append((np.where(count > 0, index, -1), count))
     index, count = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -94,19 +107,19 @@ def share_contexts(
 def correlation_matches(
     one: SampleActivations, other: SampleActivations
 ) -> tuple[Matches, Matches]:
-    """Each feature's best match by the correlation of activations over the sample, and the other way round.
+    """Find the best matches of `one`'s features in `other` and the reverse, by the correlation of their activations.
 
-    A feature that is silent on the whole sample has none.
+    A feature that is inactive on the whole sample has no match.
 
     source  definitions.md, "activation correlation"
     """
     mean, spread = _moments(one)
     other_mean, other_spread = _moments(other)
-    other_way = other.matrix.T.tocsr()
+    by_token = other.matrix.T.tocsr()
     search = MatchSearch(one.n_features, other.n_features)
     for first in range(0, one.n_features, FEATURES_AT_ONCE):
         block = slice(first, first + FEATURES_AT_ONCE)
-        products = (one.matrix[block] @ other_way).toarray() / one.n_tokens
+        products = (one.matrix[block] @ by_token).toarray() / one.n_tokens
         correlation = _correlation(
             products, (mean[block], spread[block]), (other_mean, other_spread)
         )
@@ -117,7 +130,9 @@ def correlation_matches(
 def neuron_correlations(
     activations: SampleActivations, neurons: NeuronSums, chosen: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([n_chosen, k] int64 neurons, [n_chosen, k] float64 correlations), largest first; NaN where a feature is silent.
+    """Find ([n_chosen, k] int64 neurons, [n_chosen, k] float64 correlations) of each chosen feature, largest first.
+
+    The correlations of a feature that is inactive on the whole sample are NaN.
 
     source  definitions.md, "neuron correlation"
     """
@@ -125,6 +140,7 @@ def neuron_correlations(
     mean, spread = _moments(activations)
     neuron_mean = neurons.total / n_tokens
     variance = neurons.squares / n_tokens - np.square(neuron_mean)
+    # Rounding can make the variance of a constant neuron slightly negative
     neuron_spread = np.sqrt(np.maximum(variance, 0))
     correlation = _correlation(
         neurons.products[chosen] / n_tokens,
@@ -138,16 +154,21 @@ def neuron_correlations(
 
 
 def _moments(activations: SampleActivations) -> tuple[np.ndarray, np.ndarray]:
-    """([n_features] mean, [n_features] standard deviation) of the activations over all tokens."""
+    """Compute ([n_features] mean, [n_features] standard deviation) of the activations over all tokens of the sample."""
     mean = np.asarray(activations.matrix.sum(axis=1)).ravel() / activations.n_tokens
     squares = np.asarray(activations.matrix.power(2).sum(axis=1)).ravel() / activations.n_tokens
+    # Rounding can make the variance of a constant activation slightly negative
     return mean, np.sqrt(np.maximum(squares - np.square(mean), 0))
 
 
 def _correlation(
     products: np.ndarray, one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """[n, n_other] Pearson's correlation from mean products, means and standard deviations; NaN without a spread."""
+    """Compute Pearson's correlation from mean products and (mean, standard deviation) of each side, [n, n_other].
+
+    products  [n, n_other] means of the products of both activations
+    returns   NaN where a standard deviation is 0
+    """
     (mean, spread), (other_mean, other_spread) = one, other
     with np.errstate(divide="ignore", invalid="ignore"):
         found: np.ndarray = (products - mean[:, None] * other_mean) / (

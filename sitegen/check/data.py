@@ -8,7 +8,14 @@ from typing import Any
 
 from sitegen.errors import StoreError
 from sitegen.files import sha256
-from sitegen.records import Ablations, ContextRecord, FeatureRecord, NearMiss, kind_of
+from sitegen.records import (
+    Ablations,
+    ContextRecord,
+    FeatureRecord,
+    Manifest,
+    NearMiss,
+    kind_of,
+)
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.views import FeatureData
 from sitegen.store import CHECKSUMS, read_checksums
@@ -41,11 +48,11 @@ def checksum_findings(data: Path, copy: Path) -> list[str]:
 
 
 def record_findings(
-    files: FeatureFiles, manifest: dict[str, Any], d_vocab: int
+    files: FeatureFiles, manifest: Manifest, d_vocab: int
 ) -> tuple[FeatureData | None, list[str]]:
     """(the records of a feature if they can be read, what in them contradicts itself or the manifest)."""
     try:
-        data = files.examined()
+        data = files.data()
     except StoreError as error:
         return None, [str(error)]
     shown = f"data/features/{files.feature_id:05d}.json"
@@ -65,15 +72,15 @@ def record_findings(
     ]
 
 
-def count_findings(manifest: dict[str, Any], kinds: list[str]) -> list[str]:
+def count_findings(manifest: Manifest, kinds: list[str]) -> list[str]:
     """Where the manifest's counts are not those of the records whose kinds are given."""
-    counts = manifest["counts"]
+    counts = manifest.counts
     findings = []
-    if counts["n_features"] != len(kinds):
+    if counts.n_features != len(kinds):
         findings.append(
-            f"data/manifest.json says {counts['n_features']} features, data/features holds {len(kinds)}"
+            f"data/manifest.json says {counts.n_features} features, data/features holds {len(kinds)}"
         )
-    for kind, n in counts["n_of_kind"].items():
+    for kind, n in counts.n_of_kind.items():
         if n != kinds.count(kind):
             findings.append(
                 f"data/manifest.json says {n} {kind} features, the records {kinds.count(kind)}"
@@ -81,15 +88,15 @@ def count_findings(manifest: dict[str, Any], kinds: list[str]) -> list[str]:
     return findings
 
 
-def _contradictions(record: FeatureRecord, feature_id: int, manifest: dict[str, Any]) -> list[str]:
-    counts = manifest["counts"]
+def _contradictions(record: FeatureRecord, feature_id: int, manifest: Manifest) -> list[str]:
+    counts = manifest.counts
     top = [context for context in record.contexts if context.group == "top"]
     strongest = max((context.activation for context in record.contexts), default=0.0)
     n_on_text = record.n_active - record.special.n_active
     claims = {
         "feature_id is not the file's": record.feature_id == feature_id,
         "density is not n_active over the positions read": record.density
-        == record.n_active / counts["n_positions"],
+        == record.n_active / counts.n_positions,
         "kind does not fit the density": record.kind == kind_of(record.density),
         "max_activation is not that of the strongest context": record.max_activation == strongest,
         "the top contexts are not in order": top
@@ -97,7 +104,7 @@ def _contradictions(record: FeatureRecord, feature_id: int, manifest: dict[str, 
         "the histogram does not hold all firings on text": sum(record.histogram.counts)
         == n_on_text,
         "the logit histogram does not hold the vocabulary": sum(record.logits.histogram.counts)
-        == counts["d_vocab"],
+        == counts.d_vocab,
         "mean_active is above the largest activation": record.mean_active
         <= max(record.max_activation, record.special.max_activation) * (1 + 1e-6),
     }
@@ -109,7 +116,7 @@ def _contradictions(record: FeatureRecord, feature_id: int, manifest: dict[str, 
             findings.append(f"{place}: tokens, activations and peak do not fit together")
         elif context.activations[peak] != context.activation:
             findings.append(f"{place}: the activation at the peak is not the context's")
-        elif context.tokens[peak] in manifest["special_ids"]:
+        elif context.tokens[peak] in manifest.special_ids:
             findings.append(f"{place}: the peak is a special token")
     for name, effects, sign in (
         ("top", record.logits.top, -1),

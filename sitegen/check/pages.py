@@ -1,4 +1,4 @@
-"""Pages as a reader's machine sees them: structure, links, and the numbers and texts that they show."""
+"""Pages as a browser reads them: structure, links, and the numbers and texts that they show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 from sitegen.records import ContextRecord, FeatureRecord, NearMiss
-from sitegen.render.environment import exact, significant
+from sitegen.render.formats import exact, significant
 from sitegen.render.related import mean_of
 from sitegen.render.text import group_tokens, marked
 from sitegen.render.views import FeatureData, peak_loss_changes
@@ -32,7 +32,12 @@ VOID_ELEMENTS = {
 
 @dataclass
 class Page:
-    """What was read from a page's markup."""
+    """The parts of a page that are checked, as read from its markup.
+
+    numbers  (value, text) of each <data> element
+    lines    text of each context
+    tokens   text of each token that heads a row of logit effects
+    """
 
     doctype: str = ""
     language: str = ""
@@ -42,11 +47,9 @@ class Page:
     n_main: int = 0
     links: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    numbers: list[tuple[str, str]] = field(default_factory=list)  # <data value="…">text</data>
-    lines: list[str] = field(default_factory=list)  # text of each context line
-    tokens: list[str] = field(
-        default_factory=list
-    )  # text of each token that heads a row of effects
+    numbers: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     unclosed: list[str] = field(default_factory=list)
 
 
@@ -81,7 +84,7 @@ class _Reader(HTMLParser):
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """SVG's self-closing elements hold nothing that is read here."""
+        """Ignore self-closing elements of SVG: nothing in them is checked."""
 
     def handle_endtag(self, tag: str) -> None:
         if not self._open or self._open.pop() != tag:
@@ -113,7 +116,7 @@ def read_page(text: str) -> Page:
 
 
 def structure_findings(page: Page) -> list[str]:
-    """What every page must have and this one lacks."""
+    """Findings on the parts that every page must have."""
     claims = {
         "no doctype": page.doctype.lower() == "doctype html",
         "no language": bool(page.language),
@@ -122,7 +125,7 @@ def structure_findings(page: Page) -> list[str]:
         f"{page.n_h1} h1 elements": page.n_h1 == 1,
         f"{page.n_main} main elements": page.n_main == 1,
         f"elements closed out of order: {', '.join(page.unclosed[:3])}": not page.unclosed,
-        "an id that stands twice": len(page.ids) == len(set(page.ids)),
+        "an id that is used twice": len(page.ids) == len(set(page.ids)),
     }
     return [finding for finding, holds in claims.items() if not holds]
 
@@ -144,7 +147,7 @@ def link_target(page: str, link: str) -> tuple[str, str] | None:
 
 
 def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary) -> list[str]:
-    """Where a feature's page says something else than its records."""
+    """Differences between what a feature's page shows and its records."""
     record = data.record
     contexts = [c for c in record.contexts if c.group == "top"]
     by_interval = sorted(
@@ -187,17 +190,17 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
     ]
     findings += _differences("context", page.lines, texts)
     return findings + _differences(
-        "token", page.tokens, [marked(effect.token) for effect in effects]
+        "token", page.tokens, [marked(effect.text) for effect in effects]
     )
 
 
 def _shown(value: float) -> str:
-    """Counts stand as they are."""
+    """A number as pages show it; counts are shown unchanged."""
     return str(value) if isinstance(value, int) else significant(value)
 
 
 def _match_numbers(data: FeatureData) -> list[float]:
-    """Of each match in the other run: how like it is, and its contexts' activations."""
+    """Numbers shown of each match in the second autoencoder: its similarities and its contexts' activations."""
     numbers: list[float] = []
     match = data.record.match
     for other in data.others.values():
@@ -210,7 +213,7 @@ def _match_numbers(data: FeatureData) -> list[float]:
 
 
 def _relation_numbers(record: FeatureRecord) -> list[float]:
-    """The rare direction's cosine, the neighbours' measures, the neurons'."""
+    """Cosine with the rare direction, similarities of similar features, and numbers of neurons."""
     near = record.neighbours
     numbers: list[float] = [] if record.rare_cosine is None else [record.rare_cosine]
     numbers += [n.cosine for n in [*near.decoder, *near.encoder]]

@@ -1,4 +1,4 @@
-"""The whole examination, in parallel over features, and what it found."""
+"""The whole check, in parallel over features, and its report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from sitegen.errors import SitegenError, StoreError
 from sitegen.output import LABELS_FILE, OutputFolder
 from sitegen.progress import Progress
 from sitegen.publish.archive import archive_findings
+from sitegen.render.pages import PageRenderer, RenderedFeatures, feature_page_name
 from sitegen.render.scripts import evidence_script, evidence_script_name
-from sitegen.render.site import PageRenderer, RenderedFeatures, feature_page_name, feature_tasks
+from sitegen.render.site import feature_tasks
 from sitegen.workers import worker_pool
 
-# So that two runs of so many features fit one site of GitHub Pages: fewer features may take more each
+# Two sites of this many features fit the limit of GitHub Pages. Fewer features may take more bytes each.
 BUDGET_FEATURES = 16_384
 PAGE_BUDGET_BYTES = 25_000
 JSON_BUDGET_BYTES = 15_000
@@ -31,7 +32,7 @@ SITE_BUDGET_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Report:
-    """Everything found wanting, and one line about what was examined."""
+    """All findings, and one line on what was examined."""
 
     findings: list[str]
     summary: str
@@ -39,15 +40,16 @@ class Report:
 
 @dataclass
 class _Links:
-    """Links and anchors of the pages read so far."""
+    """Links and anchors of the pages read so far.
 
-    wanted: dict[tuple[str, str], str] = field(
-        default_factory=dict
-    )  # target -> a page that links to it
+    wanted  by target: a page that links to it
+    """
+
+    wanted: dict[tuple[str, str], str] = field(default_factory=dict)
     anchors: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, name: str, page: Page) -> list[str]:
-        """Takes in a page; links that leave the folder are found wanting at once."""
+        """Add a page; returns findings on links that leave the folder."""
         self.anchors |= {(name, anchor) for anchor in page.ids}
         findings = []
         for link in page.links:
@@ -59,12 +61,12 @@ class _Links:
         return findings
 
     def merge(self, other: _Links) -> None:
-        """Takes in the links of other pages."""
+        """Add the links of other pages."""
         self.wanted = other.wanted | self.wanted
         self.anchors |= other.anchors
 
     def findings(self, site: Path) -> list[str]:
-        """Links to files or anchors that are not there."""
+        """Findings on links to files or anchors that do not exist."""
         findings = []
         for (target, anchor), page in sorted(self.wanted.items()):
             if not (site / target).is_file():
@@ -77,7 +79,7 @@ class _Links:
 
 
 def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
-    """Examines `data/` and `site/`, and the archive if there is one and it is not about to be replaced.
+    """Check `data/` and `site/`, and with `of_archive` also the archive if there is one.
 
     raises  OutputError if there is no site
     """
@@ -105,7 +107,7 @@ def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
 
 @dataclass
 class _Seen:
-    """What was found in some of the features, and what the other pages must say of them."""
+    """Findings on some of the features, and what the other pages need to know of them."""
 
     findings: list[str] = field(default_factory=list)
     links: _Links = field(default_factory=_Links)
@@ -126,7 +128,8 @@ def _examine_features(output: OutputFolder, n_features: int) -> _Seen:
     return seen
 
 
-_worker: tuple[PageRenderer, OutputFolder] | None = None  # one a process, made by its initializer
+# One per process, set by the pool's initializer
+_worker: tuple[PageRenderer, OutputFolder] | None = None
 
 
 def _start_worker(output: OutputFolder) -> None:
@@ -162,7 +165,7 @@ def _examine_part(part: range) -> _Seen:
 
 
 def _examine_page(site: Path, name: str, expected: bytes, seen: _Seen) -> Page | None:
-    """A page as it was read; what is wrong with it by itself, or against what the data renders to, is noted."""
+    """The page as read. Findings on its markup, and on differences from the expected content, are added to `seen`."""
     try:
         content = (site / name).read_bytes()
         text = content.decode()
@@ -184,7 +187,7 @@ def _examine_page(site: Path, name: str, expected: bytes, seen: _Seen) -> Page |
 
 
 def _script_findings(site: Path, name: str, expected: bytes) -> list[str]:
-    """That a data script is there and says what the data says."""
+    """Findings on a data script that is missing or differs from the data."""
     path = site / name
     if not path.is_file():
         return [f"site/{name} is missing"]
@@ -194,7 +197,7 @@ def _script_findings(site: Path, name: str, expected: bytes) -> list[str]:
 
 
 def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -> None:
-    """Every page and script that is no feature's, and files that should not be there."""
+    """Check every page and script that belongs to no feature, and look for files that belong to nothing."""
     site, scripts = output.site, {}
     expected = dict(renderer.others(seen.features))
     for path in renderer.rows_paths:
@@ -205,7 +208,8 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
             seen.findings.append(str(error))
     live = set()
     try:
-        for name, content in renderer.live_scripts():  # one at a time: they are large
+        # One at a time, since they are large
+        for name, content in renderer.live_scripts():
             seen.findings += _script_findings(site, name, content)
             live.add(name)
     except StoreError as error:
@@ -231,7 +235,7 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Bytes a feature, on average, and of the whole site."""
+    """Mean bytes per feature, and bytes of the whole site."""
 
     n_features: int
     page_bytes: float

@@ -1,1 +1,1 @@
-"""The data as other tools read it: one module a tool, from records to its files. No torch."""
+"""Conversion of the records to files that other tools read, one module per tool; without torch."""

@@ -1,4 +1,4 @@
-"""Features as circuit-tracer's view of attribution graphs shows them: one JSON file each.
+"""Export for circuit-tracer, whose view of attribution graphs shows each feature from a JSON file.
 
 source  circuit_tracer 0.5.0, frontend/feature_models.py and frontend/assets/feature_examples
 """
@@ -13,11 +13,11 @@ import orjson
 
 from sitegen.export.source import ExportSource
 from sitegen.records import ContextRecord, FeatureRecord
-from sitegen.render.views import interval_boundaries
+from sitegen.render.intervals import interval_boundaries
 
 
 def write_circuit_tracer(source: ExportSource, folder: Path) -> None:
-    """Writes features/N.json, where N stands for layer and feature together."""
+    """Write features/N.json, where N is the pair number of layer and feature."""
     (folder / "features").mkdir()
     for record in source.features("circuit-tracer"):
         number = cantor_pair(source.layer, record.feature_id)
@@ -26,18 +26,19 @@ def write_circuit_tracer(source: ExportSource, folder: Path) -> None:
 
 
 def cantor_pair(layer: int, feature_id: int) -> int:
-    """One number for both, as Cantor counts pairs."""
+    """Compute the number of the pair in Cantor's pairing function."""
     diagonal = layer + feature_id
     return diagonal * (diagonal + 1) // 2 + feature_id
 
 
 def _feature(record: FeatureRecord, source: ExportSource) -> dict[str, Any]:
-    n_intervals = source.manifest["config"]["contexts"]["n_intervals"]
+    n_intervals = source.manifest.config.contexts.n_intervals
     boundaries = interval_boundaries(record.max_activation, n_intervals)
     groups = [
         (interval, [_example(context, source) for context in contexts])
         for interval, contexts in groupby(record.contexts, key=lambda context: context.interval)
     ]
+    # The top group first, then the intervals from the strongest to the weakest
     groups.sort(key=lambda group: n_intervals if group[0] is None else group[0], reverse=True)
     return {
         "transcoder_id": source.name,
@@ -67,5 +68,6 @@ def _example(context: ContextRecord, source: ExportSource) -> dict[str, Any]:
         "tokens": source.tokens(context),
         "tokens_acts_list": context.activations,
         "train_token_ind": context.position - context.start,
-        "is_repeated_datapoint": False,  # a text stands in a list once
+        # Each text is in a list only once
+        "is_repeated_datapoint": False,
     }

@@ -1,4 +1,4 @@
-"""The tools that data can be exported to."""
+"""The formats to which data can be exported, by the tool that reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITERS: dict[str, Callable[[ExportSource, Path], None]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """A written export."""
 
     folder: Path
     n_files: int
@@ -30,7 +30,7 @@ class Exported:
 
 
 def export(output: OutputFolder, tool: str) -> Exported:
-    """Writes `DIR/export/TOOL`, whole or not at all.
+    """Write `DIR/export/TOOL`, completely or not at all.
 
     raises  StoreError, UsageError as `ExportSource` does
     """

@@ -1,4 +1,4 @@
-"""Neuronpedia's bulk format: gzipped JSON lines, 1 024 features a file.
+"""Export in Neuronpedia's bulk format: gzipped JSON lines, 1,024 features per file.
 
 source  hijohnnylin/neuronpedia, utils/neuronpedia-utils/neuronpedia_utils/export-data.py
 """
@@ -14,16 +14,17 @@ import orjson
 
 from sitegen.export.source import ExportSource, bin_middles
 from sitegen.records import FeatureRecord
-from sitegen.render.charts import shares_between
-from sitegen.render.views import interval_boundaries
+from sitegen.render.intervals import interval_boundaries, shares_between
 
 FEATURES_A_FILE = 1024
-NO_INTERVAL = -1  # as its makers mark the top group
-AUTHORLESS = "labels"  # what an explanation is called whose label names nobody
+# Bounds and share of the top group, in Neuronpedia's own exports too
+NO_INTERVAL = -1
+# Type of every explanation, since labels have no type; it is shown where a label has no author
+EXPLANATION_TYPE = "labels"
 
 
 def write_neuronpedia(source: ExportSource, folder: Path) -> None:
-    """Writes features/, activations/ and, where there are labels, explanations/, each batch-N.jsonl.gz."""
+    """Write batch-N.jsonl.gz files to features/, activations/ and, if there are labels, explanations/."""
     batches = source.batches("neuronpedia", FEATURES_A_FILE)
     for number, records in enumerate(batches):
         lines = {
@@ -36,10 +37,11 @@ def write_neuronpedia(source: ExportSource, folder: Path) -> None:
             if content or kind != "explanations":
                 path = folder / kind / f"batch-{number}.jsonl.gz"
                 path.parent.mkdir(exist_ok=True)
+                # Without a time stamp, so that the same data gives the same bytes
                 path.write_bytes(gzip.compress(content, mtime=0))
 
 
-def _place(record: FeatureRecord, source: ExportSource) -> dict[str, str]:
+def _feature_key(record: FeatureRecord, source: ExportSource) -> dict[str, str]:
     return {"modelId": source.model, "layer": source.name, "index": str(record.feature_id)}
 
 
@@ -47,8 +49,8 @@ def _feature(record: FeatureRecord, source: ExportSource) -> dict[str, Any]:
     neurons, near = record.neurons, record.neighbours.decoder
     weights, correlated = (neurons.weights, neurons.correlated) if neurons else ([], [])
     return {
-        **_place(record, source),
-        "hookName": source.manifest["config"]["model"]["hook_point"],
+        **_feature_key(record, source),
+        "hookName": source.manifest.config.model.hook_point,
         "maxActApprox": record.max_activation,
         "frac_nonzero": record.density,
         "freq_hist_data_bar_heights": record.histogram.counts,
@@ -64,7 +66,8 @@ def _feature(record: FeatureRecord, source: ExportSource) -> dict[str, Any]:
         "neuron_alignment_l1": [one.share for one in weights],
         "correlated_neurons_indices": [one.neuron for one in correlated],
         "correlated_neurons_pearson": [one.correlation for one in correlated],
-        "correlated_neurons_l1": [],  # not known here: it is no cosine and no correlation
+        # Not computed: it is neither a cosine nor a correlation
+        "correlated_neurons_l1": [],
         "topkCosSimIndices": [one.feature_id for one in near],
         "topkCosSimValues": [one.cosine for one in near],
         "decoder_weights_dist": [],
@@ -74,14 +77,14 @@ def _feature(record: FeatureRecord, source: ExportSource) -> dict[str, Any]:
 
 
 def _activations(record: FeatureRecord, source: ExportSource) -> Iterator[dict[str, Any]]:
-    n_intervals = source.manifest["config"]["contexts"]["n_intervals"]
+    n_intervals = source.manifest.config.contexts.n_intervals
     boundaries = interval_boundaries(record.max_activation, n_intervals)
     shares = shares_between(record.histogram, boundaries) if record.contexts else []
-    for place, context in enumerate(record.contexts):
+    for index, context in enumerate(record.contexts):
         i, peak = context.interval, context.position - context.start
         yield {
-            "id": f"{source.model}-{source.name}-{record.feature_id}-{place}",
-            **_place(record, source),
+            "id": f"{source.model}-{source.name}-{record.feature_id}-{index}",
+            **_feature_key(record, source),
             "tokens": source.tokens(context),
             "values": context.activations,
             "maxValue": max(context.activations),
@@ -92,7 +95,7 @@ def _activations(record: FeatureRecord, source: ExportSource) -> Iterator[dict[s
             "binMax": record.max_activation if i is None else boundaries[i + 1],
             "binContains": NO_INTERVAL if i is None else shares[i],
             "dataIndex": f"{context.row}/{context.position}",
-            "dataSource": source.manifest["sources"]["corpus"]["name"],
+            "dataSource": source.manifest.sources["corpus"].name,
         }
 
 
@@ -100,8 +103,8 @@ def _explanations(record: FeatureRecord, source: ExportSource) -> Iterator[dict[
     for number, label in enumerate(source.labels.get(record.feature_id, [])):
         yield {
             "id": f"{source.model}-{source.name}-{record.feature_id}-{number}",
-            **_place(record, source),
+            **_feature_key(record, source),
             "description": label.label,
-            "typeName": AUTHORLESS,
+            "typeName": EXPLANATION_TYPE,
             "explanationModelName": label.author or None,
         }

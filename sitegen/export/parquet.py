@@ -1,4 +1,4 @@
-"""Two Parquet tables: a row a feature, a row a context."""
+"""Export as two Parquet tables: one row per feature, and one row per context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from sitegen.export.source import ExportSource
 from sitegen.records import FeatureRecord
 
-FEATURES_A_GROUP = 1024  # of a file's rows, which readers take as a whole
+# Features in each row group of a file; readers load whole groups
+FEATURES_A_GROUP = 1024
 
 FEATURES = pa.schema(
     {
@@ -60,7 +61,7 @@ CONTEXTS = pa.schema(
 
 
 def write_parquet(source: ExportSource, folder: Path) -> None:
-    """Writes features.parquet and contexts.parquet."""
+    """Write features.parquet and contexts.parquet."""
     with (
         pq.ParquetWriter(folder / "features.parquet", FEATURES) as features,
         pq.ParquetWriter(folder / "contexts.parquet", CONTEXTS) as contexts,

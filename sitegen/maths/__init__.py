@@ -1,1 +1,1 @@
-"""Pure functions on tensors, one formula each."""
+"""Pure functions on tensors, one formula each, and the search for activations."""

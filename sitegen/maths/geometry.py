@@ -1,4 +1,4 @@
-"""Directions held against each other: cosines, nearest ones, the rare direction, the strongest neurons."""
+"""Comparison of directions: cosines, nearest directions, the rare direction, the strongest neurons."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import torch
 from torch import Tensor
 
 ROWS_AT_ONCE = 512
-TINY = 1e-12  # below any length that means something: a vector of zeros has cosine 0 with all
+# Below any length that matters. Divided by it, a vector of zeros has cosine 0 with every other.
+TINY = 1e-12
 
 
 @torch.no_grad()
 def unit_rows(rows: Tensor) -> Tensor:
-    """[n, d] float32 each row at length 1."""
+    """Scale rows to length 1, [n, d] float32; rows of zeros stay zero."""
     length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return rows / length.clamp(min=TINY)
 
 
 @torch.no_grad()
 def nearest(rows: Tensor, chosen: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """([n_chosen, k] int64, [n_chosen, k] float32): the other rows of largest cosine, largest first.
+    """Find the k other rows with the largest cosine to each chosen row, largest first.
 
-    rows    [n, d] float32
-    chosen  [n_chosen] int64: whose neighbours are sought, among all rows
-    source  definitions.md, "decoder cosine"
+    rows     [n, d] float32
+    chosen   [n_chosen] int64: the rows whose nearest are found, among all rows
+    returns  ([n_chosen, k] int64 rows, [n_chosen, k] float32 cosines)
+    source   definitions.md, "decoder cosine"
     """
     units = unit_rows(rows)
     k = min(k, len(rows) - 1)
@@ -38,11 +40,11 @@ def nearest(rows: Tensor, chosen: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Matches:
-    """For each of some things its best match among others.
+    """The best match of each of n features among others.
 
-    index   [n] int64; -1 where nothing can be said
-    value   [n] float32
-    mutual  [n] bool: that the match's own best match is this one
+    index   [n] int64: the match; -1 where no similarity is known
+    value   [n] float32: similarity to the match
+    mutual  [n] bool: whether the match's own best match is this feature
     """
 
     index: Tensor
@@ -51,7 +53,7 @@ class Matches:
 
 
 class MatchSearch:
-    """Best matches both ways, from likenesses that come in blocks of rows."""
+    """Search for the best matches in both directions, given similarities in blocks of rows."""
 
     def __init__(self, n: int, n_other: int) -> None:
         self._index = torch.full((n,), -1)
@@ -59,18 +61,19 @@ class MatchSearch:
         self._back = torch.full((n_other,), -1)
         self._back_value = torch.full((n_other,), -torch.inf)
 
-    def add(self, first: int, likeness: Tensor) -> None:
-        """Takes in the rows from `first` on: [n_rows, n_other] float32, -inf where nothing can be said."""
-        value, index = likeness.cpu().max(1)
-        rows = slice(first, first + len(likeness))
+    def add(self, first: int, similarity: Tensor) -> None:
+        """Add the similarities of the rows from `first` on, [n_rows, n_other] float32; -inf where none is known."""
+        value, index = similarity.cpu().max(1)
+        rows = slice(first, first + len(similarity))
         self._index[rows] = torch.where(value > -torch.inf, index, -1)
         self._value[rows] = value
-        value, index = likeness.cpu().max(0)
-        better = value > self._back_value  # of equals the first stays
+        value, index = similarity.cpu().max(0)
+        # Not >=, so that of equal similarities the first row's is kept
+        better = value > self._back_value
         self._back[better], self._back_value[better] = index[better] + first, value[better]
 
     def found(self) -> tuple[Matches, Matches]:
-        """(of each row its best column, of each column its best row)."""
+        """Return (the best column of each row, the best row of each column)."""
         return (
             _matches(self._index, self._value, self._back),
             _matches(self._back, self._back_value, self._index),
@@ -78,13 +81,14 @@ class MatchSearch:
 
 
 def _matches(index: Tensor, value: Tensor, back: Tensor) -> Matches:
+    """Make the matches [n] of one direction, given the best match of each of the others, `back` [n_other]."""
     mutual = (index >= 0) & (back[index.clamp(min=0)] == torch.arange(len(index)))
     return Matches(index, value, mutual)
 
 
 @torch.no_grad()
 def cosine_matches(rows: Tensor, others: Tensor) -> tuple[Matches, Matches]:
-    """Each row's best match among `others` by cosine, and the other way round.
+    """Find each row's best match among `others` by cosine, and each of the others' best match among the rows.
 
     rows, others  [n, d], [n_other, d] float32
     """
@@ -97,10 +101,11 @@ def cosine_matches(rows: Tensor, others: Tensor) -> tuple[Matches, Matches]:
 
 @torch.no_grad()
 def rare_cosines(columns: Tensor, is_rare: Tensor) -> Tensor | None:
-    """[n] float32 cosine of each feature's encoder column with the mean column of the rare ones; None without any.
+    """Compute the cosine of each encoder column with the mean column of the rare features, [n] float32.
 
-    columns  [n, d_hook] float32: the encoder's columns, a row each
+    columns  [n, d_hook] float32: the encoder's columns, each as a row
     is_rare  [n] bool
+    returns  None if no feature is rare
     source   definitions.md, "rare direction"
     """
     if not bool(is_rare.any()):
@@ -112,9 +117,10 @@ def rare_cosines(columns: Tensor, is_rare: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def strongest_neurons(W_dec: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """([n, k] int64 neurons, [n, k] their weights, [n, k] their share of the row's L1 norm), largest in size first.
+    """Find the k neurons with the largest weights in each decoder row, by absolute value, largest first.
 
-    W_dec   [n, d_hook] decoder rows
+    W_dec    [n, d_hook] decoder rows
+    returns  ([n, k] int64 neurons, [n, k] their weights, [n, k] their share of the row's L1 norm)
     """
     size = W_dec.abs()
     top = torch.topk(size, min(k, W_dec.shape[1]), dim=1)

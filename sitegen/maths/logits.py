@@ -1,4 +1,4 @@
-"""What a feature does to the output: its decoder row, taken on to the logits."""
+"""Logit effects: each feature's decoder row, multiplied on to the logits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LogitExtremes:
-    """Largest or smallest logit effects of a block of features, each row in order.
+    """Largest or smallest logit effects of a block of features, the outermost first in each row.
 
     token_id     [n_features, k] int64
     value        [n_features, k] float32
-    probability  [n_features, k] float32: the softmax over the whole vocabulary
+    probability  [n_features, k] float32: of the token in the softmax of all the effects of the feature
     """
 
     token_id: Tensor
@@ -24,7 +24,7 @@ class LogitExtremes:
 
 @torch.no_grad()
 def logit_effects(W_dec: Tensor, W_out: Tensor | None, W_U: Tensor) -> Tensor:
-    """[n_features, d_vocab] float32: what one unit of each feature adds to each token's logit.
+    """Compute what one unit of each feature adds to each token's logit, [n_features, d_vocab] float32.
 
     W_dec   [n_features, d_hook]
     W_out   [d_hook, d_model], or None where the hook point is in the residual stream itself
@@ -36,20 +36,24 @@ def logit_effects(W_dec: Tensor, W_out: Tensor | None, W_U: Tensor) -> Tensor:
 
 @torch.no_grad()
 def written_by(W_dec: Tensor, W_out: Tensor | None) -> Tensor:
-    """[n_features, d_model] float32: what one unit of each feature adds to the residual stream; likewise."""
+    """Compute what one unit of each feature adds to the residual stream, [n_features, d_model] float32.
+
+    W_dec, W_out  as for `logit_effects`
+    """
     return W_dec if W_out is None else W_dec @ W_out
 
 
 @torch.no_grad()
 def logit_extremes(effects: Tensor, k: int, largest: bool) -> LogitExtremes:
-    """The `k` largest (or smallest) effects of each row, ties by the smaller token id.
+    """Find the `k` largest (or smallest) effects of each row; of equal effects those of the smaller token ids.
 
     effects  [n_features, d_vocab] float32
     """
     k = min(k, effects.shape[1])
     signed = effects if largest else -effects
     bound = torch.topk(signed, k, dim=1).values[:, -1:]
-    # Of ties at the bound the smallest ids belong in: a stable sort over what reaches it decides, where topk would not.
+    # Of equal effects at the bound, `topk` chooses any. Where there are more than fit, a stable sort of the whole row
+    # chooses those of the smallest ids; otherwise it is enough to sort the k that `topk` chose.
     n_reaching = int((signed >= bound).sum(1).max())
     if n_reaching > k:
         order = torch.sort(signed, dim=1, descending=True, stable=True).indices[:, :k]
@@ -64,9 +68,11 @@ def logit_extremes(effects: Tensor, k: int, largest: bool) -> LogitExtremes:
 
 @torch.no_grad()
 def logit_histograms(effects: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
-    """(edges [n_features, n_bins + 1] float32, counts [n_features, n_bins] int64), equal bins from least to largest.
+    """Count effects in bins of equal width, from the smallest to the largest effect of each row.
 
-    A bin holds its lower edge, the last one its upper edge too.
+    A bin includes its lower edge; the last one includes its upper edge too.
+
+    returns  (edges [n_features, n_bins + 1] float32, counts [n_features, n_bins] int64)
     """
     low = effects.min(1, keepdim=True).values
     high = effects.max(1, keepdim=True).values

@@ -1,4 +1,4 @@
-"""A transformer up to one hook point, as plain matrices: what static/js/engine.js computes in a reader's browser."""
+"""A transformer up to one hook point, as plain matrices: the same computation as static/js/engine.js in a browser."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class PlainTransformer:
     """Settings and weights; each matrix is [out, in], and layer norms are folded into what follows them.
 
-    weights  `embedding` [d_vocab, d_model], `positions` [seq_len, d_model]; of `layers.N.qkv`, `.attention_out`,
-             `.mlp_in` and `.mlp_out`, up to the hook point, `.weight` and `.bias`; queries stand before keys before
-             values, head by head
+    weights  `embedding` [d_vocab, d_model], `positions` [seq_len, d_model]; and, up to the hook point, `.weight` and
+             `.bias` of `layers.N.qkv`, `.attention_out`, `.mlp_in` and `.mlp_out`. The rows of `qkv` are all queries,
+             then all keys, then all values, each head by head.
     """
 
     settings: ModelSettings
@@ -33,7 +33,7 @@ class PlainTransformer:
 
     @torch.no_grad()
     def activations(self, ids: Tensor) -> Tensor:
-        """[n_rows, seq_len, d_hook] float32 at the hook point for `ids` [n_rows, seq_len]; in float32 throughout."""
+        """Compute the activations at the hook point for `ids` [n_rows, seq_len], [n_rows, seq_len, d_hook] float32."""
         settings, weights = self.settings, self.weights
         residual = weights["embedding"][ids] + weights["positions"][: ids.shape[1]]
         for layer in range(settings.n_layers):
@@ -58,6 +58,7 @@ class PlainTransformer:
         return residual
 
     def _attention(self, residual: Tensor, layer: int) -> Tensor:
+        """Compute what a layer's attention adds to the residual stream, [n_rows, seq_len, d_model]."""
         qkv = self._linear(self._norm(residual), f"layers.{layer}.qkv")
         n_rows, seq_len, _ = qkv.shape
         query, key, value = (
@@ -71,6 +72,7 @@ class PlainTransformer:
         return self._linear(joined, f"layers.{layer}.attention_out")
 
     def _norm(self, residual: Tensor) -> Tensor:
+        # Without gain and bias, which are folded into the next matrix
         return layer_norm(residual, residual.shape[-1:], eps=self.settings.epsilon)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""A site as one zip, the same bytes for the same site, with its checksum beside it."""
+"""The site as one zip file with a checksum beside it; the same site always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 from sitegen.files import CHUNK_BYTES, sha256, whole_file
 from sitegen.output import OutputFolder
 
-NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say: no clock is in it
+# The earliest date of the zip format, for all entries: with dates of files, the bytes would differ
+NO_DATE = (1980, 1, 1, 0, 0, 0)
+# Permissions of a regular file, in the place where the zip format has them for Unix
 READABLE = 0o100644 << 16
 UNIX = 3
 TOP_FOLDER = "site/"
@@ -18,7 +20,7 @@ TOP_FOLDER = "site/"
 
 @dataclass(frozen=True)
 class Archive:
-    """What was written."""
+    """Size and checksum of a written archive."""
 
     n_files: int
     n_bytes: int
@@ -26,7 +28,7 @@ class Archive:
 
 
 def write_archive(output: OutputFolder) -> Archive:
-    """Writes `DIR/site.zip` and, in the form that `sha256sum -c` reads, `DIR/site.zip.sha256`.
+    """Write `DIR/site.zip` and, in the form that `sha256sum -c` reads, `DIR/site.zip.sha256`.
 
     raises  OutputError if there is no site
     """
@@ -48,7 +50,7 @@ def write_archive(output: OutputFolder) -> Archive:
 
 
 def archive_findings(output: OutputFolder) -> list[str]:
-    """Where an archive, if one was written, is damaged or not of the site beside it."""
+    """Find where an existing archive is damaged or differs from the site beside it, one line each."""
     path, listed = output.archive, output.archive_checksum
     if not path.exists():
         return []
@@ -56,15 +58,21 @@ def archive_findings(output: OutputFolder) -> list[str]:
         sha256(path),
         path.name,
     ]:
-        return [f"{path.name} has another SHA-256 than {listed.name} says"]
+        return [
+            f"{path.name} has another SHA-256 than {listed.name} says: run build.py archive again"
+        ]
     try:
         with ZipFile(path) as archive:
-            held = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
+            archived = {
+                entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()
+            }
     except BadZipFile as error:
-        return [f"{path.name} is damaged: {error}"]
-    there = {_name(output, file): (file.stat().st_size, _crc(file)) for file in output.site_files()}
-    if held != there:
-        return [f"{path.name} is not of the site beside it: run build.py archive again"]
+        return [f"{path.name} is damaged ({error}): run build.py archive again"]
+    expected = {
+        _name(output, file): (file.stat().st_size, _crc(file)) for file in output.site_files()
+    }
+    if archived != expected:
+        return [f"{path.name} is not an archive of the site beside it: run build.py archive again"]
     return []
 
 

@@ -1,4 +1,7 @@
-"""What a place holds that a site was published to before: files of a site, and files that others put there."""
+"""Files at a destination to which a site was published before: those of a site, and those that others put there.
+
+A destination is a branch or a Space. Files that no site has (a licence, a domain name, a workflow) are never changed.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ from collections.abc import Iterable
 
 from sitegen.output import SITE_FILES
 
-OWN_FILE = "data/manifest.json"  # that a place holds if a site was published there before
-MESSAGE = "Publish the site"  # of a commit that does so
-NAMED = 5  # of the files that are kept; the rest is counted
+# The file by which a destination is recognised as one to which a site was published before
+OWN_FILE = "data/manifest.json"
+# Commit message of a publication
+MESSAGE = "Publish the site"
+# How many kept files are listed by name; the rest is counted
+NAMED = 5
 
 
 def files_of_others(names: Iterable[str]) -> list[str]:
-    """Those of a place's files that no site has: a publication leaves them as they are."""
+    """Find the names that no site has; a publication does not change these files."""
     return sorted(name for name in names if not SITE_FILES.fullmatch(name))
 
 
 def kept_clause(names: list[str]) -> str:
-    """What is said of the files that stay; empty if there are none."""
+    """Describe the files that are not changed, as a clause of a sentence; empty if there are none."""
     if not names:
         return ""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"; kept as they are: {', '.join(names[:NAMED])}{more}"
+    return f"; kept unchanged: {', '.join(names[:NAMED])}{more}"

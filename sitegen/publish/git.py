@@ -1,4 +1,7 @@
-"""Git in a repository of its own, so that nothing of the user's is touched and no setting of theirs changes a byte."""
+"""Git in a temporary repository: the user's repository is not touched, and the user's settings change no byte.
+
+Local commands run without the user's settings. Commands over the network need them, for logins and proxies.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from pathlib import Path
 from sitegen.errors import UsageError
 from sitegen.files import FULL_DISK
 
-NO_IDENTITY = ("sae-sitegen", "sae-sitegen@localhost")  # name and address where git knows none
-# Variables that name another repository or parts of one, as git sets them for its hooks
-PLACES = (
+# Name and address of the author where git knows none
+NO_IDENTITY = ("sae-sitegen", "sae-sitegen@localhost")
+# Environment variables that point to another repository or parts of it. Git sets them for its hooks, so they would be
+# in effect if this program were run by one.
+REPOSITORY_VARIABLES = (
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -30,82 +35,84 @@ PLACES = (
     "GIT_TEMPLATE_DIR",
     "GIT_DEFAULT_HASH",
 )
-# Line ends, filters (LFS) and keywords: files go in byte for byte, whatever attributes the user has
+# No conversion of line ends, filters (LFS) or keywords: files are committed byte for byte, whatever the user has set
 ATTRIBUTES = "* -text -filter -ident -working-tree-encoding\n"
-# A push and a fetch need the user's settings (proxies, logins), but none of what these may start
+# A push or fetch needs the user's settings (proxies, logins), but must not start the user's hooks or maintenance
 QUIET = ("-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0", "-c", "maintenance.auto=false")
 
 
 @dataclass(frozen=True)
 class Git:
-    """A repository in a folder of its own, with a site for its files."""
+    """A repository in a temporary folder, whose working tree is the site."""
 
     repository: Path
     site: Path
 
     def init(self) -> None:
-        """Makes the repository, empty.
+        """Create the empty repository.
 
-        raises  UsageError if git is not there
+        raises  UsageError if git is not installed
         """
-        self.here("init", "--quiet", "--template=")
+        self.run_local("init", "--quiet", "--template=")
         (self.repository / "info").mkdir(exist_ok=True)
         (self.repository / "info/attributes").write_text(ATTRIBUTES)
 
-    def here(self, *arguments: str, given: str = "", who: dict[str, str] | None = None) -> str:
-        """What a command prints that needs no network; the user's settings are left out.
+    def run_local(
+        self, *arguments: str, stdin: str = "", identity: dict[str, str] | None = None
+    ) -> str:
+        """Run a command that needs no network, without the user's settings, and return its output.
 
-        given   what it reads
-        who     variables that say who commits
-        raises  UsageError with the line of what went wrong
+        stdin     standard input of the command
+        identity  environment variables with the author and committer
+        raises    UsageError with the line in which git gives the reason
         """
         environment = {
             name: value
             for name, value in self._environment().items()
             if not name.startswith("GIT_CONFIG")
         }
-        nowhere = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-        return _run(arguments, {**environment, **nowhere, **(who or {})}, self.site, given)
+        no_settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        return _run(arguments, {**environment, **no_settings, **(identity or {})}, self.site, stdin)
 
-    def over_network(self, *arguments: str) -> str:
-        """What a command prints that may ask a remote, by the user's settings.
+    def run_over_network(self, *arguments: str) -> str:
+        """Run a command that connects to a remote, with the user's settings, and return its output.
 
-        raises  UsageError with the line of what went wrong
+        raises  UsageError with the line in which git gives the reason
         """
         try:
             return _run(arguments, self._environment(), self.site, options=QUIET)
         except UsageError as error:
-            raise UsageError(f"{error}: see to that, then run the same command again") from None
+            raise UsageError(f"{error}: correct this, then run the same command again") from None
 
     def commit(self, tree: str, parents: list[str], message: str) -> str:
-        """The name of a new commit, unsigned, by whom the user's settings name, or by this program.
+        """Make an unsigned commit by the author in the user's settings, or else by this program; return its hash.
 
-        raises  UsageError with the line of what went wrong
+        raises  UsageError with the line in which git gives the reason
         """
         parts = [part for parent in parents for part in ("-p", parent)]
-        return self.here("commit-tree", tree, *parts, "-m", message, who=_identity()).strip()
+        arguments = ("commit-tree", tree, *parts, "-m", message)
+        return self.run_local(*arguments, identity=_identity()).strip()
 
     def require_branch(self, name: str) -> None:
-        """That a branch can have that name.
-
-        raises  UsageError
-        """
+        """Raise UsageError unless git allows the name for a branch."""
         try:
-            self.here("check-ref-format", f"refs/heads/{name}")
+            self.run_local("check-ref-format", f"refs/heads/{name}")
         except UsageError as error:
             if "not installed" in str(error):
                 raise
-            raise UsageError(f"--branch {name!r}: git takes no such name, give another") from None
+            raise UsageError(
+                f"--branch {name!r} is not a name that git allows for a branch: give another"
+            ) from None
 
     def _environment(self) -> dict[str, str]:
-        places = {"GIT_DIR": str(self.repository), "GIT_WORK_TREE": str(self.site)}
-        return {**_outer_environment(), **places}
+        folders = {"GIT_DIR": str(self.repository), "GIT_WORK_TREE": str(self.site)}
+        return {**_outer_environment(), **folders}
 
 
 def url_of(remote: str) -> str:
-    """A remote's URL: its own words where they are one, else what the repository around calls so.
+    """Get a remote's URL: a folder or URL as it is given, or a name that the user's repository has for a remote.
 
-    raises  UsageError if that knows no such remote
+    raises  UsageError if that repository has no remote of this name
     """
     if Path(remote).exists():
         return str(Path(remote).resolve())
@@ -118,13 +125,16 @@ def url_of(remote: str) -> str:
 
 
 def _outer_environment() -> dict[str, str]:
-    """The user's, but that git finds its repository by the folder, asks nothing, and speaks English."""
-    own = {name: value for name, value in os.environ.items() if name not in PLACES}
-    return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    """Get the user's environment without variables that point to a repository, and with git's messages in English.
+
+    Some messages are recognised by their text. Git must not ask for a password, since nobody might answer.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 def _identity() -> dict[str, str]:
-    """Who commits, as variables: whom the environment or the settings around name, else this program."""
+    """Get author and committer as environment variables: from the environment, the user's settings, or this program."""
     found = {}
     for (field, default), key in zip(
         zip(("NAME", "EMAIL"), NO_IDENTITY, strict=True), ("user.name", "user.email"), strict=True
@@ -137,7 +147,7 @@ def _identity() -> dict[str, str]:
 
 
 def _setting(key: str) -> str:
-    """A setting that holds where the command is given; empty if there is none."""
+    """Read a setting of git that applies in the current folder; empty if there is none."""
     try:
         return _run(("config", "--get", key), _outer_environment(), Path.cwd()).strip()
     except UsageError:
@@ -148,33 +158,41 @@ def _run(
     arguments: tuple[str, ...],
     environment: dict[str, str],
     folder: Path,
-    given: str = "",
+    stdin: str = "",
     options: tuple[str, ...] = (),
 ) -> str:
+    """Run git and return its output.
+
+    raises  UsageError with the line in which git gives the reason, OSError if the disk of temporary files is full
+    """
     try:
         done = subprocess.run(
             ["git", *options, *arguments],
             env=environment,
             cwd=folder,
-            input=given,
+            input=stdin,
             capture_output=True,
             encoding="utf-8",
-            errors="surrogateescape",  # a file's name may be any bytes
+            # The name of a file may be any bytes
+            errors="surrogateescape",
             check=True,
         )
     except FileNotFoundError:
-        raise UsageError("git is not installed, and publishing to a branch needs it") from None
+        raise UsageError(
+            "git is not installed, but publishing to a branch needs it: install git"
+        ) from None
     except subprocess.CalledProcessError as error:
-        told = _reason(error.stderr) or f"exit code {error.returncode}"
-        if FULL_DISK in told and not told.startswith("remote:"):  # of our own, temporary files
+        reason = _find_reason(error.stderr) or f"exit code {error.returncode}"
+        # The full disk is the one with the temporary repository, unless the remote complains about its own
+        if FULL_DISK in reason and not reason.startswith("remote:"):
             raise OSError(errno.ENOSPC, FULL_DISK, tempfile.gettempdir()) from None
-        raise UsageError(f"git {arguments[0]}: {told}") from None
+        raise UsageError(f"git {arguments[0]}: {reason}") from None
     return done.stdout
 
 
-def _reason(stderr: str) -> str:
-    """The line of git's many that says why: the fatal one, or that of a refused branch, else the last."""
+def _find_reason(stderr: str) -> str:
+    """Find the line of git's messages that gives the reason: a fatal error, a refused branch, or else the last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = (line for head in ("fatal: ", "! [") for line in lines if line.startswith(head))
-    found = next(telling, lines[-1] if lines else "")
+    reasons = (line for start in ("fatal: ", "! [") for line in lines if line.startswith(start))
+    found = next(reasons, lines[-1] if lines else "")
     return found.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""A site as a static Space of the Hugging Face Hub."""
+"""Publication of a site to a static Space of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,57 +12,62 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from sitegen.errors import UsageError
+from sitegen.hub_errors import hub_errors
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.publish.foreign_files import MESSAGE, OWN_FILE, files_of_others, kept_clause
-from sitegen.sources.hub_errors import hub_errors
 
-FILES_A_FOLDER = 10_000  # more make the Hub refuse a push; source: huggingface/datasets, issue 7956
+# With more files in a folder, the Hub refuses a push; source: huggingface/datasets, issue 7956
+FILES_A_FOLDER = 10_000
 FILES_A_COMMIT = 1000
-CARD = "README.md"  # whose head says that the Space is static; one that is there is kept
-THEIRS = (CARD, ".gitattributes", "index.html", "style.css")  # that a new Space may hold already
+# The Space's card, whose first lines declare the Space as static; an existing card is kept
+CARD = "README.md"
+# Files that the Hub puts into a new Space
+INITIAL_FILES = (CARD, ".gitattributes", "index.html", "style.css")
 
 
 @dataclass(frozen=True)
 class SpacePublication:
-    """An upload that is ready to be made."""
+    """A prepared upload.
+
+    present  files of the Space; None if there is no such Space yet
+    """
 
     api: HfApi
     space: str
     output: OutputFolder
     title: str
-    held: frozenset[str] | None  # files of the Space; None where there is none yet
+    present: frozenset[str] | None
 
     def __str__(self) -> str:
         sizes = [path.stat().st_size for path in self.output.site_files()]
-        what = f"{len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB"
-        there, kept = "which is new", ""
-        if self.held is not None:
-            there, kept = (
-                "in the place of what stands there",
-                kept_clause(files_of_others(self.held)),
-            )
-        return f"{what}, to the static Space {self.space} at {self.api.endpoint}, {there}{kept}"
+        amount = f"{len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB"
+        effect, kept = "which is new", ""
+        if self.present is not None:
+            effect = "replacing the site that is there now"
+            kept = kept_clause(files_of_others(self.present))
+        return f"{amount}, to the static Space {self.space} at {self.api.endpoint}, {effect}{kept}"
 
     def push(self) -> None:
-        """Sends the site and takes away what it no longer has; files that are no site's stay.
+        """Upload the site and delete files that it no longer has; files that do not belong to a site are kept.
 
-        The file that tells a site from anything else goes first, so that an upload that broke off can be made again;
-        pages that lead to others go last.
+        The file by which a site is recognised is sent first, so that an upload that failed can be repeated. Pages at
+        the top level, which link to all others, are sent last.
 
         raises  SourceError if the Hub refuses it
         """
         site = self.output.site
         with hub_errors(self.space):
-            if self.held is None:
+            if self.present is None:
                 self.api.create_repo(self.space, repo_type="space", space_sdk="static")
             names = sorted(
                 (path.relative_to(site).as_posix() for path in self.output.site_files()),
                 key=lambda name: (name != OWN_FILE, "/" not in name, name),
             )
-            held = self._files() or frozenset()
+            # Read again: a new Space has files that the Hub made
+            present = self._files() or frozenset()
             additions = [CommitOperationAdd(name, site / name) for name in names]
-            if CARD not in held:
+            if CARD not in present:
                 additions.insert(0, CommitOperationAdd(CARD, _card(self.title)))
             progress = Progress("send", len(additions), "files")
             for first in range(0, len(additions), FILES_A_COMMIT):
@@ -70,7 +75,7 @@ class SpacePublication:
                 self._commit(part)
                 progress.advance(len(part))
             progress.finish()
-            gone = sorted(held - {*names, *files_of_others(held)})
+            gone = sorted(present - {*names, *files_of_others(present)})
             if gone:
                 self._commit([CommitOperationDelete(name) for name in gone])
 
@@ -85,11 +90,12 @@ class SpacePublication:
 
 @contextmanager
 def space_publication(output: OutputFolder, space: str, title: str) -> Iterator[SpacePublication]:
-    """What an upload would send; it can be made while the block lasts.
+    """Prepare an upload, which can be made during the block.
 
     space   OWNER/NAME
-    raises  OutputError if there is no site, SourceError if the Hub cannot be reached, UsageError if that is no name of
-            a Space, the site has more files in a folder than the Hub takes, or the Space holds anything but a site
+    raises  OutputError if there is no site, SourceError if the Hub cannot be reached, UsageError if `space` is not the
+            name of a Space, the site has more files in a folder than the Hub accepts, or the Space contains anything
+            other than a site
     """
     output.require_site()
     owner, _, name = space.partition("/")
@@ -98,24 +104,27 @@ def space_publication(output: OutputFolder, space: str, title: str) -> Iterator[
     _require_small_folders(output)
     api = HfApi()
     with hub_errors(space):
-        held = _files(api, space)
-    if held and OWN_FILE not in held and not held <= {*THEIRS}:
-        raise UsageError(f"Space {space} holds something else than a site: give another")
-    yield SpacePublication(api, space, output, title, held)
+        present = _files(api, space)
+    if present and OWN_FILE not in present and not present <= {*INITIAL_FILES}:
+        raise UsageError(
+            f"Space {space} contains something other than a site: give another Space with --space"
+        )
+    yield SpacePublication(api, space, output, title, present)
 
 
 def _require_small_folders(output: OutputFolder) -> None:
-    """That the Hub will take the last file too, before the first is sent."""
+    """Raise UsageError if a folder has more files than the Hub accepts, before the first file is sent."""
     n_in = Counter(path.parent for path in output.site_files())
     folder, n_files = n_in.most_common(1)[0]
     if n_files > FILES_A_FOLDER:
         raise UsageError(
-            f"{folder} holds {n_files:,} files, and the Hub takes {FILES_A_FOLDER:,} in a folder: publish "
-            "--to gh-pages, or a sweep of fewer --features"
+            f"{folder} has {n_files:,} files, but the Hub accepts at most {FILES_A_FOLDER:,} in a folder: publish with "
+            "--to gh-pages, or sweep fewer features with --features"
         )
 
 
 def _files(api: HfApi, space: str) -> frozenset[str] | None:
+    """List the files of a Space; None if there is no such Space."""
     try:
         return frozenset(api.list_repo_files(space, repo_type="space"))
     except RepositoryNotFoundError:
@@ -123,5 +132,5 @@ def _files(api: HfApi, space: str) -> frozenset[str] | None:
 
 
 def _card(title: str) -> bytes:
-    """A card whose head the Hub asks for; the title as JSON, which YAML reads."""
+    """Make the card with the YAML lines that the Hub requires; the title is written as JSON, which is valid YAML."""
     return b"---\ntitle: " + orjson.dumps(title) + b"\nsdk: static\n---\n"

@@ -1,13 +1,20 @@
-"""Style sheets and scripts, each kind in one file, so that a page asks for three."""
+"""Style sheets and scripts, joined into one file of each kind, so that a page requests three files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
+
+from sitegen.labels import LONGEST
+from sitegen.records import ROWS_PER_FILE
 from sitegen.render.environment import STATIC_FOLDER
+from sitegen.render.search import N_WORD_FILES, TOKENS_PER_FILE
+from sitegen.render.views import LINE_AFTER, LINE_BEFORE
 
 STYLES = ("theme", "layout", "components", "widgets")
-FIRST_SCRIPT = "theme"  # runs before anything is drawn
+# Runs before anything is drawn
+FIRST_SCRIPT = "theme"
 SCRIPTS = (
     "core",
     "format",
@@ -19,6 +26,8 @@ SCRIPTS = (
     "notes",
     "keys",
     "searchbox",
+    "table",
+    "filters",
     "list",
     "token",
     "map",
@@ -31,15 +40,32 @@ SCRIPTS = (
 )
 
 
+# What scripts must know of the files that they load and of the pages that they add to
+SETTINGS = {
+    "word_files": N_WORD_FILES,
+    "tokens_per_file": TOKENS_PER_FILE,
+    "rows_per_file": ROWS_PER_FILE,
+    "line_before": LINE_BEFORE,
+    "line_after": LINE_AFTER,
+    "longest_label": LONGEST,
+}
+
+
 def assets() -> Iterator[tuple[str, bytes]]:
-    """(file name, content) of all that pages are dressed in and moved by."""
-    yield "static/site.css", _joined("css", STYLES)
-    yield "static/site.js", _joined("js", SCRIPTS)
-    yield f"static/{FIRST_SCRIPT}.js", _joined("js", (FIRST_SCRIPT,))
+    """(file name, content) of the style sheet and the scripts of all pages."""
+    yield "static/site.css", b"\n".join(_source("css", name) for name in STYLES)
+    yield "static/site.js", _settings() + b"\n".join(_guarded(name) for name in SCRIPTS)
+    yield f"static/{FIRST_SCRIPT}.js", _guarded(FIRST_SCRIPT)
 
 
-def _joined(kind: str, names: tuple[str, ...]) -> bytes:
-    parts = [(STATIC_FOLDER / kind / f"{name}.{kind}").read_bytes() for name in names]
-    if kind == "js":  # one that fails is reported and leaves the others to their work
-        parts = [b"try {\n" + part + b"} catch (error) { reportError(error); }\n" for part in parts]
-    return b"\n".join(parts)
+def _settings() -> bytes:
+    return b"window.sitegen = { sizes: " + orjson.dumps(SETTINGS) + b" };\n"
+
+
+def _guarded(name: str) -> bytes:
+    """A script that, if it fails, reports its error and lets the scripts behind it run."""
+    return b"try {\n" + _source("js", name) + b"} catch (error) { reportError(error); }\n"
+
+
+def _source(kind: str, name: str) -> bytes:
+    return (STATIC_FOLDER / kind / f"{name}.{kind}").read_bytes()

@@ -1,12 +1,10 @@
-"""Histograms as the coordinates of one SVG path, with labelled ticks."""
+"""Histograms and box plots as coordinates of SVG paths, with labelled ticks."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 from sitegen.records import Box, Histogram
 
@@ -15,9 +13,9 @@ WIDTH, HEIGHT = 320, 96
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on the horizontal axis."""
+    """A labelled position on the horizontal axis; x in 0..WIDTH."""
 
-    x: str  # 0..WIDTH
+    x: str
     value: float
 
 
@@ -25,12 +23,12 @@ class Tick:
 class Chart:
     """A histogram in a box of WIDTH x HEIGHT; heights are on a logarithmic scale, since counts span decades.
 
-    path      the bars, as an SVG path: a stroke each
-    bar       how wide the stroke is
-    ticks     of the horizontal axis
-    marks     places along the axis at which a slice of the range ends
-    n_total   of all bars
-    n_tallest of the tallest bar
+    path       the bars as one SVG path, a stroke each
+    bar        width of the strokes
+    ticks      of the horizontal axis
+    marks      positions along the axis at which an interval ends
+    n_total    total count
+    n_tallest  count of the tallest bar
     """
 
     path: str
@@ -46,7 +44,7 @@ class Chart:
 def histogram_chart(
     histogram: Histogram, tick_values: list[float], mark_values: Sequence[float] = ()
 ) -> Chart | None:
-    """The chart of a histogram; None where it is empty."""
+    """The chart of a histogram; None if it is empty."""
     if not histogram.counts or not any(histogram.counts):
         return None
     low, high = histogram.edges[0], histogram.edges[-1]
@@ -65,27 +63,9 @@ def histogram_chart(
     return Chart(path, _short(bar * 0.86), ticks, marks, total, largest)
 
 
-def shares_between(histogram: Histogram, values: Sequence[float]) -> list[float]:
-    """The shares of all that a histogram counts between each of some rising values and the next.
-
-    values  from the histogram's first edge on
-    A bin that a value cuts counts in proportion.
-    """
-    edges, counts = histogram.edges, histogram.counts
-    below = [0, *accumulate(counts)]
-    if not below[-1]:
-        return [0.0] * (len(values) - 1)
-    reached = []
-    for value in values:
-        at = min(bisect_right(edges, value) - 1, len(counts) - 1)
-        inside = min((value - edges[at]) / (edges[at + 1] - edges[at]), 1.0)
-        reached.append(below[at] + counts[at] * inside)
-    return [(high - low) / below[-1] for low, high in pairwise(reached)]
-
-
 @dataclass(frozen=True)
 class BoxMark:
-    """A box plot's places along an axis."""
+    """Positions of a box plot along an axis."""
 
     minimum: float
     lower: float
@@ -95,30 +75,33 @@ class BoxMark:
 
 
 def box_mark(box: Box, low: float, high: float, width: float) -> BoxMark:
-    """The box on an axis from `low` at 0 to `high` at `width`."""
+    """Positions of a box plot on an axis that runs from `low` at 0 to `high` at `width`."""
     five = (box.minimum, box.lower_quartile, box.median, box.upper_quartile, box.maximum)
     return BoxMark(*(round((value - low) / (high - low) * width, 1) for value in five))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a chart in percent; x from the left, height from the bottom."""
+    """One bar of a chart in percent; x from the left, height from the bottom.
+
+    href  page that lists what the bar counts; empty if there is none
+    """
 
     x: float
     width: float
     height: float
     count: int
-    href: str  # where the things it counts are listed; empty where there is no list
+    href: str
 
 
 @dataclass(frozen=True)
 class PercentChart:
     """Shares of a whole in bins, on a linear scale, in a box of width x height.
 
-    bars      of each group, drawn over each other
-    boxes     a box plot of each group, or None
-    ticks     of the horizontal axis
-    levels    (y, percent) of lines across
+    bars    bars of each group, drawn over each other
+    boxes   box plot of each group, or None
+    ticks   of the horizontal axis
+    levels  (y, percent) of the horizontal grid lines
     """
 
     bars: tuple[tuple[Bar, ...], ...]
@@ -136,11 +119,11 @@ def percent_chart(
     size: tuple[int, int],
     hrefs: Sequence[str] = (),
 ) -> PercentChart:
-    """Each group's counts as percent of that group.
+    """The chart of each group's counts in percent of that group.
 
-    groups  counts in bins, and a box
-    edges   of the bins, one more
-    hrefs   of the bins' lists
+    groups  (counts in bins, box plot) of each group
+    edges   of the bins, one more than bins
+    hrefs   page that lists each bin
     """
     width, height = size
     low, span = edges[0], edges[-1] - edges[0]
@@ -173,13 +156,13 @@ def percent_chart(
 
 
 def _round_step(largest: float) -> float:
-    """A step of 1, 2 or 5 times a power of ten, four or so of which reach the largest."""
+    """A step of 1, 2 or 5 times a power of ten, about four of which reach `largest`."""
     rough = largest / 4
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
 
 
 def _short(value: float) -> str:
-    """One digit behind the point, if there is one."""
+    """The value with one decimal, or none if that is 0."""
     text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text

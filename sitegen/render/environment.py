@@ -1,78 +1,57 @@
-"""The Jinja environment: autoescape, strict names, and every filter in one place."""
+"""The Jinja environment: autoescaping, strict names, all filters, and white space of templates left out of pages."""
 
 from __future__ import annotations
 
-import math
+import re
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
 
 from sitegen.config import REPOSITORY_ROOT
+from sitegen.render import formats
 
 TEMPLATES_FOLDER = REPOSITORY_ROOT / "templates"
 STATIC_FOLDER = REPOSITORY_ROOT / "static"
 
+FILTERS = ("exact", "significant", "percent", "grouped", "share", "decimals", "plain")
+# White space next to the tags of these elements is not shown, whatever the style sheets say
+BLOCKS = (
+    "body|caption|dd|div|dl|dt|figcaption|figure|footer|form|g|h1|h2|h3|head|header|html|li|main|nav|ol|p|path|"
+    "rect|section|svg|table|tbody|td|text|th|thead|title|tr|ul"
+)
+# Elements that do not begin a new line of the page's source
+WITHIN_LINE = "dd|figcaption|g|path|rect|td|text|th"
+
 
 def make_environment() -> Environment:
-    """The environment that every page is rendered in."""
+    """The environment in which every page is rendered."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[SourceWhitespace],
     )
-    environment.filters |= {
-        "exact": exact,
-        "significant": significant,
-        "percent": percent,
-        "grouped": grouped,
-        "share": share,
-        "decimals": decimals,
-        "plain": plain,
-    }
+    environment.filters |= {name: getattr(formats, name) for name in FILTERS}
     return environment
 
 
-def exact(value: float) -> str:
-    """The number as the JSON has it, for machines that read the page."""
-    return repr(value)
+class SourceWhitespace(Extension):
+    """Removes the line breaks and indentation of templates that a page does not need.
+
+    It works on the source of the templates before they are compiled, never on a rendered page: the white space of
+    tokens, which is significant, reaches a template as a value and cannot be touched here.
+    """
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """The source as it is compiled."""
+        return without_layout(source)
 
 
-def significant(value: float) -> str:
-    """Enough digits to tell neighbours apart, with a real minus sign."""
-    size = abs(value)
-    if size == 0:
-        return "0"
-    text = f"{value:.1f}" if size >= 10 else f"{value:.3f}" if size >= 0.001 else f"{value:.2g}"
-    return text.replace("-", "−")  # noqa: RUF001 a minus sign is meant
-
-
-def percent(share_of_one: float) -> str:
-    """A share as percent with two digits that count at least, so that one firing in a billion is still not nothing."""
-    value = 100 * share_of_one
-    if value >= 10:
-        return f"{value:.1f} %"
-    if value >= 0.1 or value == 0:
-        return f"{value:.2f} %" if value else "0 %"
-    digits = 1 - math.floor(math.log10(value))
-    return f"{value:.{digits}f} %"
-
-
-def decimals(value: float) -> str:
-    """Four digits that count, for figures with a standard error beside them."""
-    return f"{value:,.4g}".replace("-", "−")  # noqa: RUF001 a minus sign is meant
-
-
-def plain(value: float) -> str:
-    """A round number on an axis, without more digits than it needs."""
-    return f"{value:g}".replace("-", "−")  # noqa: RUF001 a minus sign is meant
-
-
-def grouped(count: int) -> str:
-    """A count with its thousands apart."""
-    return f"{count:,}"
-
-
-def share(value: float) -> str:
-    """0..1 with two digits and no leading zero, for style attributes."""
-    return f"{value:.2f}".lstrip("0").rstrip(".") or "0"
+def without_layout(source: str) -> str:
+    """Template source whose line breaks inside and between blocks are removed, and all others are single."""
+    source = re.sub(r"[ \t]*\n\s*", "\n", source)
+    source = re.sub(rf"(<(?:{BLOCKS})\b[^<>]*>)\n", r"\1", source)
+    source = re.sub(rf"\n(</(?:{BLOCKS})>)", r"\1", source)
+    return re.sub(rf"\n(<(?:{WITHIN_LINE})\b)", r"\1", source)

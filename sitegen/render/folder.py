@@ -1,29 +1,30 @@
-"""The site's folder while it is filled: what is right already is kept, what is not is written."""
+"""The site's folder while it is filled: files that are already right are kept, all others are written."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sitegen.render.digests import digest
+
 SIGNATURE = "<!-- made from {key}, as {digest} -->\n"
-DIGITS = 32  # of a SHA-256 in hexadecimal: enough that no two are ever alike by chance
 
 
 class SiteFolder:
-    """A new site beside the former one, from which it takes over whatever would come out the same.
+    """A new site beside the former one, from which it takes over every file that would come out the same.
 
-    Files taken over are hard links, so that they are neither written nor stored twice, and keep their time of change.
+    Files are taken over as hard links, so that they are not written or stored again and keep their modification time.
     """
 
     def __init__(self, folder: Path, former: Path) -> None:
         self._folder, self._former = folder, former
-        self._made: set[Path] = set()  # folders that are there
+        # Folders that are known to exist
+        self._made: set[Path] = set()
         self.n_written = 0
 
     def keep(self, name: str, is_right: Callable[[bytes], bool]) -> bool:
-        """Whether a right file stands at `name` now: it did before, or the former site had it."""
+        """Whether a right file is at `name` now: it was before, or the former site had one, which is linked here."""
         target = self._folder / name
         present = _content(target)
         if present is not None and is_right(present):
@@ -34,12 +35,13 @@ class SiteFolder:
         self._clear(target)
         try:
             os.link(self._former / name, target)
-        except OSError:  # a file system without links
+        # File systems without hard links
+        except OSError:
             target.write_bytes(content)
         return True
 
     def write(self, name: str, content: bytes) -> None:
-        """Makes a file's content what is given."""
+        """Give the file at `name` this content; a file that has it already is not touched."""
         if self.keep(name, content.__eq__):
             return
         target = self._folder / name
@@ -48,14 +50,17 @@ class SiteFolder:
         self.n_written += 1
 
     def _clear(self, target: Path) -> None:
-        """Makes room for a file; what stands there may be a link to the former site's."""
+        """Make room for a file.
+
+        An existing file is removed first, not overwritten: it may be a hard link to the former site's file.
+        """
         if target.parent not in self._made:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(target.parent)
         target.unlink(missing_ok=True)
 
     def remove_all_but(self, names: Iterable[str]) -> None:
-        """Removes files that an interrupted render of something else left."""
+        """Remove all other files, which an interrupted render of other data left."""
         wanted = {os.path.join(self._folder, name) for name in names}
         for folder, _, files in os.walk(self._folder):
             for path in (os.path.join(folder, file) for file in files):
@@ -64,27 +69,19 @@ class SiteFolder:
 
 
 def signed(text: str, key: str) -> bytes:
-    """A page with a last line that says what it was made from and what it is."""
+    """A page with a last line that holds the key of its inputs and a hash of its own content."""
     content = text.encode()
     return content + SIGNATURE.format(key=key, digest=digest(content)).encode()
 
 
 def is_signed(content: bytes, key: str) -> bool:
-    """That a page was made from what `key` stands for, and is whole and unchanged since."""
+    """Whether a page was made from the inputs with this key and is complete and unchanged since."""
     at = content.rfind(b"<!-- made from ")
     return at >= 0 and content == signed(content[:at].decode(errors="replace"), key)
 
 
-def digest(*contents: bytes) -> str:
-    """A hash of some contents, each told from the next."""
-    found = hashlib.sha256()
-    for content in contents:
-        found.update(len(content).to_bytes(8, "big") + content)
-    return found.hexdigest()[:DIGITS]
-
-
 def _content(path: Path) -> bytes | None:
-    """A file's content; None where there is none to be had, or it stands elsewhere."""
+    """A file's content; None if it cannot be read or is a symbolic link."""
     try:
         return None if path.is_symlink() else path.read_bytes()
     except OSError:

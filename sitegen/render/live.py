@@ -1,15 +1,16 @@
-"""The model that pages run, as files of which a text needs a few: some tokens' embeddings, some features' encoder rows.
+"""The model that pages run, cut into small files, of which a text needs only a few.
 
-Numbers stand in them as little-endian bytes in base64. `static/js/live.js` loads them, `engine.js` computes.
+A file holds the embeddings of some tokens, one layer, or the encoder rows of some features, as little-endian numbers in
+base64. `static/js/live.js` loads them, `engine.js` computes.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -25,7 +26,7 @@ LIBRARY = STATIC_FOLDER / "vendor/tokenizers/tokenizers.min.cjs"
 
 
 def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, bytes]]:
-    """(file name, content) of all that pages load to run the model; nothing where the data holds none.
+    """(file name, content) of everything that pages load to run the model; nothing if the data holds no model.
 
     raises  StoreError if its files are missing or damaged
     """
@@ -51,7 +52,7 @@ def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, byte
 def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
     n_features, d_hook = model.weights["encoder.weight"].shape
     return {
-        **asdict(model.settings),
+        **msgspec.to_builtins(model.settings),
         "special_ids": special_ids,
         "d_model": model.weights["positions"].shape[1],
         "d_hook": d_hook,
@@ -62,7 +63,7 @@ def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
 
 
 def _library() -> tuple[str, bytes]:
-    """The tokenizer's code, a CommonJS module, in the form of all that pages load."""
+    """The tokenizer's code, a CommonJS module, wrapped as a data script."""
     name = "live/library"
     head = f'sitegen.data("{name}",((module)=>{{const exports=module.exports;\n'
     return (
@@ -72,13 +73,13 @@ def _library() -> tuple[str, bytes]:
 
 
 def _blocks(n: int, size: int) -> Iterator[tuple[int, slice]]:
-    """(number, rows) of every file of an array of n rows."""
+    """(number, rows) of each file of an array of n rows, `size` rows per file."""
     for first in range(0, n, size):
         yield first // size, slice(first, first + size)
 
 
 def _packed(model: LiveModel, *names: str, rows: slice = EVERY) -> bytes:
-    """Some arrays' rows, under their names, with the scales of those that have any."""
+    """Rows of some arrays by name, with the scales of those that are stored as int16."""
     known = [name for stem in names for name in (stem, f"{stem}.scale") if name in model.weights]
     arrays = {name: model.weights[name][rows] for name in dict.fromkeys(known)}
     return orjson.dumps({name: _base64(array) for name, array in arrays.items()})

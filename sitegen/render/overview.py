@@ -1,4 +1,4 @@
-"""What the overview page shows: quality, frequencies, the rare direction, the map, the other run, published numbers."""
+"""The view of the overview page: quality, densities, rare direction, map, second autoencoder, published numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import sqrt
 
 from sitegen.records import Measure, Overview, PublishedNumber, Split
 from sitegen.render.charts import Bar, PercentChart, percent_chart
-from sitegen.render.environment import percent, significant
+from sitegen.render.formats import percent, significant
 from sitegen.render.lists import (
     KIND_TITLES,
     density_list_name,
@@ -20,35 +20,38 @@ from sitegen.render.views import FeatureSummary, SiteData
 
 CHART_SIZE = (640, 180)
 MAP_SIZE = 1000
-DENSITY_CLASSES = (1e-4, 1e-3, 1e-2, 1e-1)  # borders of the map's colours
-QUALITY_ROWS = {  # field: name, whether it is a share, what it is
-    "loss": ("Loss", False, "cross-entropy of the next token in nats, the model as it is"),
-    "loss_reconstructed": ("Loss, reconstructed", False, "with the reconstruction put in the activations' place"),
-    "loss_zero_ablated": ("Loss, zero ablation", False, "with zeros in their place"),
-    "loss_mean_ablated": ("Loss, mean ablation", False, "with their mean over the sample in their place"),
-    "reconstruction_score": ("Reconstruction score", True, "of what zero ablation loses, the share that is kept"),
-    "reconstruction_score_mean": ("Score, mean ablation", True, "the same against mean ablation"),
-    "l0": ("L0", False, "features active on a token"),
-    "explained_variance": ("Explained variance", True, "1 less squared error over squared distance from the mean"),
-    "l2": ("l2", False, "squared error of the reconstruction, summed over the width, a token"),
-    "l1": ("l1", False, "sum of the activations, weighed as in training"),
+# Densities at which the map's colour changes
+DENSITY_CLASSES = (1e-4, 1e-3, 1e-2, 1e-1)
+# Fewest rare features whose distribution is described in words
+FEWEST_RARE = 10
+# Field: name, whether it is a share, definition
+QUALITY_ROWS = {
+    "loss": ("Loss", False, "next-token cross-entropy of the unmodified model, in nats"),
+    "loss_reconstructed": ("Loss, reconstructed", False, "with the activations replaced by their reconstruction"),
+    "loss_zero_ablated": ("Loss, zero ablation", False, "with the activations replaced by zeros"),
+    "loss_mean_ablated": ("Loss, mean ablation", False, "with the activations replaced by their mean over the sample"),
+    "reconstruction_score": ("Reconstruction score", True, "share recovered of the loss increase by zero ablation"),
+    "reconstruction_score_mean": ("Score, mean ablation", True, "the same for mean ablation"),
+    "l0": ("L0", False, "mean number of active features per token"),
+    "explained_variance": ("Explained variance", True, "1 minus squared error / squared distance from the mean"),
+    "l2": ("L2", False, "squared reconstruction error per token, summed over dimensions"),
+    "l1": ("L1", False, "sum of the activations, weighted as in training"),
 }  # fmt: skip
-FEW = 10  # features of which no group's shape can be spoken of
 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """One figure of the autoencoder's quality."""
+    """One measure of the autoencoder's quality; a share is shown in percent."""
 
     name: str
     measure: Measure
-    is_slice: bool  # shown in percent
+    is_share: bool
     meaning: str
 
 
 @dataclass(frozen=True)
 class KindLine:
-    """How many features are of a kind, and where they are listed."""
+    """Number of features of a kind, and the page that lists them."""
 
     kind: str
     n_features: int
@@ -57,18 +60,21 @@ class KindLine:
 
 @dataclass(frozen=True)
 class FrequencyBar:
-    """A bar of the frequencies' histogram, and what it says when it is focused."""
+    """A bar of the density histogram, and the label shown when it is focused.
+
+    label_x  centre of the label, such that the label stays within the chart
+    """
 
     bar: Bar
     label: str
-    label_x: float  # where the label's middle stands, so that it stays within the chart
+    label_x: float
 
 
 @dataclass(frozen=True)
 class MapLayer:
-    """The features of one class of density, as one SVG path of dots."""
+    """The features of one density class, as one SVG path of dots; class 0 is the rarest."""
 
-    number: int  # of the class, 0 the rarest
+    number: int
     path: str
     label: str
     n_features: int
@@ -76,7 +82,7 @@ class MapLayer:
 
 @dataclass(frozen=True)
 class RunSection:
-    """How like the other run is."""
+    """Similarity of the two autoencoders' features."""
 
     title: str
     n_features: int
@@ -89,7 +95,10 @@ class RunSection:
 
 @dataclass(frozen=True)
 class OverviewPage:
-    """All that the overview page shows."""
+    """Everything that the overview page shows.
+
+    frequency_bars  bars of the density histogram that are not empty
+    """
 
     n_features: int
     n_quality_rows: int
@@ -98,7 +107,7 @@ class OverviewPage:
     quality: list[QualityRow]
     kinds: list[KindLine]
     frequencies: PercentChart
-    frequency_bars: list[FrequencyBar]  # those that count anything
+    frequency_bars: list[FrequencyBar]
     rare: PercentChart | None
     rare_split: Split | None
     rare_sentence: str
@@ -111,8 +120,8 @@ class OverviewPage:
 
 
 def overview_page(site: SiteData, summaries: list[FeatureSummary]) -> OverviewPage:
-    """The view of the whole."""
-    overview, seq_len = site.overview, site.manifest["counts"]["seq_len"]
+    """The view of the overview page."""
+    overview, seq_len = site.overview, site.manifest.counts.seq_len
     quality, split = overview.quality, overview.rare_cosine
     frequency_chart = _frequency_chart(overview)
     kinds = Counter[str](summary.kind for summary in summaries)
@@ -138,33 +147,33 @@ def overview_page(site: SiteData, summaries: list[FeatureSummary]) -> OverviewPa
 
 
 def rare_sentence(split: Split | None) -> str:
-    """What the numbers support saying of the rare direction."""
+    """A sentence on the rare direction that the numbers support."""
     if split is None or split.rare.box is None:
-        return "No feature that was read is rare."
+        return "None of these features is rare."
     rare, n_rare = split.rare.box, split.rare.n_features
     features = "feature is" if n_rare == 1 else "features are"
-    if n_rare < FEW or split.others.box is None:
-        return f"Only {n_rare} {features} rare: too few to speak of a direction that they share."
+    if n_rare < FEWEST_RARE or split.others.box is None:
+        return f"Only {n_rare} {features} rare: too few to tell whether they share a direction."
     chance = 1 / sqrt(n_rare)
     share = 100 * _share_above(split, split.others.box.upper_quartile)
     median = significant(split.others.box.median)
     numbers = (
-        f"half of the {n_rare:,} rare features have a cosine of at least {significant(rare.median)} with "
-        f"their own mean, half of the others at most {median}; unrelated directions would have about "
+        f"the median cosine with the mean of the {n_rare:,} rare encoder columns is {significant(rare.median)} "
+        f"for rare features and {median} for the others; unrelated directions would have about "
         f"{significant(chance)} by chance"
     )
     if rare.lower_quartile > split.others.box.upper_quartile and rare.median >= 0.5:
-        return f"Rare features point one way: {numbers}."
+        return f"Rare features share one direction: {numbers}."
     if rare.median > max(split.others.box.upper_quartile, 2 * chance):
-        return f"Rare features lean one way, and are not all the same: {numbers}."
+        return f"Rare features lean towards one direction but do not all share it: {numbers}."
     return (
-        f"Rare features share no direction of their own here: {numbers}. "
+        f"Rare features do not share a direction: {numbers}. "
         f"{share:.0f} % of them are above the upper quartile of the others."
     )
 
 
 def _share_above(split: Split, value: float) -> float:
-    """Share of the rare features in bins that begin at or above a value."""
+    """Share of the rare features that are in bins starting at or above a value."""
     counts = split.rare.counts
     above = sum(
         count for edge, count in zip(split.edges[:-1], counts, strict=True) if edge >= value
@@ -174,15 +183,15 @@ def _share_above(split: Split, value: float) -> float:
 
 def _quality_rows(overview: Overview) -> list[QualityRow]:
     rows = []
-    for field, (name, is_slice, meaning) in QUALITY_ROWS.items():
+    for field, (name, is_share, meaning) in QUALITY_ROWS.items():
         measure = getattr(overview.quality, field)
         if measure is not None:
-            rows.append(QualityRow(name, measure, is_slice, meaning))
+            rows.append(QualityRow(name, measure, is_share, meaning))
     return rows
 
 
 def _frequency_chart(overview: Overview) -> PercentChart:
-    """Percent of all features, dead ones in the first place of all, where their log density is."""
+    """Percent of all features in each bin of log density; dead features have the first bar to themselves."""
     found = overview.frequencies
     step = found.edges[1] - found.edges[0]
     edges = [found.edges[0] - step, *found.edges]
@@ -200,7 +209,7 @@ def _frequency_chart(overview: Overview) -> PercentChart:
 
 
 def _frequency_bars(chart: PercentChart, overview: Overview) -> list[FrequencyBar]:
-    """The first bar counts the dead features, the others the bins."""
+    """The bars that are not empty, with labels. The first bar counts the dead features, the others the bins."""
     bars = []
     for i, bar in enumerate(chart.bars[0]):
         count = f"{bar.count:,} {'feature' if bar.count == 1 else 'features'}"
@@ -219,7 +228,7 @@ def _split_chart(split: Split) -> PercentChart:
 
 
 def _map_layers(overview: Overview) -> list[MapLayer]:
-    """The dots by class of density; rarer features above the denser ones, of which there are more."""
+    """The dots by density class. Rarer features are drawn last, so that the more numerous others do not cover them."""
     if overview.map is None:
         return []
     dots = sorted(

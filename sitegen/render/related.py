@@ -1,4 +1,4 @@
-"""What a feature's page shows of its relations: neighbours, neurons, the other run, near misses, the rare direction."""
+"""Views of a feature's relations: similar features, neurons, and the rare direction."""
 
 from __future__ import annotations
 
@@ -15,36 +15,44 @@ SCALE_WIDTH = 320
 
 @dataclass(frozen=True)
 class NeighbourRow:
-    """Another feature, and how like this one it is."""
+    """A similar feature.
+
+    tokens    that it is most active on
+    has_page  False if it is not among the features swept
+    """
 
     feature_id: int
     value: float
-    tokens: tuple[str, ...]  # that it fires most strongly on
-    is_there: bool  # that it has a page: it may not be among those swept
+    tokens: tuple[str, ...]
+    has_page: bool
 
 
 @dataclass(frozen=True)
 class NeighbourList:
-    """Features like this one by one measure."""
+    """Similar features by one measure.
+
+    measure  name of the numbers
+    anchor   of the measure's definition on the about page
+    """
 
     title: str
-    measure: str  # what the numbers are
-    anchor: str  # of its definition on the about page
+    measure: str
+    anchor: str
     rows: list[NeighbourRow]
 
 
 @dataclass(frozen=True)
 class NeuronRow:
-    """A neuron and a number."""
+    """A neuron and its weight or correlation; `share` is the weight's share of the decoder row's L1 norm."""
 
     neuron: int
     value: float
-    share: float | None  # of the decoder row's L1 norm
+    share: float | None
 
 
 @dataclass(frozen=True)
 class RareScale:
-    """Where a feature stands between -1 and 1 among rare features and others; x in 0..SCALE_WIDTH."""
+    """A feature's cosine with the rare direction among those of rare and other features; x in 0..SCALE_WIDTH."""
 
     value: float
     x: float
@@ -54,7 +62,7 @@ class RareScale:
 
 
 class FeatureNames:
-    """By what features are known on other features' pages: the tokens they fire on."""
+    """The tokens that each feature is most active on, which describe it on other features' pages."""
 
     def __init__(self, table: FeatureTable, vocabulary: Vocabulary) -> None:
         pairs = zip(table.feature_id, table.tokens, strict=True)
@@ -64,33 +72,29 @@ class FeatureNames:
         }
 
     def row(self, feature_id: int, value: float) -> NeighbourRow:
-        """A line for a feature."""
+        """The row of a similar feature."""
         tokens = self._tokens.get(feature_id)
         return NeighbourRow(feature_id, value, tokens or (), tokens is not None)
 
-    def tokens(self, feature_id: int) -> tuple[str, ...]:
-        """What a feature that has a page fires on."""
-        return self._tokens[feature_id]
-
 
 def neighbour_lists(record: FeatureRecord, names: FeatureNames) -> list[NeighbourList]:
-    """The four lists; those without a feature in them are left out."""
+    """The lists of similar features by four measures; empty lists are left out."""
     near = record.neighbours
     coactive = [names.row(n.feature_id, n.jaccard) for n in near.coactivation]
     contexts = [names.row(n.feature_id, n.n_shared) for n in near.contexts]
     decoder = [names.row(n.feature_id, n.cosine) for n in near.decoder]
     encoder = [names.row(n.feature_id, n.cosine) for n in near.encoder]
     lists = [
-        NeighbourList("Writes the same", "decoder cosine", "cosine", decoder),
-        NeighbourList("Reads the same", "encoder cosine", "cosine", encoder),
-        NeighbourList("Co-activation", "Jaccard", "jaccard", coactive),
-        NeighbourList("Same contexts", "shared", "shared", contexts),
+        NeighbourList("By decoder direction", "cosine", "cosine", decoder),
+        NeighbourList("By encoder direction", "cosine", "cosine", encoder),
+        NeighbourList("By co-activation", "Jaccard", "jaccard", coactive),
+        NeighbourList("By shared contexts", "count", "shared", contexts),
     ]
     return [part for part in lists if part.rows]
 
 
 def neuron_rows(record: FeatureRecord) -> tuple[list[NeuronRow], list[NeuronRow]]:
-    """(the neurons it writes to, those active where it fires)."""
+    """(neurons with the largest decoder weights, neurons with the most correlated activations)."""
     if record.neurons is None:
         return [], []
     return (
@@ -100,7 +104,7 @@ def neuron_rows(record: FeatureRecord) -> tuple[list[NeuronRow], list[NeuronRow]
 
 
 def rare_scale(record: FeatureRecord, overview: Overview) -> RareScale | None:
-    """A feature's place on the scale of the rare direction; None where no feature is rare."""
+    """A feature's position on the scale of the rare direction; None if no feature is rare."""
     split = overview.rare_cosine
     if split is None or record.rare_cosine is None:
         return None
@@ -114,5 +118,5 @@ def rare_scale(record: FeatureRecord, overview: Overview) -> RareScale | None:
 
 
 def mean_of(values: Sequence[float]) -> float | None:
-    """The mean; None of nothing."""
+    """The mean; None for no values."""
     return sum(values) / len(values) if values else None

@@ -1,4 +1,4 @@
-"""Data that a page loads when it needs it: one call with JSON in it, since pages on disk may not fetch files."""
+"""Data scripts: one call with JSON in it. A page opened from disk may not fetch files, but it may load scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sitegen.records import KINDS, RowsRecord
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
-DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt><dd>(.*?)</dd>')
+DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt>\s*<dd>(.*?)</dd>', re.DOTALL)
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:
@@ -23,17 +23,17 @@ def call(name: str, json: bytes) -> tuple[str, bytes]:
 
 
 def evidence_script_name(feature_id: int) -> str:
-    """Where the evidence of a feature stands in the site."""
+    """File name of a feature's evidence script."""
     return f"load/evidence/{feature_id}.js"
 
 
 def evidence_script(feature_id: int, evidence: bytes) -> tuple[str, bytes]:
-    """The evidence beside a feature's record, from its JSON."""
+    """(file name, content) of a feature's evidence, from its JSON."""
     return call(f"evidence/{feature_id}", evidence)
 
 
 def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:
-    """The text of some rows: each row's ids as little-endian numbers in base64."""
+    """(file name, content) of some rows: the token ids of each as little-endian numbers in base64."""
     kind = np.dtype("<u2" if d_vocab <= 1 << 16 else "<u4")
     packed = [base64.b64encode(np.array(ids, kind).tobytes()).decode() for ids in record.tokens]
     value = {"bytes_per_token": kind.itemsize, "row": record.row, "tokens": packed}
@@ -41,14 +41,15 @@ def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, byt
 
 
 def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
-    """Those that are about all features: the vocabulary, the list of features in two parts, the map.
+    """(file name, content) of the vocabulary, the table of all features in two parts, and the map.
 
-    Files of a megabyte or so: a browser reads each at one go, in which it does not answer.
+    The table is split because a browser parses a script in one go, during which the page does not respond: a megabyte
+    or so per file keeps that short.
     """
     tokens = site.vocabulary.tokens
     fragments = {str(i): list(token) for i, token in enumerate(tokens) if isinstance(token, bytes)}
     texts = [visible(token) for token in tokens]
-    # bytes: of tokens that are no whole character
+    # "bytes" holds the tokens that are not whole characters
     yield call("vocabulary", orjson.dumps({"text": texts, "bytes": fragments}))
     yield call("features", orjson.dumps(_feature_columns(site, summaries)))
     lines = {name: [getattr(s, name) for s in summaries] for name in ("before", "peak", "after")}
@@ -59,7 +60,7 @@ def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[t
 
 
 def terms_script(about: str) -> tuple[str, bytes]:
-    """The definitions of the about page's glossary, by their anchor: [word, explanation] as plain text."""
+    """(file name, content) of the about page's glossary by anchor: [term, definition] as plain text."""
     found = DEFINITION.findall(about)
     terms = {
         anchor: [Markup(part).striptags() for part in (word, explanation)]
@@ -69,7 +70,7 @@ def terms_script(about: str) -> tuple[str, bytes]:
 
 
 def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[str, object]:
-    """A few facts of every feature, column by column; numbers to the digits that a list shows or sorts by."""
+    """The table of all features, column by column; numbers with the digits that a list shows or sorts by."""
     table = site.overview.features
     facts = {
         feature_id: (cosine, tokens)
@@ -88,8 +89,8 @@ def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[st
         "tokens": [tokens for _, tokens in known],
         "promoted": [summary.promoted_ids for summary in summaries],
         "labels": {
-            str(place): [{"label": label.label, "author": label.author} for label in summary.labels]
-            for place, summary in enumerate(summaries)
+            str(index): [{"label": label.label, "author": label.author} for label in summary.labels]
+            for index, summary in enumerate(summaries)
             if summary.labels
         },
     }

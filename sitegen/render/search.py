@@ -1,4 +1,4 @@
-"""What readers search by: words in shown contexts, tokens that features fire on, promote or suppress."""
+"""The search index: words in the contexts shown, and tokens that features are active on, promote or suppress."""
 
 from __future__ import annotations
 
@@ -16,41 +16,49 @@ from sitegen.render.vocabulary import Vocabulary
 N_WORD_FILES = 256
 TOKENS_PER_FILE = 256
 LONGEST_WORD = 40
-WORD = re.compile(r"\w{2,}")  # static/js/search.js takes a query apart in the same way
+# static/js/search.js splits a query in the same way
+WORD = re.compile(r"\w{2,}")
 
-Postings = dict[int, list[float]]  # feature, number, feature, number …, under a token's id
+# By token id: feature index, number, feature index, number …
+Postings = dict[int, list[float]]
 
 
 @dataclass
 class SearchIndex:
-    """Where words and tokens lead; features stand by their place in the data, rising."""
+    """The features that each word and token leads to, by their index in the data, rising.
 
-    words: dict[str, list[int]] = field(default_factory=dict)  # place, contexts, place, contexts …
-    active: Postings = field(default_factory=dict)  # place, top contexts that peak on the token …
-    promotes: Postings = field(default_factory=dict)  # place, logit effect …
+    words       by word: feature index, number of its contexts with the word, …
+    active      the numbers are top contexts that peak on the token
+    promotes    the numbers are logit effects
+    suppresses  the numbers are logit effects
+    """
+
+    words: dict[str, list[int]] = field(default_factory=dict)
+    active: Postings = field(default_factory=dict)
+    promotes: Postings = field(default_factory=dict)
     suppresses: Postings = field(default_factory=dict)
 
-    def add(self, place: int, record: FeatureRecord, vocabulary: Vocabulary) -> None:
-        """Takes in one feature; each comes after those that stand before it."""
+    def add(self, index: int, record: FeatureRecord, vocabulary: Vocabulary) -> None:
+        """Add a feature. Features must be added in order of their index."""
         words: Counter[str] = Counter()
         for context in record.contexts:
             text = vocabulary.plain_text(context.tokens).lower()
             words.update(set(WORD.findall(text)))
         for word, n in words.items():
             if len(word) <= LONGEST_WORD:
-                self.words.setdefault(word, []).extend((place, n))
+                self.words.setdefault(word, []).extend((index, n))
         top = (context for context in record.contexts if context.group == "top")
         peaks = Counter(context.tokens[context.position - context.start] for context in top)
         for token_id, n in peaks.items():
-            self.active.setdefault(token_id, []).extend((place, n))
+            self.active.setdefault(token_id, []).extend((index, n))
         effects = ((self.promotes, record.logits.top), (self.suppresses, record.logits.bottom))
         for postings, of in effects:
             for effect in of:
                 value = float(f"{effect.value:.4g}")
-                postings.setdefault(effect.id, []).extend((place, value))
+                postings.setdefault(effect.id, []).extend((index, value))
 
     def merge(self, other: SearchIndex) -> None:
-        """Takes in features that come after those taken in so far."""
+        """Append features that come after all features added so far."""
         for name in ("words", "active", "promotes", "suppresses"):
             mine, theirs = getattr(self, name), getattr(other, name)
             for key, postings in theirs.items():
@@ -65,7 +73,7 @@ class SearchIndex:
         for word in sorted(self.words):
             files[word_file(word)].append(word)
         for number, words in enumerate(files):
-            # Lists, not an object: in a script "__proto__" is no key like others
+            # Lists, not an object keyed by word: in a script the key "__proto__" would set the prototype
             value = {"word": words, "features": [_steps(self.words[word]) for word in words]}
             yield call(f"words/{number}", orjson.dumps(value))
         for first in range(0, len(tokens), TOKENS_PER_FILE):
@@ -78,12 +86,12 @@ class SearchIndex:
 
 
 def word_file(word: str) -> int:
-    """The file that holds a word: all words that begin with the same two characters stand in one."""
+    """Number of the file that holds a word; words with the same first two characters are in the same file."""
     return (31 * ord(word[0]) + ord(word[1])) % N_WORD_FILES
 
 
 def _steps(postings: list[int]) -> list[int]:
-    """The places as steps from one to the next, which are short numbers."""
+    """Postings with each feature index replaced by its distance from the one before, which has fewer digits."""
     steps, former = list(postings), 0
     for at in range(0, len(postings), 2):
         steps[at] -= former

@@ -1,4 +1,4 @@
-"""Tokens as readable text: characters of several tokens whole, what cannot be seen as marks."""
+"""Tokens as readable text: characters of several tokens joined, invisible characters replaced by marks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from sitegen.records import TokenText
 
 NEWLINE_MARK, TAB_MARK, SPACE_MARK = "↩", "→", "·"
 MARKED = {"\n": NEWLINE_MARK, "\t": TAB_MARK}
-JOINERS = "\u200c\u200d"  # invisible, but emoji and scripts fall apart without them
+# Invisible, but emoji sequences and some scripts break without them
+JOINERS = "\u200c\u200d"
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 class TokenGroup(NamedTuple):
-    """Neighbouring tokens that make whole characters together: most often one token.
+    """Neighbouring tokens that form whole characters together; most often a single token.
 
     first, last  indices, last included
-    text         what they say
+    text         the text of the group
     """
 
     first: int
@@ -29,20 +30,22 @@ class TokenGroup(NamedTuple):
 def group_tokens(
     tokens: Sequence[TokenText], say: Callable[[TokenText], str] | None = None
 ) -> list[TokenGroup]:
-    """The tokens in groups of whole characters; bytes that make none stand as ⟨E6⟩, each token by itself.
+    """The tokens in groups of whole characters; a token whose bytes form none is a group by itself, shown as ⟨E6⟩.
 
-    say  puts a token's text, or that of a group, into words: `visible` unless given
+    say  turns the text of a token or group into the text of its group; default `visible`
     """
     say = say or visible
     groups: list[TokenGroup] = []
-    first, pending = 0, b""  # tokens from `first` on whose bytes are no whole character yet
+    # Bytes of the tokens from `first` on, which do not form a whole character yet
+    first, pending = 0, b""
     for i, token in enumerate(tokens):
         if isinstance(token, bytes) and _begins_character(pending + token):
             pending += token
         elif isinstance(token, bytes) and _is_text(pending + token):
             groups.append(TokenGroup(first, i, say((pending + token).decode())))
             first, pending = i + 1, b""
-        else:  # what was pending comes to nothing; this token may be text, or begin a character itself
+        # The pending bytes form no character; this token may be text, or begin a character itself
+        else:
             groups += [TokenGroup(j, j, say(tokens[j])) for j in range(first, i)]
             first, pending = i, b""
             if isinstance(token, bytes) and _begins_character(token):
@@ -62,7 +65,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _begins_character(data: bytes) -> bool:
-    """That the bytes are text up to a last character that is not whole yet."""
+    """Whether the bytes are text up to a last character that is incomplete."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -82,12 +85,12 @@ def visible(token: TokenText) -> str:
 
 
 def plain(token: TokenText) -> str:
-    """A token's text as it is; bytes and ids without a token as `visible` has them."""
+    """A token's unchanged text; bytes and ids without a token as in `visible`."""
     return token if isinstance(token, str) else visible(token)
 
 
 def marked(token: TokenText) -> str:
-    """A token standing alone: as `visible`, spaces as · too."""
+    """A token shown by itself: as `visible`, with spaces as ·."""
     return visible(token).replace(" ", SPACE_MARK)
 
 

@@ -1,1 +1,1 @@
-"""Weights, tokenizer and text: read, checked, with where they came from."""
+"""Inputs of a run: autoencoder, model, tokenizer and text, each read, checked and with its provenance."""

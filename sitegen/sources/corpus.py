@@ -1,8 +1,9 @@
-"""The corpus: documents to rows of token ids, a function of the text and the configuration alone.
+"""The corpus: documents to rows of token ids, determined by the text and the configuration alone.
 
-Documents are encoded one after another, the separator behind each, the run of ids is cut to rows that begin with BOS,
-and the rows are shuffled; there may be no separator and no BOS. No part of that depends on the number of processes.
-Rows are kept on disk under a key of all that determines them, with a hash of what they are, and read as a memory map.
+Documents are encoded and joined in order, with the separator after each. The resulting sequence of ids is cut into
+rows, each of which starts with BOS, and the rows are shuffled. Separator and BOS are optional. The result does not
+depend on the number of processes. Rows are cached on disk under a key that hashes everything that determines them,
+together with their own hash, and are read as a memory map.
 """
 
 from __future__ import annotations
@@ -26,86 +27,99 @@ from sitegen.sources.row_delimiters import RowDelimiters
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.space import require_free
 
-ROWS_VERSION = 1  # raised when the way from text to rows changes, so that no older cache is read
+# Part of the cache key: increase it when the way from text to rows changes, so that no older cache is read
+ROWS_VERSION = 1
 DOCUMENTS_AT_ONCE = 256
-# That rows take while they are made, for each byte of text: a token is 4 bytes of text, and is held twice as 4 bytes
+# Disk space for making rows, in bytes per byte of text. A token is about 4 bytes of text, and while rows are made it
+# is on disk twice (in the sequence and in a row), as 4 bytes each.
 ROWS_BYTES = 2
-CHARACTERS_AT_ONCE = (
-    1 << 22
-)  # a tokenizer takes some 30 bytes for a character of what it reads at once
+# Limits memory: a tokenizer needs about 30 bytes for each character of the texts that it encodes at once
+CHARACTERS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class DocumentCounts:
-    """What became of the corpus' documents."""
+    """Number of documents in the corpus, and how many of them were left out."""
 
-    n_documents: int  # read, those left out included
-    n_empty: int  # left out: without a character
-    n_null: int  # left out: a null in the place of a text
+    n_documents: int  # all that were read, those left out included
+    n_empty: int  # left out because the text is empty
+    n_null: int  # left out because the text is null
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Token rows [n_rows, seq_len] in shuffled order, a memory map of int32 ids; no padding."""
+    """Token rows in shuffled order, without padding.
+
+    tokens      [n_rows, seq_len] int32 ids, a memory map
+    delimiters  ids in the rows that are not from the text
+    documents   counts of the documents that all rows were made of
+    provenance  of the text
+    key         hash of everything that determines the rows, except how many of them are read
+    """
 
     tokens: np.ndarray
-    delimiters: RowDelimiters  # what stands in them beside text
-    documents: DocumentCounts  # that all rows were made of
+    delimiters: RowDelimiters
+    documents: DocumentCounts
     provenance: Provenance
-    key: str  # hash of all that determines the rows but how many of them are read
+    key: str
 
 
 def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, delimiters: RowDelimiters) -> Rows:
-    """The corpus as rows with these marks, from the cache where it holds them.
+    """Make the corpus into rows with these row delimiters, or read the rows from the cache if it holds them.
 
-    raises  SourceError if the text cannot be read, has no such column or split, or fills no row
+    raises  SourceError if the text cannot be read, has no such column or split, or is too short for one row
     """
     documents = open_documents(config)
     key = _rows_key(config, documents.provenance, tokenizer, delimiters)
     path = cache_folder("rows") / f"{key}.npy"
-    counts = _counts_of_cached(path)
+    counts = _read_cached_counts(path)
     if counts is None:
         texts = documents.texts()
         if not config.n_documents:
             needed = ROWS_BYTES * documents.n_bytes
             require_free(
-                path.parent, needed, "the text as rows", "or set XDG_CACHE_HOME to another"
+                path.parent,
+                needed,
+                "the text as rows",
+                "or set XDG_CACHE_HOME to a folder on another disk",
             )
         else:
             texts = itertools.islice(texts, config.n_documents)
-        reading = _Reading(texts)
+        reader = _BatchReader(texts)
         with whole_file(path) as partial:
-            batches = (tokenizer.encode(some) for some in reading.batches())
+            batches = (tokenizer.encode(batch) for batch in reader.batches())
             _write_rows(partial, batches, config, delimiters)
             digest = sha256(partial)
-        counts = reading.counts
+        counts = reader.counts
+        # Written last: rows without this file, or with another hash than it states, are made again
         with whole_file(path.with_suffix(".json")) as partial:
             partial.write_text(json.dumps({"sha256": digest, **dataclasses.asdict(counts)}))
     tokens = np.load(path, mmap_mode="r")
-    chosen = tokens[: config.n_rows] if config.n_rows else tokens
-    return Rows(chosen, delimiters, counts, documents.provenance, key)
+    tokens = tokens[: config.n_rows] if config.n_rows else tokens
+    return Rows(tokens, delimiters, counts, documents.provenance, key)
 
 
-def _counts_of_cached(path: Path) -> DocumentCounts | None:
-    """What was noted beside a file of rows; None where there is none, or the file has changed since it was made."""
+def _read_cached_counts(path: Path) -> DocumentCounts | None:
+    """Read the counts that were written with a file of rows; None if it is absent or has changed since."""
     try:
-        noted = json.loads(path.with_suffix(".json").read_text())
-        if noted.pop("sha256") == sha256(path):
-            return DocumentCounts(**noted)
+        counts = json.loads(path.with_suffix(".json").read_text())
+        if counts.pop("sha256") == sha256(path):
+            return DocumentCounts(**counts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Absent, damaged or written by another version: the rows are made again
         pass
     return None
 
 
-class _Reading:
-    """The documents that have text, some at a time, with a count of all."""
+class _BatchReader:
+    """Reads the documents that have text in batches, and counts all documents."""
 
     def __init__(self, texts: Iterator[str | None]) -> None:
         self._texts = texts
         self.counts = DocumentCounts(0, 0, 0)
 
     def batches(self) -> Iterator[list[str]]:
-        """Lists of texts, bounded in number and in characters but for a single longer one."""
+        """Yield lists of texts, limited in number and in characters; a single long text may exceed the limit."""
         batch: list[str] = []
         n_read = n_empty = n_null = n_characters = 0
         for text in self._texts:
@@ -126,18 +140,21 @@ class _Reading:
 def _write_rows(
     path: Path, batches: Iterator[list[list[int]]], config: CorpusConfig, delimiters: RowDelimiters
 ) -> None:
-    """The rows of all documents as a .npy file at `path`, without holding more than a batch of documents.
+    """Write the rows of all documents to `path` as a .npy file, with at most one batch of documents in memory.
 
-    batches  the ids of each document, some documents at a time
+    batches  batches of documents, each document a list of ids
     """
-    n_text = config.seq_len - delimiters.begin  # tokens of the run in a row
+    # A shuffled row can come from anywhere in the text, so the whole sequence is written to disk first and then read
+    # through a memory map. The .npy header is written by hand for the same reason: the array never exists in memory.
+    n_text = config.seq_len - delimiters.text_start  # tokens of the sequence in each row
     stream_path = path.with_name(f"{path.name}.stream")
     try:
         n_tokens = _write_stream(stream_path, batches, delimiters)
         n_rows = n_tokens // n_text
         if n_rows == 0:
             raise SourceError(
-                f"the corpus has {n_tokens} tokens, too few for one row of {config.seq_len}: give more text"
+                f"the corpus has {n_tokens} tokens, too few for one row of {config.seq_len}: give more text, or set a "
+                "smaller corpus.seq_len"
             )
         stream = np.memmap(stream_path, np.int32, "r")[: n_rows * n_text].reshape(n_rows, n_text)
         order = np.random.default_rng(config.seed).permutation(n_rows)
@@ -149,14 +166,14 @@ def _write_rows(
             for start in range(0, n_rows, 4096):
                 chosen = order[start : start + 4096]
                 rows = np.full((len(chosen), config.seq_len), delimiters.bos_id or 0, np.int32)
-                rows[:, delimiters.begin :] = stream[chosen]
+                rows[:, delimiters.text_start :] = stream[chosen]
                 file.write(rows.tobytes())
     finally:
         stream_path.unlink(missing_ok=True)
 
 
 def _write_stream(path: Path, batches: Iterator[list[list[int]]], delimiters: RowDelimiters) -> int:
-    """The documents' ids one after another, the separator behind each, as int32 at `path`; returns how many."""
+    """Write the ids of all documents to `path` as int32, with the separator after each; return how many ids."""
     separator = [] if delimiters.separator_id is None else [delimiters.separator_id]
     n_tokens = 0
     with path.open("wb") as stream:
@@ -173,7 +190,7 @@ def _rows_key(
     tokenizer: TextTokenizer,
     delimiters: RowDelimiters,
 ) -> str:
-    """Hash of all that determines the rows: the files' own hashes, the tokenizer's, and how rows are made."""
+    """Hash of everything that determines the rows: the hashes of the files and the tokenizer, and the settings."""
     facts: list[Any] = [
         ROWS_VERSION,
         [file.sha256 for file in provenance.files],
@@ -185,6 +202,7 @@ def _rows_key(
         delimiters.bos_id,
         delimiters.separator_id,
     ]
+    # Left out at its default of 0, so that the cached rows of a whole corpus keep the key without it
     if config.n_documents:
         facts.append(config.n_documents)
     return cache_key(facts)

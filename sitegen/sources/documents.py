@@ -1,7 +1,7 @@
-"""The documents of a corpus in their order: one column of a Hub dataset, or of files on this machine.
+"""The documents of a corpus in order: one column of a Hub dataset, or of files on this machine.
 
-Files on this machine are opened by their own names and nothing but the column is looked at, so that what is read is
-what was hashed, whatever characters are in the names and whatever else is in the files.
+Files on this machine are opened directly by their paths and only the column is read. So the files that are read are
+the files that were hashed, whatever characters are in their names and whatever else they hold.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from huggingface_hub import constants
 from sitegen.config import CorpusConfig
 from sitegen.errors import SitegenError, SourceError
 from sitegen.files import whole_file, written_in
+from sitegen.hub_errors import hub_errors
 from sitegen.sources import hub
-from sitegen.sources.hub_errors import hub_errors
 from sitegen.sources.provenance import Provenance, local_provenance
 
 RECORDS_AT_ONCE = 64
@@ -35,9 +35,9 @@ RECORDS_AT_ONCE = 64
 class Documents:
     """A corpus before it is tokenized.
 
-    n_bytes  of the files that hold it
-    texts    yields each document's text in order, None for a null, anew with each call;
-             raises SourceError where a document is no text, or what holds it cannot be read
+    n_bytes  total size of its files
+    texts    function that yields the text of each document in order, None for a null; every call starts again;
+             raises SourceError where a document is not text, or its file cannot be read
     """
 
     provenance: Provenance
@@ -46,17 +46,17 @@ class Documents:
 
 
 def open_documents(config: CorpusConfig) -> Documents:
-    """The documents that a configuration names, their files' hashes known.
+    """Open the documents that a configuration names, and hash their files.
 
     raises  SourceError if there are no such files, dataset, split or column
     """
     if config.files:
-        return _local_documents(config)
-    return _hub_documents(config)
+        return _open_local_files(config)
+    return _open_hub_dataset(config)
 
 
 def cache_folder(kind: str) -> Path:
-    """A folder of this program's own cache, made if need be."""
+    """Folder for one kind of file in this program's own cache, created if it is absent."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "sae-sitegen" / kind
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,40 +64,42 @@ def cache_folder(kind: str) -> Path:
 
 
 def cache_key(facts: list[Any]) -> str:
-    """What a file of the cache is named for: 32 hexadecimal digits of a hash of JSON values."""
+    """Name for a file in the cache: 32 hexadecimal digits of a hash of `facts`, which are JSON values."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _local_documents(config: CorpusConfig) -> Documents:
-    """Documents of files, one file after another; their order is the configuration's."""
+def _open_local_files(config: CorpusConfig) -> Documents:
+    """Open files on this machine, in the order of the configuration."""
     paths = [Path(name) for name in config.files]
     for path in paths:
         if not path.is_file():
-            raise SourceError(f"{path}: no such corpus file")
+            raise SourceError(f"{path}: no such corpus file; correct corpus.files")
         if path.suffix not in READERS:
-            raise SourceError(f"{path.name}: a corpus file ends in {', '.join(READERS)}")
+            raise SourceError(
+                f"{path.name}: not a corpus file; give a file whose name ends in {', '.join(READERS)}"
+            )
     kinds = {path.suffix for path in paths}
     if len(kinds) > 1:
         raise SourceError(
-            f"corpus files of several kinds ({', '.join(sorted(kinds))}): give files of one"
+            f"corpus.files: files of several kinds ({', '.join(sorted(kinds))}); give files of one kind"
         )
     provenance = local_provenance(", ".join(path.name for path in paths), paths)
-    named = {str(path): path for path in paths}
-    return Documents(provenance, _n_bytes(paths), lambda: _texts_of(named, config.column))
+    by_name = {str(path): path for path in paths}
+    return Documents(provenance, _total_bytes(paths), lambda: _read_texts(by_name, config.column))
 
 
-def _text_file(path: Path, column: str) -> Iterator[str]:
-    """A file that is one document."""
+def _read_text_file(path: Path, column: str) -> Iterator[str]:
+    """Read a file that is one document."""
     try:
         yield path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{path.name} is no UTF-8 text (byte {error.start:,}): save it as UTF-8"
+            f"{path.name} is not UTF-8 text (byte {error.start:,}): save it as UTF-8"
         ) from None
 
 
-def _json_lines(path: Path, column: str) -> Iterator[str | None]:
-    """A file with a JSON object a line; blank lines are passed over."""
+def _read_json_lines(path: Path, column: str) -> Iterator[str | None]:
+    """Read a file that has one JSON object per line; blank lines are skipped."""
     first: dict[str, Any] | None = None
     has_column = False
     with path.open("rb") as file:
@@ -106,47 +108,55 @@ def _json_lines(path: Path, column: str) -> Iterator[str | None]:
             if not content:
                 continue
             where = f"{path.name}, line {number:,}"
-            found = _json_object(content, where)
-            first = first or found
-            has_column = has_column or column in found
-            yield _require_text(found.get(column), where, column)
+            record = _parse_json_object(content, where)
+            first = first or record
+            has_column = has_column or column in record
+            yield _require_text(record.get(column), where, column)
+    # A single object may lack the column, which counts as a null; a file in which every object lacks it is refused
     if first is not None and not has_column:
-        raise _no_column(path.name, column, list(first))
+        raise _missing_column(path.name, column, list(first))
 
 
-def _json_object(content: bytes, where: str) -> dict[str, Any]:
+def _parse_json_object(content: bytes, where: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(content)
+        parsed = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise SourceError(f"{where} cannot be read as JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise SourceError(f"{where} is no JSON object: give one object a line")
-    return found
+        raise SourceError(
+            f"{where} cannot be read as JSON ({error}); give one JSON object per line"
+        ) from None
+    if not isinstance(parsed, dict):
+        raise SourceError(f"{where} is not a JSON object; give one JSON object per line")
+    return parsed
 
 
-def _parquet(path: Path, column: str) -> Iterator[str | None]:
-    """A column of a Parquet file, a few rows in memory at a time."""
+def _read_parquet(path: Path, column: str) -> Iterator[str | None]:
+    """Read a column of a Parquet file with a few rows in memory at a time."""
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if column not in names:
-                raise _no_column(path.name, column, names)
+                raise _missing_column(path.name, column, names)
             batches = file.iter_batches(RECORDS_AT_ONCE, columns=[column])
-            yield from _rows((batch.column(0).to_pylist() for batch in batches), path.name, column)
+            values = (batch.column(0).to_pylist() for batch in batches)
+            yield from _column_texts(values, path.name, column)
     except pa.ArrowException as error:
-        raise SourceError(f"{path.name} cannot be read as Parquet: {_in_one_line(error)}") from None
+        raise SourceError(
+            f"{path.name} cannot be read as Parquet ({_one_line(error)}); write or download the file again"
+        ) from None
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[str | None]]] = {
-    ".txt": _text_file,
-    ".jsonl": _json_lines,
-    ".parquet": _parquet,
+    ".txt": _read_text_file,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
 }
-HUB_KINDS = {".parquet", ".jsonl"}  # a .txt there is a document a line
+# Kinds of dataset files that these readers read. Not .txt: `datasets` takes every line of it as a document, while a
+# local .txt file is one document
+HUB_KINDS = {".parquet", ".jsonl"}
 
 
-def _rows(batches: Iterable[list[object]], name: str, column: str) -> Iterator[str | None]:
-    """The texts of a table's column, which comes in parts."""
+def _column_texts(batches: Iterable[list[object]], name: str, column: str) -> Iterator[str | None]:
+    """Yield the texts of a table's column from batches of its values."""
     for number, value in enumerate(itertools.chain.from_iterable(batches), 1):
         yield _require_text(value, f"{name}, row {number:,}", column)
 
@@ -155,83 +165,93 @@ def _require_text(value: object, where: str, column: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SourceError(
-        f"{where}: column {column!r} holds {type(value).__name__}, not text: set corpus.column"
+        f"{where}: column {column!r} holds {type(value).__name__}, not text; set corpus.column"
     )
 
 
-def _no_column(name: str, column: str, there: list[str]) -> SourceError:
+def _missing_column(name: str, column: str, columns: list[str]) -> SourceError:
     return SourceError(
-        f"{name} has no column {column!r}; it has {', '.join(there)}: set corpus.column"
+        f"{name} has no column {column!r} (columns: {', '.join(columns)}); set corpus.column"
     )
 
 
-def _in_one_line(error: BaseException) -> str:
-    """All that an error says of its cause, cut where it grows long."""
+def _one_line(error: BaseException) -> str:
+    """Text of an error's cause, or else of the error itself, in one line of at most 300 characters."""
     text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
-def _hub_documents(config: CorpusConfig) -> Documents:
-    """A split of a Hub dataset, the hashes of its files known to hold.
+def _open_hub_dataset(config: CorpusConfig) -> Documents:
+    """Open a split of a Hub dataset and verify the hashes of its files.
 
-    Parquet and JSON lines are read here, as files on this machine are: the split's files alone, and of them the column.
-    What else there is, `datasets` reads.
+    Parquet and JSON lines are read here, as files on this machine are: only the split's files, and only the column.
+    The `datasets` library reads other formats.
     """
     from datasets.exceptions import DatasetNotFoundError
 
     name = config.dataset
-    # Which `datasets` would ask for first, without patience; where the Hub is gone it need not ask at all
+    # `datasets` asks for this file first and without retries. Fetching it here retries, and finds out whether the Hub
+    # answers: if not, `offline_if_lost` lets `datasets` use the cache at once
     hub.fetch(hub.HubFile(name, "README.md", "dataset", config.revision), is_optional=True)
     try:
-        with hub_errors(name), hub.as_reached():
-            return hub.patiently(name, lambda: _split_documents(config))
+        with hub_errors(name), hub.offline_if_lost():
+            return hub.retry(name, lambda: _open_split(config))
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise SourceError(
-            f"{name}: no such dataset, or one that may not be read ({_in_one_line(error)}): check its name, and "
-            "whether its page on the Hub asks to accept terms"
+            f"{name}: no such dataset, or no permission to read it ({_one_line(error)}): check its name, and "
+            "whether its page on the Hub asks you to accept terms"
         ) from None
     except (SitegenError, OSError):
         raise
-    except Exception as error:  # builders of many formats raise what they like
-        raise SourceError(f"{name} cannot be read: {_said_by_datasets(error)}") from None
+    # The many dataset builders have no error class in common
+    except Exception as error:
+        raise SourceError(f"{name} cannot be read: {_explain_dataset_error(error)}") from None
 
 
-def _split_documents(config: CorpusConfig) -> Documents:
-    name, noted = config.dataset, _noted_urls(config)
+def _open_split(config: CorpusConfig) -> Documents:
+    """Fetch the files of a split and open them."""
+    # The list of the split's files is cached, because `datasets` cannot resolve it while it is offline
+    name, urls_path = config.dataset, _urls_path(config)
     builder = None
-    if not (constants.is_offline_mode() and noted.is_file()):
-        builder = _builder(config)
-        with whole_file(noted) as partial:
-            partial.write_text(json.dumps(_urls_of_split(builder, config)))
-    urls = [url.split("@", 1)[1].partition("/") for url in json.loads(noted.read_text())]
+    if not (constants.is_offline_mode() and urls_path.is_file()):
+        builder = _load_builder(config)
+        with whole_file(urls_path) as partial:
+            partial.write_text(json.dumps(_list_split_urls(builder, config)))
+    # hf://datasets/OWNER/NAME@COMMIT/path: the commit in it fixes the version of every file
+    urls = [url.split("@", 1)[1].partition("/") for url in json.loads(urls_path.read_text())]
     files = [hub.HubFile(name, file, "dataset", commit) for commit, _, file in urls]
     is_read_here = all(Path(file.name).suffix in HUB_KINDS for file in files)
-    paths = _fetched(files, config, config.n_documents if is_read_here else 0)
+    paths = _fetch_files(files, config, config.n_documents if is_read_here else 0)
     provenance = hub.cache_provenance(name, paths)
     if is_read_here:
         return Documents(
-            provenance, _n_bytes(paths.values()), lambda: _texts_of(paths, config.column)
+            provenance, _total_bytes(paths.values()), lambda: _read_texts(paths, config.column)
         )
-    builder = builder or _builder(config)
+    builder = builder or _load_builder(config)
     with written_in(Path(builder.cache_dir).parent):
         builder.download_and_prepare()
     table = builder.as_dataset(config.split)
-    return _table_documents(table, provenance, _n_bytes(paths.values()), config.column)
+    return _open_table(table, provenance, _total_bytes(paths.values()), config.column)
 
 
-def _fetched(files: list[hub.HubFile], config: CorpusConfig, n_documents: int) -> dict[str, Path]:
-    """The paths in the cache of a split's files: all, or the first ones that hold so many documents."""
+def _fetch_files(
+    files: list[hub.HubFile], config: CorpusConfig, n_documents: int
+) -> dict[str, Path]:
+    """Fetch a split's files and return their paths in the cache.
+
+    n_documents  stop at the file that completes this number of documents; 0: fetch all files
+    """
     paths: dict[str, Path] = {}
     for file in files:
-        paths[file.name] = hub.fetch_needed(file)
+        paths[file.name] = hub.fetch_required(file)
         if n_documents:
-            texts = _texts_of(paths, config.column)
+            texts = _read_texts(paths, config.column)
             if sum(1 for _ in itertools.islice(texts, n_documents)) == n_documents:
                 break
     return paths
 
 
-def _builder(config: CorpusConfig) -> Any:
+def _load_builder(config: CorpusConfig) -> Any:
     from datasets import disable_progress_bars, load_dataset_builder
 
     disable_progress_bars()
@@ -240,52 +260,53 @@ def _builder(config: CorpusConfig) -> Any:
     )
 
 
-def _noted_urls(config: CorpusConfig) -> Path:
-    """Where it is noted of which files a split consists, so that it is known without the Hub too."""
+def _urls_path(config: CorpusConfig) -> Path:
+    """Path of the cached list of a split's files, which is needed when the Hub is offline."""
     facts = [config.dataset, config.configuration, config.revision, config.split]
     return cache_folder("datasets") / f"{cache_key(facts)}.json"
 
 
-def _urls_of_split(builder: Any, config: CorpusConfig) -> list[str]:
-    """The split's files in order, as `hf://datasets/OWNER/NAME@COMMIT/path`."""
+def _list_split_urls(builder: Any, config: CorpusConfig) -> list[str]:
+    """List the split's files in order, as `hf://datasets/OWNER/NAME@COMMIT/path`."""
     splits = builder.config.data_files
-    if splits is None:  # offline: `datasets` has its table, but not what that was built from
+    # Offline, `datasets` may have the table in its cache, but no list of the files that the table was built from
+    if splits is None:
         raise SourceError(
-            f"{config.dataset}: split {config.split!r} was never read here, and the Hub is switched off; "
+            f"{config.dataset}: split {config.split!r} is not in the cache, and downloads are switched off: "
             "unset HF_HUB_OFFLINE"
         )
     if config.split not in splits:
         raise SourceError(
-            f"{config.dataset} has no split {config.split!r}; it has {', '.join(map(str, splits))}: set corpus.split"
+            f"{config.dataset} has no split {config.split!r} (splits: {', '.join(map(str, splits))}); set corpus.split"
         )
     return [str(url) for url in splits[config.split]]
 
 
-def _texts_of(paths: dict[str, Path], column: str) -> Iterator[str | None]:
-    """The documents of some files, each read as its name says."""
+def _read_texts(paths: dict[str, Path], column: str) -> Iterator[str | None]:
+    """Yield the documents of files in order. The key of a path is the file's name, whose suffix selects the reader."""
     for file, path in paths.items():
         yield from READERS[Path(file).suffix](path, column)
 
 
-def _table_documents(dataset: Any, provenance: Provenance, n_bytes: int, column: str) -> Documents:
-    """Those of a table that `datasets` has made."""
+def _open_table(dataset: Any, provenance: Provenance, n_bytes: int, column: str) -> Documents:
+    """Open a table that `datasets` has built."""
     if column not in dataset.column_names:
-        raise _no_column(provenance.name, column, dataset.column_names)
+        raise _missing_column(provenance.name, column, dataset.column_names)
 
     def texts() -> Iterator[str | None]:
         batches = dataset.select_columns([column]).iter(RECORDS_AT_ONCE)
-        yield from _rows((batch[column] for batch in batches), provenance.name, column)
+        yield from _column_texts((batch[column] for batch in batches), provenance.name, column)
 
     return Documents(provenance, n_bytes, texts)
 
 
-def _n_bytes(paths: Iterable[Path]) -> int:
+def _total_bytes(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def _said_by_datasets(error: Exception) -> str:
-    """What is wrong with a dataset, and what to set."""
-    reason = _in_one_line(error)
+def _explain_dataset_error(error: Exception) -> str:
+    """Reason of an error of `datasets`, with the remedy where it is known."""
+    reason = _one_line(error)
     if "Config name is missing" in reason:
         return f"{reason}: set corpus.configuration to one of these"
     if "scripts are no longer supported" in reason:

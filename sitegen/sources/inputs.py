@@ -1,4 +1,4 @@
-"""The subject of a run: model, autoencoder and rows together, known to fit each other."""
+"""The inputs of a run: model, autoencoder, tokenizer and rows together, checked to fit each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sitegen.sources.autoencoder import Autoencoder, load_autoencoder, require_h
 from sitegen.sources.autoencoder_files import DeclaredSettings
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model
-from sitegen.sources.model_files import named_tokenizer
+from sitegen.sources.model_files import tokenizer_name
 from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.text_defaults import with_text_defaults
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
@@ -25,45 +25,47 @@ from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a sweep reads.
+    """Everything that a sweep reads.
 
-    config  the run's, with what it leaves open about the text filled in
+    config       of the run, with open settings of the text filled in from the autoencoder's own settings
+    other        second autoencoder on the same hook point, if there is one
+    feature_ids  features to sweep, in rising order
     """
 
     config: Config
     model: HookedModel
     autoencoder: Autoencoder
-    other: Autoencoder | None  # a second one on the same hook point
+    other: Autoencoder | None
     tokenizer: TextTokenizer
     rows: Rows
-    feature_ids: list[int]  # those to be swept, rising
+    feature_ids: list[int]
     device: torch.device
 
     def ids(self, rows: range) -> torch.Tensor:
-        """[n_rows, seq_len] int64 token ids of some rows, where the model is."""
+        """Token ids [n_rows, seq_len] int64 of a range of rows, on the model's device."""
         tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids of no text of their own, declared by the tokenizer or put in by the rows: never a context's peak."""
+        """Ids of special tokens: those that the tokenizer declares and the row delimiters; never a context's peak."""
         return tuple(sorted({*self.tokenizer.special_ids, *self.rows.delimiters.ids}))
 
     @cached_property
     def final_layer(self) -> FinalLayer | None:
-        """What comes after the hook point, where that is the final norm alone; None where more does."""
+        """Final norm and unembedding, if nothing else follows the hook point; otherwise None."""
         return self.model.final_layer(self.ids(range(1)))
 
 
 def load_inputs(config: Config) -> Inputs:
-    """Reads and checks every source of a configuration; what is cheap to refuse is refused first.
+    """Read and check every source of a configuration, with the cheap checks first.
 
-    raises  SourceError, UsageError
+    raises  SourceError if a source cannot be read or does not fit the others, UsageError for impossible options
     """
     device = resolve_device(config.sweep.device)
     if config.sweep.precision == "tf32" and device.type != "cuda":
         raise UsageError(
-            f"precision tf32 needs a CUDA device, this is {device.type}: give fp32 or bf16"
+            f"sweep.precision: tf32 needs a CUDA device, but the device is {device.type}; give fp32 or bf16"
         )
     declared = declared_settings(config.autoencoder)
     autoencoder = load_autoencoder(
@@ -72,43 +74,46 @@ def load_inputs(config: Config) -> Inputs:
     other = None
     if config.other.source:
         other = load_autoencoder(config.other.source, config.other.repository, device, declared)
-    feature_ids = _selected(config, autoencoder.d_hidden)
-    tokenizer = load_tokenizer(config.model.tokenizer or named_tokenizer(config.model.name))
+    feature_ids = _selected_features(config, autoencoder.d_hidden)
+    tokenizer = load_tokenizer(config.model.tokenizer or tokenizer_name(config.model.name))
     corpus = with_text_defaults(config.corpus, autoencoder, tokenizer)
     config = dataclasses.replace(config, corpus=corpus)
     delimiters = row_delimiters(corpus, tokenizer)
-    # A copy, since TransformerLens gives a tokenizer without BOS or EOS both
-    lent = copy.deepcopy(tokenizer.tokenizer)
+    # A copy, because TransformerLens adds a BOS and an EOS to a tokenizer that has none
+    tokenizer_copy = copy.deepcopy(tokenizer.tokenizer)
     processing = model_processing(config, autoencoder)
-    model = load_model(config.model.name, config.model.hook_point, lent, device, processing)
+    model = load_model(
+        config.model.name, config.model.hook_point, tokenizer_copy, device, processing
+    )
     for weights in (autoencoder, other):
         if weights is not None:
             require_hook_point(weights, model.d_hook, config.model.hook_point)
     if corpus.seq_len > model.n_ctx:
         raise UsageError(
-            f"corpus.seq_len is {corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most"
+            f"corpus.seq_len is {corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most: "
+            "set a smaller corpus.seq_len"
         )
     rows = load_rows(corpus, tokenizer, delimiters)
     largest = int(rows.tokens.max())
     if largest >= model.d_vocab:
         raise SourceError(
-            f"{tokenizer.provenance.name} gives token id {largest}, but the model knows {model.d_vocab} ids: "
-            "set model.tokenizer to the one that the model was trained with"
+            f"{tokenizer.provenance.name} gives token id {largest}, but the model's vocabulary has {model.d_vocab} "
+            "ids: set model.tokenizer to the tokenizer that the model was trained with"
         )
     return Inputs(config, model, autoencoder, other, tokenizer, rows, feature_ids, device)
 
 
 def declared_settings(settings: AutoencoderConfig) -> DeclaredSettings:
-    """What the configuration says of an autoencoder whose files do not say it themselves."""
+    """Collect the autoencoder settings that the configuration declares."""
     return DeclaredSettings(
         settings.activation, settings.k, settings.subtracts_b_dec, settings.normalisation
     )
 
 
 def model_processing(config: Config, autoencoder: Autoencoder) -> tuple[str, ...]:
-    """What is done to the model's weights before activations are read: as the configuration says, else the autoencoder.
+    """Processing of the model's weights: the configured one, otherwise the one that the autoencoder was trained with.
 
-    SAELens trains on unprocessed weights unless the autoencoder's own settings say otherwise.
+    SAELens trains on unprocessed weights unless the autoencoder's own settings declare a processing.
     """
     requested = config.model.processing
     if not requested:
@@ -117,26 +122,27 @@ def model_processing(config: Config, autoencoder: Autoencoder) -> tuple[str, ...
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one.
+    """Return the torch device of a name; `auto` is CUDA if there is a CUDA device, otherwise the CPU.
 
-    raises  UsageError if CUDA is asked for and absent
+    raises  UsageError if CUDA is requested and absent
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "device cuda: this machine has no CUDA device, or torch is a CPU build; give --device cpu"
+            "sweep.device: this machine has no CUDA device, or torch is a CPU build; give --device cpu"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
-def _selected(config: Config, d_hidden: int) -> list[int]:
+def _selected_features(config: Config, d_hidden: int) -> list[int]:
     ranges = parse_features(config.sweep.features)
     if ranges is None:
         return list(range(d_hidden))
-    largest = max(part[-1] for part in ranges)
+    largest = max(one_range[-1] for one_range in ranges)
     if largest >= d_hidden:
         raise UsageError(
-            f"feature {largest}: the autoencoder has {d_hidden}, numbered 0 to {d_hidden - 1}"
+            f"sweep.features: no feature {largest}, the autoencoder has {d_hidden} features; give numbers from 0 to "
+            f"{d_hidden - 1}"
         )
-    return sorted({feature for part in ranges for feature in part})
+    return sorted({feature for one_range in ranges for feature in one_range})

@@ -1,7 +1,7 @@
-"""Models in the layout of TransformerLens' early years: a config.json without `model_type`, and a state dict.
+"""Models in TransformerLens' early layout: a config.json without `model_type`, and a state dict.
 
-source  transformer_lens/model_bridge/sources/tl_legacy.py. That downloads what it reads; here the same is made of
-        files that are at hand, so that what is loaded is what was hashed, and no Hub is needed.
+source  transformer_lens/model_bridge/sources/tl_legacy.py, which downloads the files itself. Here the same model is
+        made from local files, so that the files loaded are the files that were hashed, and the Hub is not needed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ SIZES = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab"
 
 
 def boot_legacy(name: str, values: dict[str, Any], weights: dict[str, Tensor]) -> Any:
-    """A TransformerLens bridge of these weights, as float32; attention masks beside them are left out.
+    """Make a TransformerLens bridge with these weights in float32; stored attention masks are left out.
 
-    name     the repository or folder; one with `_old` in it has weights the other way round
+    name     of the repository or folder; `_old` in the name stands for the oldest layout, with transposed matrices
     values   of its config.json
-    weights  under TransformerLens' names; an unembedding without a bias gets one of zeros
-    raises   SourceError, KeyError if a size is missing, or what TransformerLens raises over weights that do not fit
+    weights  by TransformerLens' names; an unembedding without a bias gets a bias of zeros
+    raises   SourceError if the architecture is not supported, KeyError if a size is missing, and the errors of
+             TransformerLens for weights that do not fit
     """
     from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     config = _config(name, values)
     weights = {key: weight.float() for key, weight in weights.items()}
-    converted = convert_tl_checkpoint(_in_later_layout(name, values, weights, config), config)
+    converted = convert_tl_checkpoint(_convert_layout(name, values, weights, config), config)
     converted.setdefault("unembed.bias", torch.zeros(config.d_vocab))
     bridge = TransformerBridge.boot_native(config)
     bridge.load_state_dict(converted, strict=True)
@@ -38,13 +39,13 @@ def boot_legacy(name: str, values: dict[str, Any], weights: dict[str, Tensor]) -
 
 
 def _config(name: str, values: dict[str, Any]) -> Any:
-    """The bridge's configuration."""
+    """Translate a legacy configuration to the bridge's."""
     from transformer_lens.config import TransformerBridgeConfig
 
     if values.get("shortformer_pos"):
         raise SourceError(
-            f"{name}: it adds positions to keys and queries (shortformer_pos), which TransformerLens no longer does: "
-            "give another model"
+            f"{name}: the model adds positions to keys and queries (shortformer_pos), which TransformerLens no longer "
+            "supports: give another model"
         )
     return TransformerBridgeConfig(
         **{size: values[size] for size in SIZES},
@@ -56,10 +57,10 @@ def _config(name: str, values: dict[str, Any]) -> Any:
     )
 
 
-def _in_later_layout(
+def _convert_layout(
     name: str, values: dict[str, Any], weights: dict[str, Tensor], config: Any
 ) -> dict[str, Tensor]:
-    """The weights under the names and with the axes that TransformerLens used last."""
+    """Convert the weights to the names and axes of TransformerLens' last legacy layout."""
     from transformer_lens.model_bridge.sources import tl_legacy
 
     layout = values.get("architecture", OLD_LAYOUT if "_old" in name else None)
@@ -69,5 +70,5 @@ def _in_later_layout(
     }
     if layout not in converters:
         return weights
-    later: dict[str, Tensor] = converters[layout](weights, config)
-    return later
+    converted: dict[str, Tensor] = converters[layout](weights, config)
+    return converted

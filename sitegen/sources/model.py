@@ -1,7 +1,7 @@
 """The language model, read at one hook point: rows of ids to activations, and the path from there to the logits.
 
-Activations come from the weights as the model's maker published them, unless processed ones are asked for; logit
-effects always from the folded and centred weights.
+Activations come from the published weights, unless processed weights are requested; logit effects always come from the
+folded and centred weights.
 """
 
 from __future__ import annotations
@@ -28,38 +28,52 @@ from sitegen.sources.output_projection import (
 )
 from sitegen.sources.provenance import Provenance
 
+# Hook points from which the rest of their layer is linear
 LAST_HOOK = re.compile(r"blocks\.\d+\.(mlp\.hook_post|hook_mlp_out|hook_resid_post)")
-PROBED = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
+# Read around the hook point, to find out what its layer adds to the residual stream
+PROBED_POINTS = (
+    "hook_resid_pre",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "hook_mlp_out",
+    "hook_resid_post",
+)
 
 
 class _ReachedHook(BaseException):
-    """Ends the forward pass at the hook: no attention of later layers, no unembedding."""
+    """Ends the forward pass at a hook, so that later layers and the unembedding are not computed."""
 
 
 @dataclass(frozen=True)
 class HookedModel:
-    """A TransformerLens model, read at one hook point."""
+    """A TransformerLens model, read at one hook point.
 
-    bridge: Any  # transformer_lens.TransformerBridge
+    bridge      transformer_lens.TransformerBridge
+    d_hook      width of the activations at the hook point
+    output      output projection from the hook point
+    processing  steps applied to the weights that activations come from; empty: the published weights
+    """
+
+    bridge: Any
     hook_point: str
-    d_hook: int  # width of the activations at the hook point
+    d_hook: int
     output: OutputProjection
-    processing: tuple[str, ...]  # of the weights that activations come from; none: as they are
+    processing: tuple[str, ...]
     provenance: Provenance
 
     @property
     def W_out(self) -> Tensor | None:
-        """[d_hook, d_model] from the hook point to the residual stream; None where it is in that stream."""
+        """Matrix [d_hook, d_model] from the hook point to the residual stream; None if it is in that stream."""
         return self.output.W_out
 
     @property
     def W_U(self) -> Tensor:
-        """[d_model, d_vocab] from the residual stream to the logits, folded and centred."""
+        """Matrix [d_model, d_vocab] from the residual stream to the logits, folded and centred."""
         return self.output.W_U
 
     @property
     def n_ctx(self) -> int:
-        """Longest row the model takes, in tokens."""
+        """Longest row that the model takes, in tokens."""
         return int(self.bridge.cfg.n_ctx)
 
     @property
@@ -69,12 +83,12 @@ class HookedModel:
 
     @property
     def d_vocab(self) -> int:
-        """Number of token ids the unembedding knows."""
+        """Number of token ids that the unembedding covers."""
         return int(self.W_U.shape[1])
 
     @property
     def layer_and_point(self) -> tuple[int, str]:
-        """(layer, name within it) of the hook point."""
+        """Layer of the hook point, and its name within the layer."""
         return layer_and_point(self.hook_point)
 
     @property
@@ -84,36 +98,42 @@ class HookedModel:
 
     @torch.no_grad()
     def hook_activations(self, tokens: Tensor) -> Tensor:
-        """[n_rows, seq_len, d_hook] float32 at the hook point for `tokens` [n_rows, seq_len] int64.
+        """Activations [n_rows, seq_len, d_hook] float32 at the hook point for `tokens` [n_rows, seq_len] int64.
 
-        The pass ends there, which gives the same bits as the whole one for a fraction of its cost.
+        The forward pass ends there, which gives the same bits as a whole pass for a fraction of its cost.
         """
         return self.read(tokens, self.hook_point)[0]
 
     @torch.no_grad()
     def activations_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """([n_rows, seq_len, d_hook] at the hook point, [n_rows, seq_len, d_model] before the final norm)."""
+        """Activations at the hook point and the residual stream before the final norm, in one pass.
+
+        tokens   [n_rows, seq_len] int64
+        returns  ([n_rows, seq_len, d_hook], [n_rows, seq_len, d_model]), float32
+        """
         activations, residual = self.read(tokens, self.hook_point, FINAL_RESIDUAL)
         return activations, residual
 
     @torch.no_grad()
     def losses(self, tokens: Tensor, activations: Tensor | None = None) -> Tensor:
-        """[n_rows, seq_len - 1] cross-entropy of each next token, in nats.
+        """Cross-entropy [n_rows, seq_len - 1] of each next token, in nats.
 
-        activations  [n_rows, seq_len, d_hook] to put in the place of those at the hook point
+        tokens       [n_rows, seq_len] int64
+        activations  [n_rows, seq_len, d_hook] that replace those at the hook point; None: the model's own
         """
-        hooks = [] if activations is None else self._replacing(activations)
+        hooks = [] if activations is None else self._replacement_hooks(activations)
         logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-        follows = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
-        losses: Tensor = (torch.logsumexp(logits, 2) - follows)[:, :-1]
+        next_logits = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
+        losses: Tensor = (torch.logsumexp(logits, 2) - next_logits)[:, :-1]
         return losses
 
-    def _replacing(self, activations: Tensor) -> list[tuple[str, Any]]:
-        """Hooks that put activations [n_rows, seq_len, d_hook] in the place of those at the hook point."""
+    def _replacement_hooks(self, activations: Tensor) -> list[tuple[str, Any]]:
+        """Hooks that replace the activations at the hook point with `activations` [n_rows, seq_len, d_hook]."""
         layer, point = self.layer_and_point
         if point != "hook_resid_mid":
             return [(self.hook_point, lambda found, hook: activations.view_as(found))]
-        # In TransformerLens that point is an input of the MLP alone: what attention writes takes the stream there
+        # TransformerLens' hook_resid_mid is only the MLP's input, and the residual stream bypasses it. To set the
+        # stream itself, the attention output is set to the difference between the new stream and the stream before it
         before: list[Tensor] = []
         return [
             (f"blocks.{layer}.hook_resid_pre", lambda found, hook: before.append(found)),
@@ -124,10 +144,9 @@ class HookedModel:
         ]
 
     def final_layer(self, tokens: Tensor) -> FinalLayer | None:
-        """What comes after the hook point, where that is the final norm alone; None where more does.
+        """Final norm and unembedding, if nothing else follows the hook point; otherwise None.
 
-        That it is this norm and nothing else is seen by holding its log-probabilities against the model's, on `tokens`
-        [n_rows, seq_len].
+        tokens  [n_rows, seq_len] on which their log-probabilities have to equal the model's
         """
         layer, is_exact = self.output.final, not self.output.left_out
         is_last = self.layer_and_point[0] == self.n_layers - 1 and LAST_HOOK.fullmatch(
@@ -135,6 +154,7 @@ class HookedModel:
         )
         if layer is None or not is_last or not is_exact:
             return None
+        # The model may still have a step that is not known here, so the result is compared with the model's
         with torch.no_grad():
             expected = torch.log_softmax(self.bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
             _, residual = self.activations_and_residual(tokens)
@@ -143,34 +163,42 @@ class HookedModel:
 
     @torch.no_grad()
     def seen(self, tokens: Tensor, points: tuple[str, ...]) -> dict[str, Tensor]:
-        """[n_rows, seq_len, width] float32 at each of some hook points, those left out that nothing passes."""
+        """Activations [n_rows, seq_len, width] float32 at hook points, by name.
+
+        The forward pass is a whole one, so the points may come in any order. Points that the model does not compute
+        are left out.
+        """
         return run_with_points(self.bridge, tokens, points)[0]
 
     @torch.no_grad()
     def read(self, tokens: Tensor, *points: str) -> list[Tensor]:
-        """[n_rows, seq_len, width] float32 at each of some hook points, which stand in the model's order.
+        """Activations [n_rows, seq_len, width] float32 at hook points, which have to be in the model's order.
 
-        The pass ends at the last of them.
+        The forward pass ends at the last of them.
+
+        raises  SourceError if an activation is NaN or infinite
         """
         found: list[Tensor] = []
 
         def keep(activations: Tensor, hook: Any) -> None:
-            found.append(activations.flatten(2))  # heads, where there are any, side by side
+            # Heads, if there are any, are concatenated: [n_rows, seq_len, n_heads * d_head]
+            found.append(activations.flatten(2))
             if len(found) == len(points):
                 raise _ReachedHook
 
         with suppress(_ReachedHook):
             self.bridge.run_with_hooks(tokens, fwd_hooks=[(point, keep) for point in points])
-        # One NaN or infinity shows in the sum, which takes a fraction of looking at each
+        # The sum is NaN or infinite if any activation is, and costs a fraction of a test of each
         if not all(torch.isfinite(activations.sum()) for activations in found):
             raise SourceError(
-                f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite; the weights are damaged"
+                f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite, so its weights are "
+                "damaged: download or save the model again"
             )
         return found
 
 
 def layer_and_point(hook_point: str) -> tuple[int, str]:
-    """(layer, name within it) of a hook point such as `blocks.3.mlp.hook_post`."""
+    """Layer of a hook point such as `blocks.3.mlp.hook_post`, and its name within the layer."""
     _, layer, name = hook_point.split(".", 2)
     return int(layer), name
 
@@ -182,27 +210,29 @@ def load_model(
     device: torch.device,
     processing: tuple[str, ...] = (),
 ) -> HookedModel:
-    """The model of a folder, of a legacy TransformerLens repository, or of any other name TransformerLens knows.
+    """Load the model of a folder, a legacy TransformerLens repository, or any other name that TransformerLens knows.
 
-    tokenizer   the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
-    processing  of the weights that activations come from, by TransformerLens' names; none: as their maker left them
+    tokenizer   the `transformers` tokenizer; passed on so that TransformerLens does not load another
+    processing  steps to apply to the weights that activations come from, by TransformerLens' names; empty: none
     raises      SourceError if it cannot be read, has no such hook point, the path from there to the logits is not
-                linear, or the processing changes what the model predicts
+                linear, or the processing changes the model's predictions
     """
-    model = hooked_model(boot_model(name, tokenizer, device), hook_point)
-    return processed(model, processing) if processing else model
+    model = hook_model(boot_model(name, tokenizer, device), hook_point)
+    return process_weights(model, processing) if processing else model
 
 
 @torch.no_grad()
-def hooked_model(booted: BootedModel, hook_point: str) -> HookedModel:
-    """A model whose weights are not processed, read at a hook point.
+def hook_model(booted: BootedModel, hook_point: str) -> HookedModel:
+    """Prepare a model with unprocessed weights to be read at a hook point.
 
-    raises  SourceError as `load_model` does
+    raises  SourceError if it has no such hook point, or the path from there to the logits is not linear
     """
     bridge, name = booted.bridge, booted.provenance.name
     if hook_point not in bridge.hook_dict:
         example = f"blocks.{bridge.cfg.n_layers - 1}.hook_resid_post"
-        raise SourceError(f"{name} has no hook point {hook_point}; {example} is one, for example")
+        raise SourceError(
+            f"{name} has no hook point {hook_point}: set model.hook_point to one that it has, such as {example}"
+        )
     probe = _probe(bridge, hook_point, name)
     output = output_projection(bridge, hook_point, probe)
     d_hook = probe.streams[hook_point].shape[1]
@@ -210,21 +240,24 @@ def hooked_model(booted: BootedModel, hook_point: str) -> HookedModel:
 
 
 def _probe(bridge: Any, hook_point: str, name: str) -> Probe:
-    """What a model computes on a few tokens at and around a hook point.
+    """Run a model on a few tokens and keep its activations at and around a hook point.
 
-    raises  SourceError if nothing passes the hook point
+    raises  SourceError if the model does not compute the hook point
     """
     tokens = _probe_tokens(bridge)
     parts = hook_point.split(".")
-    near = [f"blocks.{parts[1]}.{point}" for point in PROBED] if parts[0] == "blocks" else []
-    seen, logits = run_with_points(bridge, tokens, (hook_point, FINAL_RESIDUAL, *near))
-    found = {point: activations.flatten(0, 1) for point, activations in seen.items()}
-    if hook_point not in found or FINAL_RESIDUAL not in found:
-        missing = hook_point if hook_point not in found else FINAL_RESIDUAL
+    nearby = []
+    if parts[0] == "blocks":
+        nearby = [f"blocks.{parts[1]}.{point}" for point in PROBED_POINTS]
+    by_row, logits = run_with_points(bridge, tokens, (hook_point, FINAL_RESIDUAL, *nearby))
+    streams = {point: activations.flatten(0, 1) for point, activations in by_row.items()}
+    if hook_point not in streams or FINAL_RESIDUAL not in streams:
+        missing = hook_point if hook_point not in streams else FINAL_RESIDUAL
         raise SourceError(
-            f"{name}: nothing passes {missing} when the model runs, so it cannot be read"
+            f"{name}: the model declares {missing} but does not compute it, so it cannot be read: set another "
+            "model.hook_point"
         )
-    return Probe(name, found, logits.flatten(0, 1).float())
+    return Probe(name, streams, logits.flatten(0, 1).float())
 
 
 def _probe_tokens(bridge: Any) -> Tensor:
@@ -233,13 +266,13 @@ def _probe_tokens(bridge: Any) -> Tensor:
 
 
 @torch.no_grad()
-def processed(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
-    """The same model, its weights processed as TransformerLens does; its path to the logits stays the same.
+def process_weights(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
+    """Process a model's weights as TransformerLens does; the output projection stays the same.
 
-    The bridge that the model shares is changed.
+    The given model shares the bridge whose weights are changed.
 
-    raises  SourceError if that changes what the model predicts, as folding value biases does where attention does not
-            add up to 1
+    raises  SourceError if that changes the model's predictions, as folding value biases does where attention does not
+            sum to 1
     """
     bridge = model.bridge
     tokens = _probe_tokens(bridge)
@@ -251,7 +284,7 @@ def processed(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(
             f"{model.provenance.name}: TransformerLens cannot process its weights by {', '.join(processing)} "
-            f"({reason}): leave model.processing out"
+            f'({reason}): set model.processing = ["none"]'
         ) from None
     bridge.eval().requires_grad_(False)
     after = torch.log_softmax(bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
@@ -259,7 +292,8 @@ def processed(model: HookedModel, processing: tuple[str, ...]) -> HookedModel:
     if not difference <= TOLERANCE * max(float(before.abs().max()), 1.0):
         raise SourceError(
             f"{model.provenance.name}: processing its weights ({', '.join(processing)}) changes its predictions by "
-            f"{difference:.2g} nats, so this architecture does not allow it: leave that out of model.processing"
+            f"{difference:.2g} nats, so this architecture does not allow it: set model.processing without the step "
+            'that does so, or to ["none"]'
         )
     return HookedModel(
         bridge, model.hook_point, model.d_hook, model.output, processing, model.provenance

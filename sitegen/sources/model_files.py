@@ -1,7 +1,7 @@
-"""A model's files, from a folder or the Hub, to a TransformerLens bridge that is known to compute what they say.
+"""A model's files, from a folder or the Hub, to a TransformerLens bridge that is checked against `transformers`.
 
-TransformerLens is given a folder, never a name, so that what is loaded is what was hashed: it takes some names for
-other models.
+TransformerLens is given a folder, never a name, because it resolves some names to other models. So the files that are
+loaded are the files that were hashed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sitegen.errors import SitegenError, SourceError
 from sitegen.files import require_room
+from sitegen.hub_errors import hub_errors
 from sitegen.sources import hub
-from sitegen.sources.hub_errors import hub_errors
 from sitegen.sources.legacy_model import boot_legacy
 from sitegen.sources.output_projection import is_near
 from sitegen.sources.provenance import Provenance, local_provenance
@@ -28,26 +28,26 @@ from sitegen.sources.tensors import read_tensors
 LEGACY_OWNERS = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
 LEGACY_FILES = ["config.json", "model_final.pth"]
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
-PROBE_SHAPE = (2, 24)  # rows and tokens on which a model is held against its maker's code
+PROBE_SHAPE = (2, 24)  # rows and tokens per row on which the bridge is compared with `transformers`
 
 
 @dataclass(frozen=True)
 class BootedModel:
-    """A model as its maker defines it, in TransformerLens' bridge: no weight is processed."""
+    """A model in TransformerLens' bridge with its published weights, none of them processed."""
 
     bridge: Any  # transformer_lens.TransformerBridge
     provenance: Provenance
 
 
 def resolve_name(name: str) -> str:
-    """The Hub repository that TransformerLens knows by this name; the name itself where it is none of its aliases."""
+    """Return the Hub repository that TransformerLens has this alias for; the name itself if it is not an alias."""
     from transformer_lens.supported_models import MODEL_ALIASES
 
     return next((repository for repository, names in MODEL_ALIASES.items() if name in names), name)
 
 
-def named_tokenizer(name: str) -> str:
-    """The tokenizer that goes with a model: the one its configuration names, else the model's own place.
+def tokenizer_name(name: str) -> str:
+    """Name of a model's tokenizer: the one that its configuration names, otherwise the model's folder or repository.
 
     raises  SourceError if a legacy repository's configuration cannot be read
     """
@@ -61,12 +61,12 @@ def named_tokenizer(name: str) -> str:
 
 
 def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
-    """The model of a folder, of a legacy TransformerLens repository, or of any other name TransformerLens knows.
+    """Load the model of a folder, a legacy TransformerLens repository, or any other name that TransformerLens knows.
 
-    A folder of that name comes before any repository of it.
+    A folder of that name takes precedence over a repository.
 
-    tokenizer  the `transformers` tokenizer; handed on so that TransformerLens loads none of its own
-    raises     SourceError if it cannot be read, or TransformerLens computes something else than its maker's code
+    tokenizer  the `transformers` tokenizer; passed on so that TransformerLens does not load another
+    raises     SourceError if it cannot be read, or TransformerLens computes something else than `transformers`
     """
     repository = resolve_name(name)
     if Path(name).is_dir():
@@ -81,19 +81,22 @@ def boot_model(name: str, tokenizer: Any, device: torch.device) -> BootedModel:
 
 
 def _boot_hub(name: str, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A model of `transformers` from the Hub's cache, once the hashes of its files are known to hold."""
+    """Download a model of `transformers`, verify its files and load it from the Hub's cache."""
     paths, provenance = hub.download(name, ["config.json"], optional=(WEIGHTS,))
     if WEIGHTS not in paths:
         index = hub.fetch(hub.HubFile(name, WEIGHTS_INDEX), is_optional=True)
-        paths, provenance = hub.download(name, ["config.json", *_shards(index, name)])
+        paths, provenance = hub.download(name, ["config.json", *_list_weight_files(index, name)])
     with hub_errors(name):
         return _boot_transformers(paths["config.json"].parent, name, tokenizer), provenance
 
 
-def _shards(index: Path | None, name: str) -> list[str]:
-    """The index of a model in several files, and those files."""
+def _list_weight_files(index: Path | None, name: str) -> list[str]:
+    """List the files of a model in several parts: the index itself, then the files that it names."""
     if index is None:
-        raise SourceError(f"{name} holds no {WEIGHTS}: models are read from safetensors alone")
+        raise SourceError(
+            f"{name} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}, and only safetensors can be read: give a model that "
+            "has them"
+        )
     files = read_settings(index, index.parent.name).get("weight_map")
     if not isinstance(files, dict):
         raise SourceError(f"{name}/{WEIGHTS_INDEX} has no weight_map: download the model again")
@@ -101,10 +104,11 @@ def _shards(index: Path | None, name: str) -> list[str]:
 
 
 def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
-    """A model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
+    """Load a model on disk: in the legacy layout with its weights as safetensors, or as `transformers` saves it."""
     index = folder / WEIGHTS_INDEX
-    is_split = index.is_file() and not (folder / WEIGHTS).is_file()  # as `transformers` chooses
-    weights = _shards(index, folder.name) if is_split else [WEIGHTS]
+    # With both kinds in the folder, `transformers` reads the single file too
+    is_split = index.is_file() and not (folder / WEIGHTS).is_file()
+    weights = _list_weight_files(index, folder.name) if is_split else [WEIGHTS]
     paths = [folder / name for name in ("config.json", *weights)]
     for path in paths:
         if not path.is_file():
@@ -119,12 +123,13 @@ def _boot_folder(folder: Path, tokenizer: Any) -> tuple[Any, Provenance]:
 
 
 def _boot_transformers(folder: Path, name: str, tokenizer: Any) -> Any:
-    """A folder as `transformers` saves it, loaded by that and held against it."""
+    """Load a folder as `transformers` saves it, and compare the bridge with `transformers`."""
     from transformer_lens.model_bridge import TransformerBridge
 
     with _weight_errors(name):
-        model = _text_model(folder)
-        expected = _PlainPass(model)
+        model = _load_text_model(folder)
+        # Computed before the bridge is made from the same model object
+        expected = _ReferencePass(model)
         bridge = TransformerBridge.boot_transformers(
             str(folder), hf_model=model, tokenizer=tokenizer, dtype=torch.float32
         )
@@ -132,8 +137,8 @@ def _boot_transformers(folder: Path, name: str, tokenizer: Any) -> Any:
     return bridge
 
 
-def _text_model(folder: Path) -> Any:
-    """The causal language model of a folder; of one that also takes pictures or sound, the part that writes text."""
+def _load_text_model(folder: Path) -> Any:
+    """Load the causal language model of a folder; of a model that also takes images or sound, only the text part."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -142,21 +147,23 @@ def _text_model(folder: Path) -> Any:
     if getattr(text_config, "apply_residual_connection_post_layernorm", False):
         raise SourceError(
             f"{folder.name}: each layer normalises the residual stream itself "
-            "(apply_residual_connection_post_layernorm), so nothing reaches the logits directly; give another model"
+            "(apply_residual_connection_post_layernorm), so no feature reaches the logits directly: give another model"
         )
     if text_config is config:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     whole = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    # An empty model of the text configuration tells which class the text part has
     with init_empty_weights():
         text = AutoModelForCausalLM.from_config(text_config)
-    part = _part_of_kind(whole, type(text))
-    if part is not None:
-        return part.eval()
+    text_part = _find_module(whole, type(text))
+    if text_part is not None:
+        return text_part.eval()
+    # Some models hold only the decoder of that class, with the output embeddings beside it: join the two
     prefix = text.base_model_prefix
-    decoder = _part_of_kind(whole, type(getattr(text, prefix)))
+    decoder = _find_module(whole, type(getattr(text, prefix)))
     if decoder is None:
         raise SourceError(
-            f"{folder.name}: the part of {type(whole).__name__} that writes text is not known"
+            f"{folder.name}: the text part of {type(whole).__name__} cannot be identified: give another model"
         )
     setattr(text, prefix, decoder)
     text.set_output_embeddings(whole.get_output_embeddings())
@@ -164,51 +171,51 @@ def _text_model(folder: Path) -> Any:
     return text.eval()
 
 
-def _part_of_kind(whole: Any, kind: type) -> Any:
-    """The first module of a class; None if there is none."""
-    return next((module for module in whole.modules() if isinstance(module, kind)), None)
+def _find_module(model: Any, kind: type) -> Any:
+    """Find the first module of a class; None if there is none."""
+    return next((module for module in model.modules() if isinstance(module, kind)), None)
 
 
 def probe_ids(d_vocab: int, n_ctx: int = PROBE_SHAPE[1]) -> Tensor:
-    """[n_rows, n_tokens] int64 ids to try a model on: PROBE_SHAPE, or fewer tokens where it takes no more."""
+    """Ids [n_rows, n_tokens] int64 to test a model on: PROBE_SHAPE, or fewer tokens if it takes only `n_ctx`."""
     n_rows, n_tokens = PROBE_SHAPE[0], min(PROBE_SHAPE[1], n_ctx)
     return (torch.arange(n_rows * n_tokens).view(n_rows, n_tokens) * 7 + 5) % d_vocab
 
 
-class _PlainPass:
-    """What a model of `transformers` computes on a few ids, kept to hold TransformerLens' bridge against."""
+class _ReferencePass:
+    """Residual streams and logits of a `transformers` model on a few ids, to compare TransformerLens' bridge with."""
 
     @torch.no_grad()
     def __init__(self, model: Any) -> None:
         self.ids = probe_ids(int(model.config.vocab_size))
         found = model(self.ids, output_hidden_states=True, use_cache=False)
         self.logits: Tensor = found.logits.float()
-        # Of the last layer it gives what the final norm makes of its output
+        # The last hidden state is left out: it is taken after the final norm, the others are residual streams
         self.streams: list[Tensor] = [stream.float() for stream in found.hidden_states[:-1]]
 
     @torch.no_grad()
     def require_same(self, bridge: Any, name: str) -> None:
-        """That a bridge computes the same streams and logits.
+        """Raise unless a bridge computes the same residual streams and logits.
 
-        raises  SourceError if not
+        raises  SourceError
         """
-        # Most makers give what goes into each layer, some (Mamba, RWKV) what comes out of it
+        # Most models return each layer's input as a hidden state, some (Mamba, RWKV) its output: either may agree
         points = [
             [f"blocks.{layer}.hook_resid_{end}" for layer in range(len(self.streams))]
             for end in ("pre", "post")
         ]
         found, logits = run_with_points(bridge, self.ids, (*points[0], *points[1]))
         self._require_near("logits", logits, self.logits, name)
-        ends = [[found[point] for point in of_end if point in found] for of_end in points]
-        if not any(_all_near(streams, self.streams) for streams in ends):
+        candidates = [[found[point] for point in names if point in found] for names in points]
+        if not any(_all_near(streams, self.streams) for streams in candidates):
             self._require_near(points[0][-1], found[points[0][-1]], self.streams[-1], name)
 
     def _require_near(self, what: str, found: Tensor, expected: Tensor, name: str) -> None:
         if not is_near(found, expected):
             raise SourceError(
-                f"{name}: TransformerLens' {what} are not those of transformers (off by "
-                f"{float((found - expected).abs().max()):.2g} of {float(expected.abs().max()):.2g}), so this "
-                "architecture cannot be read with the installed transformer_lens"
+                f"{name}: TransformerLens' {what} differ from those of transformers by up to "
+                f"{float((found - expected).abs().max()):.2g} (largest value {float(expected.abs().max()):.2g}), so "
+                "the installed transformer_lens does not support this architecture: give another model"
             )
 
 
@@ -220,7 +227,12 @@ def _all_near(found: list[Tensor], expected: list[Tensor]) -> bool:
 def run_with_points(
     bridge: Any, tokens: Tensor, points: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """({hook point: [n_rows, seq_len, width] float32}, logits) of a whole pass; points that are not there left out."""
+    """Run a whole forward pass and keep the activations at hook points.
+
+    tokens   [n_rows, seq_len] int64
+    points   names of hook points in any order; those that the model lacks or does not compute are left out
+    returns  ({hook point: [n_rows, seq_len, width] float32}, logits [n_rows, seq_len, d_vocab])
+    """
     found: dict[str, Tensor] = {}
 
     def keep_as(point: str) -> Any:
@@ -229,28 +241,33 @@ def run_with_points(
 
         return keep
 
-    there = sorted({point for point in points if point in bridge.hook_dict})
-    hooks = [(point, keep_as(point)) for point in there]
+    present = sorted({point for point in points if point in bridge.hook_dict})
+    hooks = [(point, keep_as(point)) for point in present]
     logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
     return {point: found[point] for point in points if point in found}, logits
 
 
 def _boot_legacy_files(name: str, config_path: Path, weights_path: Path) -> Any:
-    """A model from a legacy config.json and its weights under TransformerLens' names."""
+    """Load a model from a legacy config.json and weights by TransformerLens' names."""
     with _weight_errors(f"{name}/{weights_path.name}"):
         return boot_legacy(name, read_settings(config_path, name), read_tensors(weights_path))
 
 
 @contextmanager
 def _weight_errors(name: str) -> Iterator[None]:
-    """Turns what a loader raises over unfit weights into one line that names the model."""
+    """Turn a loader's errors over unfit weights into a SourceError of one line that names the model."""
     try:
         yield
     except (SitegenError, MemoryError):
         raise
     except KeyError as error:
-        raise SourceError(f"{name}: the model's files lack {error}") from None
-    except Exception as error:  # a loader meets values of any kind in a foreign configuration
+        raise SourceError(
+            f"{name}: the model's files lack {error}; download or save the model again"
+        ) from None
+    # A configuration can hold values of any kind, so the loaders can raise errors of any class
+    except Exception as error:
         require_room(error, hub.cache_folder())
         reason = " ".join(str(error).split())[:200]
-        raise SourceError(f"{name}: the model cannot be loaded: {reason}") from None
+        raise SourceError(
+            f"{name}: the model cannot be loaded ({reason}): correct its files, or give another model"
+        ) from None

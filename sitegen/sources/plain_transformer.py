@@ -1,4 +1,4 @@
-"""A TransformerLens model as plain matrices up to its hook point, where it is of a make that these can say."""
+"""A TransformerLens model as plain matrices up to its hook point, for the architectures that readers' pages can run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ NORMS = ("LN", "LNPre")
 
 
 def plain_transformer(model: HookedModel, n_positions: int) -> PlainTransformer:
-    """The model's weights from its embedding to the hook point.
+    """Extract the model's weights from the embedding to the hook point.
 
-    n_positions  so many of the position embeddings, from the first on
-    raises       SourceError naming what of the model cannot be said in these terms
+    n_positions  number of position embeddings to keep, from the first on
+    raises       SourceError that names the property of the model that is not supported
     """
+    # The messages below become part of the manifest (`live.why_not`), as the reason why pages have no model
     cfg = model.bridge.cfg
     layer, hook = model.layer_and_point
     if hook not in HOOKS:
@@ -50,9 +51,12 @@ def plain_transformer(model: HookedModel, n_positions: int) -> PlainTransformer:
 
 
 def _require_known_architecture(cfg: Any) -> None:
-    """Refuses what is known to differ; whatever else does shows when activations are compared."""
+    """Raise for properties that are known not to be supported; others show when activations are compared.
+
+    raises  SourceError
+    """
     n_kv = getattr(cfg, "n_key_value_heads", None)
-    wants = {
+    requirements = {
         f"its positions are {cfg.positional_embedding_type}, not learned embeddings": cfg.positional_embedding_type
         == "standard",
         f"its norms are {cfg.normalization_type}, not LayerNorm": cfg.normalization_type in NORMS,
@@ -61,28 +65,27 @@ def _require_known_architecture(cfg: Any) -> None:
         "its heads share keys": n_kv in (None, cfg.n_heads),
         "it has no MLPs": not getattr(cfg, "attn_only", False),
     }
-    for reason, holds in wants.items():
+    for reason, holds in requirements.items():
         if not holds:
             raise SourceError(reason)
 
 
 def _parts_before(hook: str) -> tuple[str, ...]:
-    """The parts of the hook point's layer that come before it."""
+    """Parts of the hook point's layer that are computed before it."""
     parts = ("qkv", "attention_out", "mlp_in", "mlp_out")
     return parts[: {"resid_pre": 0, "attn_out": 2, "resid_mid": 2, "mlp_post": 3}.get(hook, 4)]
 
 
 def _layer_weights(block: Any) -> dict[str, Tensor]:
-    """One layer's matrices, [out, in], and biases; each norm's gain and bias folded into the matrix behind it."""
+    """Weights of one layer: matrices [out, in] and biases, each norm's gain and bias folded into the next matrix."""
     attention, mlp = block.attn, block.mlp
-    heads = [
-        getattr(attention, f"W_{name}").detach() for name in "QKV"
-    ]  # [n_heads, d_model, d_head]
+    # [n_heads, d_model, d_head] each
+    heads = [getattr(attention, f"W_{name}").detach() for name in "QKV"]
     biases = [getattr(attention, f"b_{name}").detach() for name in "QKV"]  # [n_heads, d_head]
     qkv = torch.cat([head.transpose(1, 2).flatten(0, 1) for head in heads])
     qkv_bias = torch.cat([bias.flatten() for bias in biases])
-    qkv, qkv_bias = _behind(block.ln1, qkv, qkv_bias)
-    mlp_in, mlp_in_bias = _behind(block.ln2, mlp.W_in.detach().T, mlp.b_in.detach())
+    qkv, qkv_bias = _fold_norm(block.ln1, qkv, qkv_bias)
+    mlp_in, mlp_in_bias = _fold_norm(block.ln2, mlp.W_in.detach().T, mlp.b_in.detach())
     return {
         "qkv.weight": qkv,
         "qkv.bias": qkv_bias,
@@ -95,10 +98,10 @@ def _layer_weights(block: Any) -> dict[str, Tensor]:
     }
 
 
-def _behind(norm: Any, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix [out, in] and its bias [out] with the gain and bias of the norm before them folded in.
+def _fold_norm(norm: Any, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold a norm's gain and bias into the matrix [out, in] and the bias [out] that follow it.
 
-    Where TransformerLens has folded them already, the gain is 1 and the bias 0, and nothing changes.
+    If TransformerLens has already folded them, the gain is 1 and the bias 0, and nothing changes.
     """
     module = norm.original_component
     shift = getattr(module, "bias", None)

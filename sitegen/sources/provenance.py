@@ -1,4 +1,4 @@
-"""Where a source came from: its name and the hashes of its files, as the manifest keeps them."""
+"""Provenance of a source: its name, its revision and the hashes of its files, as the manifest records them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """A source's name (a repository, or a file's or folder's own name), its revision if it has one, its files."""
+    """Origin of a source.
+
+    name      of the repository, or of the file or folder without its path
+    revision  commit of a repository; None for files on this machine
+    files     that were read
+    """
 
     name: str
     revision: str | None
@@ -26,7 +31,7 @@ class Provenance:
 
 
 def local_provenance(name: str, paths: list[Path]) -> Provenance:
-    """Provenance of files on this machine; of each only its own name is kept.
+    """Provenance of files on this machine, by their names without folders.
 
     raises  SourceError if one is a Git LFS pointer
     """

@@ -1,1 +1,1 @@
-"""One pass over the rows: a driver, and one accumulator a statistic."""
+"""The sweep: one pass over the rows by a driver, with one accumulator for each statistic."""

@@ -1,4 +1,4 @@
-"""What a batch of rows gives to the accumulators: its firings, and where and in which text each stands."""
+"""What the accumulators receive of a batch of rows: its active tokens, each with its position and its context."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ActiveBatch:
-    """Firings of one batch in the order of feature, row, position; the arrays run parallel.
+    """Active tokens of one batch, ordered by feature, row, position; index i of every array belongs to the same one.
 
-    feature     [n] int64: index among the features swept
-    activation  [n] float32, above 0
-    place       [n] int64: row x seq_len + position
-    text_key    [n] uint64: `windows.window_keys` at the place
-    may_peak    [n] bool: false on special tokens, which are counted but never shown as a peak
-    n_positions    positions read, padding left out
-    n_examined     entries that were computed singly to find these
-    largest_error  of the product that named them, as a share of its bound
+    feature        [n] int64: index among the features swept
+    activation     [n] float32, above 0
+    token_index    [n] int64: row x seq_len + position
+    text_key       [n] uint64: hash of the context at that position, from `ContextWindow.keys`
+    may_peak       [n] bool: false on special tokens, which are counted but never shown as a peak
+    n_positions    number of positions that were read
+    n_examined     number of entries that were recomputed to find these
+    largest_error  largest error of the search product at those entries, as a share of its bound
     """
 
     feature: np.ndarray
@@ -33,12 +33,12 @@ class ActiveBatch:
 
     @cached_property
     def peaks(self) -> ActiveBatch:
-        """The firings that may be shown as a peak."""
+        """The active tokens that may be shown as a peak."""
         return self if self.may_peak.all() else self._take(self.may_peak)
 
     @cached_property
     def special(self) -> ActiveBatch:
-        """The firings on special tokens."""
+        """The active special tokens."""
         return self._take(~self.may_peak)
 
     def _take(self, chosen: np.ndarray) -> ActiveBatch:

@@ -1,7 +1,7 @@
-"""The sweep on a Ray cluster: workers sweep shards, their states come here, to be saved and merged in order.
+"""The sweep on a Ray cluster: workers sweep shards and return the states, which are saved and merged here in order.
 
-A shard's state is the same wherever it is computed, and computing it twice does no harm: so Ray may give a lost
-worker's or node's shard to another.
+A shard's state is the same wherever it is computed, and computing it twice does no harm. So Ray may give the shard of a
+lost worker or node to another one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from sitegen.sweep.driver import Engine
 from sitegen.sweep.shards import SavedStates, ShardSweeper, empty_state
 from sitegen.sweep.state import SweepState
 
-MAX_RETRIES = 8  # of a shard whose worker or node is lost
-IN_FLIGHT = 2  # shards for each worker that are being swept, wait for it or wait to be fetched
+# Retries of a shard whose worker or node is lost
+MAX_RETRIES = 8
+# Shards for each worker that are being swept, wait for the worker, or wait to be fetched
+IN_FLIGHT = 2
 
 
 def ray_engine(address: str | None, n_workers: int | None) -> Engine:
-    """An engine that sweeps on the cluster at `address`, or on one of this machine with so many workers.
+    """Make an engine that sweeps on the cluster at `address`, or on a new one on this machine with `n_workers` workers.
 
     raises  UsageError if Ray is not installed or nothing answers at the address
     """
@@ -50,7 +52,7 @@ def ray_engine(address: str | None, n_workers: int | None) -> Engine:
 
 
 def _require_answer(address: str) -> None:
-    """That something listens there: Ray itself would ask for minutes."""
+    """Raise UsageError unless something listens at the address; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (host and colon and is_number(port)):
         raise UsageError(f"--address {address}: give HOST:PORT, as `ray start` prints it")
@@ -73,11 +75,12 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:
 
 
 def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> SweepState:
-    """All shards' states, merged in order while later ones are still being swept."""
+    """Merge all shards' states in order, while later shards are still being swept."""
     on_gpu = inputs.device.type == "cuda"
     sweep_shard = ray.remote(_shard_state).options(
         num_cpus=1, num_gpus=int(on_gpu), max_retries=MAX_RETRIES
     )
+    # Stored once on the cluster, instead of being sent with every task
     held = ray.put(config)
     wanted = "GPU" if on_gpu else "CPU"
     n_workers = int(ray.cluster_resources().get(wanted, 0))
@@ -95,7 +98,9 @@ def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> Swe
             progress.advance(saved.n_tokens(shard), already_there=True)
     running: dict[Any, range] = {}
     for shard in saved.shards:
+        # States come back in any order. Each is saved when it does, and merged in its turn.
         while shard in missing or shard in running.values():
+            # A limited number is in flight, so that no more states wait in memory than are soon merged
             while missing and len(running) < at_once:
                 following = missing.popleft()
                 running[sweep_shard.remote(held, following)] = following
@@ -105,8 +110,8 @@ def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> Swe
         state = saved.load(shard)
         if state is None:
             raise SourceError(
-                f"a worker's state of rows {shard.start} to {shard.stop - 1} came from other files or another torch "
-                "than are here: give all nodes the same"
+                f"a worker's state of rows {shard.start} to {shard.stop - 1} came from other files or another version "
+                "of torch than are here: give all nodes the same"
             )
         total.merge(state)
     progress.finish()
@@ -114,7 +119,7 @@ def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> Swe
 
 
 def _fetched(ray: Any, reference: Any, shard: range) -> bytes:
-    """The state of a shard, once it is swept."""
+    """Fetch the file of a shard's state from the worker that swept it."""
     try:
         found: bytes = ray.get(reference)
         return found
@@ -125,20 +130,23 @@ def _fetched(ray: Any, reference: Any, shard: range) -> bytes:
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(
-            f"rows {shard.start} to {shard.stop - 1} were given to {MAX_RETRIES + 1} workers, all were lost: {reason}"
+            f"rows {shard.start} to {shard.stop - 1} were given to {MAX_RETRIES + 1} workers, all of which were lost: "
+            f"{reason}"
         ) from None
 
 
 def _keep(state: bytes, path: Path) -> None:
+    """Write the file of a state, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_bytes(state)
 
 
-_sweeper: tuple[Config, ShardSweeper, SavedStates] | None = None  # a worker's own: it loads once
+# Each worker process has its own, so that it loads the inputs once rather than for every shard
+_sweeper: tuple[Config, ShardSweeper, SavedStates] | None = None
 
 
 def _shard_state(config: Config, shard: range) -> bytes:
-    """In a worker: the file of a shard's state."""
+    """Sweep a shard in a worker process; return the bytes of its state's file."""
     global _sweeper
     if _sweeper is None or _sweeper[0] != config:
         inputs = load_inputs(config)

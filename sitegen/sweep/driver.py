@@ -1,6 +1,6 @@
-"""The pass over all rows: shard by shard in one process, a share of the shards, or states that others have saved.
+"""The pass over all rows: shard by shard in one process, a job slice of the shards, or a merge of saved states.
 
-Whatever the way, the same states are merged in the same order, and the outcome is the same to the bit.
+Each way merges the same states in the same order, so that the result is the same to the bit.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from sitegen.sources.inputs import Inputs
 from sitegen.sweep.shards import SavedStates, ShardSweeper, empty_state
 from sitegen.sweep.state import SweepState
 
-# (subject, configuration, folder for the shards' states) to the statistics of all rows
+# Function from (inputs, configuration, folder for the shards' states) to the statistics of all rows
 Engine = Callable[[Inputs, Config, Path], SweepState]
 
 
 @dataclass(frozen=True)
 class JobSlice:
-    """Every `of`-th shard, from the `number`-th on; numbers begin with 1."""
+    """Every `of`-th shard from the `number`-th on, counted from 1."""
 
     number: int
     of: int
 
     @classmethod
     def parse(cls, text: str) -> JobSlice:
-        """From `I/N`.
+        """Read a job slice from `I/N`.
 
         raises  UsageError
         """
@@ -38,12 +38,12 @@ class JobSlice:
         return cls(int(number), int(of))
 
     def shards(self, shards: list[range]) -> list[range]:
-        """Those of them that are in the share."""
+        """Select the shards that belong to the job slice."""
         return shards[self.number - 1 :: self.of]
 
 
 def sweep(inputs: Inputs, config: Config, folder: Path) -> SweepState:
-    """The statistics of all rows. Each shard's state is saved in `folder` and read back if it stands there.
+    """Compute the statistics of all rows; each shard's state is saved in `folder`, or read from there if it exists.
 
     raises  OSError if the folder cannot be written
     """
@@ -55,7 +55,7 @@ def sweep(inputs: Inputs, config: Config, folder: Path) -> SweepState:
 
 
 def sweep_slice(inputs: Inputs, config: Config, folder: Path, job_slice: JobSlice) -> int:
-    """Saves the states of a share of the shards in `folder`; returns how many.
+    """Save the states of a job slice's shards in `folder`; return how many there are.
 
     raises  OSError if the folder cannot be written
     """
@@ -64,12 +64,13 @@ def sweep_slice(inputs: Inputs, config: Config, folder: Path, job_slice: JobSlic
 
 
 def merge_engine(others: list[Path]) -> Engine:
-    """An engine that sweeps nothing: it merges states that stand in the folder or in `others`."""
+    """Make an engine that sweeps nothing but merges the states found in the folder and in `others`."""
 
     def merge(inputs: Inputs, config: Config, folder: Path) -> SweepState:
         saved = SavedStates(inputs, config, [folder, *others])
         total = empty_state(inputs, config)
         progress = saved.progress(saved.shards)
+        # Look for all states before merging any, so that a missing one is named at once
         for shard in saved.shards:
             if not saved.holds(shard):
                 raise _not_swept(shard, saved)
@@ -89,7 +90,7 @@ def _not_swept(shard: range, saved: SavedStates) -> SourceError:
     job_slice = f"{saved.shards.index(shard) + 1}/{len(saved.shards)}"
     return SourceError(
         f"rows {shard.start} to {shard.stop - 1} have no state that this preset and machine would give: "
-        f"sweep them with --shard {job_slice}, or name the folder that holds them with --from"
+        f"sweep them with --shard {job_slice}, or give the folder that holds their state with --from"
     )
 
 
@@ -100,7 +101,7 @@ def _states(
     shards: list[range],
     total: SweepState | None,
 ) -> Iterator[SweepState]:
-    """The state of each shard, saved if it was not; `total`, where given, holds those of all before it."""
+    """Yield the state of each shard, saved if it was not; `total`, if given, has all earlier ones merged into it."""
     sweeper = ShardSweeper(inputs, config)
     progress = saved.progress(shards)
     for shard in shards:

@@ -1,4 +1,4 @@
-"""Shards of rows: batches to firings to a state, and the folder where states wait to be merged."""
+"""Shards of rows: from batches through active tokens to a state, and the folder where states wait to be merged."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from sitegen.progress import Progress
 from sitegen.sources.inputs import Inputs
 from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.state import SweepState, saved_key
-from sitegen.sweep.windows import window_keys
+from sitegen.sweep.windows import ContextWindow
 
-STATE_VERSION = 5  # raised when a state's arrays or what they hold change
-BATCHES_AT_ONCE = (
-    4  # are counted together: a product is to stay within a processor's caches, counting is not
-)
+# Raised when a state's arrays, or what they hold, change
+STATE_VERSION = 5
+# Batches that are counted together: a batch's product should stay within a processor's caches, while counting is faster
+# on more active tokens at once
+BATCHES_AT_ONCE = 4
 
 
 def row_ranges(first: int, last: int, size: int) -> list[range]:
-    """The rows from `first` up to `last` in ranges of `size`, the last one shorter if need be."""
+    """Divide the rows from `first` up to, but not including, `last` into ranges of `size`; the last may be shorter."""
     return [range(start, min(start + size, last)) for start in range(first, last, size)]
 
 
 class ShardSweeper:
-    """Sweeps shards of rows in any order; which rows make a shard is the configuration's matter alone."""
+    """Sweeps shards of rows, in any order. The configuration alone determines which rows make a shard."""
 
     def __init__(self, inputs: Inputs, config: Config) -> None:
         self._inputs, self._config = inputs, config
         self._search = ActivationSearch(make_encoder(inputs), config.sweep.precision)
         self._special_ids = np.array(inputs.special_ids)
+        self._window = ContextWindow.of(config.contexts)
 
     def empty_state(self) -> SweepState:
-        """The state before any row."""
+        """Make the state before any row."""
         return empty_state(self._inputs, self._config)
 
     def sweep(
@@ -48,15 +50,15 @@ class ShardSweeper:
         total: SweepState | None = None,
         advance: Callable[[int], None] = lambda n_tokens: None,
     ) -> SweepState:
-        """The state of a shard's rows.
+        """Compute the state of a shard's rows.
 
-        total    the merged states of all earlier shards, where it is known: what it beats is not kept, so that the
-                 state is small and quick to merge
-        advance  is told of tokens as they are done
+        total    the merged states of all earlier shards, if they are known: what could not survive merging into them
+                 is dropped, so that the state is small and quick to merge
+        advance  called with the number of tokens after each part of the shard
         """
         state = self.empty_state()
         if total is not None:
-            state.expect(total)
+            state.prune_against(total)
         rows_at_once = self._config.sweep.batch_rows * BATCHES_AT_ONCE
         for rows in row_ranges(shard.start, shard.stop, rows_at_once):
             entries = self.active_entries(rows)
@@ -65,12 +67,11 @@ class ShardSweeper:
         return state
 
     def active_entries(self, rows: range) -> ActiveBatch:
-        """The firings of some rows, each with its place, text and whether it may be shown."""
+        """Find the active tokens of some rows, each with its index, its context's hash and whether it may be a peak."""
         tokens = np.asarray(self._inputs.rows.tokens[rows.start : rows.stop])
         found = self._found(rows)
         token = found.token.numpy()
-        contexts = self._config.contexts
-        keys = window_keys(tokens, contexts.n_before, contexts.n_after).reshape(-1)
+        keys = self._window.keys(tokens).reshape(-1)
         may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
         return ActiveBatch(
             feature=found.feature.numpy(),
@@ -84,7 +85,7 @@ class ShardSweeper:
         )
 
     def _found(self, rows: range) -> ActiveEntries:
-        """The firings in some rows, token by token of all of them; in the processor's memory."""
+        """Find the active entries of some rows, their tokens counted from the first row on; in the CPU's memory."""
         parts = []
         for batch in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
             ids = self._inputs.ids(batch)
@@ -95,22 +96,22 @@ class ShardSweeper:
 
 
 def make_encoder(inputs: Inputs) -> Encoder:
-    """The encoder of the features that are swept."""
+    """Make the encoder of the features that are swept."""
     if len(inputs.feature_ids) == inputs.autoencoder.d_hidden:
         return inputs.autoencoder.encoder()
     return inputs.autoencoder.encoder(torch.tensor(inputs.feature_ids, device=inputs.device))
 
 
 def empty_state(inputs: Inputs, config: Config) -> SweepState:
-    """The state before any row."""
+    """Make the state before any row."""
     return SweepState(inputs.feature_ids, config.contexts)
 
 
 class SavedStates:
-    """The shards of a subject's rows, and the files of their states: each known by the key of what it came from."""
+    """The shards of the inputs' rows and the files of their states, each with the key of what it was computed from."""
 
     def __init__(self, inputs: Inputs, config: Config, folders: list[Path]) -> None:
-        """Takes folders to look in; the first, which is made, is written to. None at all serve to give keys."""
+        """Take folders to look in; the first is made if it is missing, and written to. Keys need no folder."""
         self._inputs, self._config, self._folders = inputs, config, folders
         self._key = _inputs_key(inputs, config)
         n_rows, self._seq_len = inputs.rows.tokens.shape
@@ -119,37 +120,37 @@ class SavedStates:
             folder.mkdir(parents=True, exist_ok=True)
 
     def n_tokens(self, shard: range) -> int:
-        """Tokens of a shard."""
+        """Count the tokens of a shard."""
         return len(shard) * int(self._seq_len)
 
     def progress(self, shards: list[range]) -> Progress:
-        """Of sweeping some shards."""
+        """Make the progress report of a sweep of some shards."""
         return Progress("sweep", sum(map(self.n_tokens, shards)), "tokens")
 
     def key(self, shard: range) -> str:
-        """What a shard's state is marked with."""
+        """Return the key that a shard's state is saved with."""
         return f"{self._key}:{shard.start}-{shard.stop}"
 
     def path(self, shard: range) -> Path:
-        """Where it is written."""
+        """Return the path that a shard's state is written to."""
         return self._folders[0] / _file_name(shard)
 
     def load(self, shard: range) -> SweepState | None:
-        """The saved state, if there is one that came from the same things."""
+        """Load a shard's saved state; None unless there is one with the same key."""
         state = empty_state(self._inputs, self._config)
         return state if any(state.load(path) for path in self._found(shard)) else None
 
     def holds(self, shard: range) -> bool:
-        """Whether there is one; its key alone is read."""
+        """Tell whether a shard has a saved state with the same key; only keys are read."""
         return any(True for _ in self._found(shard))
 
     def _found(self, shard: range) -> Iterator[Path]:
-        """The files that are marked as a shard's."""
+        """Find the files that have a shard's key."""
         paths = (folder / _file_name(shard) for folder in self._folders)
         return (path for path in paths if saved_key(path) == self.key(shard))
 
     def save(self, shard: range, state: SweepState) -> None:
-        """Writes a state, whole or not at all."""
+        """Write a shard's state, whole or not at all."""
         state.save(self.path(shard), self.key(shard))
 
 
@@ -158,7 +159,7 @@ def _file_name(shard: range) -> str:
 
 
 def _inputs_key(inputs: Inputs, config: Config) -> str:
-    """Hash of all that determines a shard's state but the rows' numbers."""
+    """Hash everything that determines a shard's state, except which rows it is of."""
     facts = [
         STATE_VERSION,
         torch.__version__,

@@ -1,4 +1,4 @@
-"""The state of a sweep, and the files it is saved in, one a shard."""
+"""The state of a sweep, and the files in which the states of shards are saved."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from sitegen.sweep.accumulators import (
 )
 from sitegen.sweep.batch import ActiveBatch
 
-CELL_SURPLUS = (
-    2  # samples held in a cell for each that an interval shows: some stand among the top contexts
-)
+# Samples held in a cell for each one that an interval shows, because some turn out to be top contexts as well
+CELL_SURPLUS = 2
 
 
 class SweepState:
-    """Every statistic of every feature, over some of the rows."""
+    """All statistics of all features swept, over some of the rows."""
 
     def __init__(self, feature_ids: list[int], contexts: ContextConfig) -> None:
         n_features = len(feature_ids)
@@ -48,30 +47,30 @@ class SweepState:
             "samples": self.samples,
         }
 
-    def expect(self, total: SweepState) -> None:
-        """Makes this empty state one of rows that will be merged into `total`: what that beats need not be kept."""
+    def prune_against(self, total: SweepState) -> None:
+        """Make this empty state drop what could not survive merging into `total`."""
         others = total.accumulators
         for name, accumulator in self.accumulators.items():
-            accumulator.expect(others[name])
+            accumulator.prune_against(others[name])
 
     def update(self, batch: ActiveBatch) -> None:
-        """Takes in a batch."""
+        """Add the active tokens of a batch."""
         for accumulator in self.accumulators.values():
             accumulator.update(batch)
 
     def merge(self, other: SweepState) -> None:
-        """Takes in the state of other rows. The order of merging matters to the last bits of sums alone."""
+        """Add the state of other rows. The order of merging affects only the last bits of sums."""
         theirs = other.accumulators
         for name, accumulator in self.accumulators.items():
             accumulator.merge(theirs[name])
 
     def save(self, path: Path, key: str) -> None:
-        """Writes the state, whole or not at all, marked with the key of what it was computed from."""
+        """Write the state, whole or not at all, with the key of what it was computed from."""
         with whole_file(path) as partial, partial.open("wb") as file:
             self.write(file, key)
 
     def write(self, file: BinaryIO, key: str) -> None:
-        """Likewise, to an open file."""
+        """Write the state and its key to an open file."""
         arrays = {
             f"{name}.{field}": array
             for name, accumulator in self.accumulators.items()
@@ -80,7 +79,7 @@ class SweepState:
         np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
 
     def load(self, path: Path) -> bool:
-        """Restores a saved state; False where it cannot be read whole."""
+        """Restore a saved state; return False if it cannot be read whole."""
         try:
             with np.load(path, allow_pickle=False) as saved:
                 arrays = {field: saved[field] for field in saved.files}
@@ -95,7 +94,7 @@ class SweepState:
 
 
 def saved_key(path: Path) -> str | None:
-    """What a saved state is marked with; None where there is none that can be read."""
+    """Read the key of a saved state; None if there is no state that can be read."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             return str(saved["key"])

@@ -1,1 +1,1 @@
-"""Numbers that were published of a subject, computed again from the same weights, tokenizer and text."""
+"""Published numbers of a preset, computed again from the same weights, tokenizer and text."""

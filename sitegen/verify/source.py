@@ -1,4 +1,4 @@
-"""What was published of a preset's subject, as it stands in `published/PRESET.toml`."""
+"""Published numbers of presets, as `published/PRESET.toml` states them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PUBLISHED_FOLDER = Path(__file__).parent / "published"
 
 
 def published_presets() -> list[str]:
-    """The presets of whose subjects numbers are published."""
+    """Names of the presets that have published numbers, in alphabetical order."""
     return sorted(path.stem for path in PUBLISHED_FOLDER.glob("*.toml"))
 
 
 def read_published(preset: str) -> dict[str, Any] | None:
-    """What was published of a preset's subject; None where nothing was."""
+    """Read a preset's published numbers; None if it has none."""
     path = PUBLISHED_FOLDER / f"{preset}.toml"
     return tomllib.loads(path.read_text("utf-8")) if preset in published_presets() else None

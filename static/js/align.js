@@ -1,17 +1,29 @@
-/** Peaks below each other, as a concordance has them: the eye runs down one column. */
+/** Aligns the peaks of all contexts in one column, as a concordance does. */
 (() => {
   "use strict";
 
   const { element } = window.sitegen;
   const KEY = "sitegen:align";
-  const COLUMN = 0.45; // of a line's width, where peaks stand
+  // Position of the peaks, as a share of the line's width
+  const COLUMN = 0.45;
 
   const columns = document.querySelector("[data-feature]");
   const scale = document.querySelector(".scale");
-  const wide = window.matchMedia("(min-width: 40.01rem)"); // on narrower windows lines wrap
+  // In narrower windows lines wrap
+  const wide = window.matchMedia("(min-width: 40.01rem)");
   if (!(columns instanceof HTMLElement) || !scale) return;
 
-  const button = element("button", { type: "button", class: "align", "data-key": "a", "aria-keyshortcuts": "a", title: "Peaks below each other (a)" }, "Align peaks");
+  const button = element(
+    "button",
+    {
+      type: "button",
+      class: "align",
+      "data-key": "a",
+      "aria-keyshortcuts": "a",
+      title: "Align the peaks in one column (a)",
+    },
+    "Align peaks",
+  );
   scale.append(button);
 
   function kept() {
@@ -28,7 +40,7 @@
     try {
       localStorage.setItem(KEY, wanted ? "1" : "");
     } catch {
-      // the choice holds for this page
+      // Without storage the choice holds for this page
     }
   }
 
@@ -39,7 +51,7 @@
     const here = wanted && wide.matches;
     columns?.toggleAttribute("data-aligned", here);
     if (!here) return;
-    // All places are read before any is set: each setting would make the browser lay out all anew
+    // All positions are read before any is changed: every change would make the browser lay out the page again
     const peaks = lines.map((line) => line.querySelector("mark")?.getBoundingClientRect().left ?? 0);
     const boxes = lines.map((line) => line.getBoundingClientRect());
     const column = Math.min(...boxes.map((box) => box.left + COLUMN * box.width));

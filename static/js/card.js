@@ -1,29 +1,28 @@
 /**
- * A card on each token of a context: what it is, how strongly the feature fires on it, what taking the feature out there
- * changes. On pointing at it, focusing it or choosing it.
+ * A card on each token of a context, shown when the token is pointed at, focused or clicked: the token, the feature's
+ * activation on it, and what removing the feature there changes.
  */
 (() => {
   "use strict";
 
   const site = window.sitegen;
   const { element } = site;
-  const FIRING = "mark:not(.silent), b, i[title]";
+  // Tokens on which the feature is active
+  const ACTIVE = "mark:not(.inactive), b, i[title]";
   const TOKEN = "[data-at], mark, b, i[title]";
 
   const columns = document.querySelector("[data-feature]");
   if (!(columns instanceof HTMLElement)) return;
   const feature = columns.dataset.feature;
-  const nBefore = Number(columns.dataset.before);
-  const nAfter = Number(columns.dataset.after);
   const hasAblation = columns.dataset.ablation !== undefined;
 
-  /** @type {Map<Element, number>} each line of the record's contexts, and its place among them */
+  /** @type {Map<Element, number>} the line of each of the record's contexts, and its index among them */
   const contexts = new Map();
   for (const list of columns.querySelectorAll("[data-first]")) {
     const first = Number(list instanceof HTMLElement && list.dataset.first);
     list.querySelectorAll(":scope > li > p").forEach((line, i) => contexts.set(line, first + i));
   }
-  for (const token of columns.querySelectorAll(`.contexts :is(${FIRING}, mark)`)) {
+  for (const token of columns.querySelectorAll(`.contexts :is(${ACTIVE}, mark)`)) {
     token.setAttribute("tabindex", token.matches("mark") ? "0" : "-1");
   }
 
@@ -31,11 +30,11 @@
   card.hidden = true;
   (document.querySelector("main") ?? document.body).append(card);
 
-  /** @type {WeakMap<Element, Promise<number[]>>} lines whose tokens are told apart, with the ids from their first on */
+  /** @type {WeakMap<Element, Promise<number[]>>} lines that are split into tokens, with the ids of these */
   const split = new WeakMap();
 
   /**
-   * Tells the tokens of a line apart: silent text comes as one piece.
+   * Splits the text of a line into tokens, once: pages hold a run of inactive tokens as one piece of text.
    * @param {Element} line
    */
   function splitOnce(line) {
@@ -53,13 +52,14 @@
    * @returns {Promise<number[]>}
    */
   async function splitLine(line) {
-    const [row, position] = site.placeOf(line);
+    const { row, start, end } = site.spanOf(line);
     const [tokens, vocabulary] = await Promise.all([site.rowTokens(row), site.load("vocabulary")]);
-    const first = Math.max(position - nBefore, 0);
-    const ids = tokens.slice(first, position + nAfter + 1);
+    const ids = tokens.slice(start, end);
     const groups = site.groups(ids, vocabulary);
-    if (groups.map((group) => group.text).join("") !== line.textContent) throw new Error("the row's text is another");
-    line.setAttribute("data-start", String(first));
+    if (groups.map((group) => group.text).join("") !== line.textContent) {
+      throw new Error(`the text of row ${row} differs from this page's`);
+    }
+    // The pieces of the line and the groups hold the same text; a piece of inactive text holds several groups
     let next = 0;
     for (const node of [...line.childNodes]) {
       let left = node.textContent?.length ?? 0;
@@ -78,16 +78,17 @@
   }
 
   /**
-   * Where the ablations have a token; -1 where they do not.
+   * Index of a token among the ablations; -1 if it has none.
    * @param {HTMLElement} token
    * @param {Element} line
    * @param {Ablations} ablations
    */
-  function placeOf(token, line, ablations) {
+  function ablationOf(token, line, ablations) {
     const context = contexts.get(line);
-    if (context === undefined || !token.matches(FIRING)) return -1;
+    if (context === undefined || !token.matches(ACTIVE)) return -1;
     const first = ablations.context.indexOf(context);
-    if (token.dataset.offset === undefined) return first + [...line.querySelectorAll(FIRING)].indexOf(token);
+    // Ablations and active pieces run parallel, except in lines where a piece holds several tokens
+    if (token.dataset.offset === undefined) return first + [...line.querySelectorAll(ACTIVE)].indexOf(token);
     const offset = Number(token.dataset.offset);
     return ablations.offset.findIndex((at, i) => at === offset && ablations.context[i] === context);
   }
@@ -96,7 +97,7 @@
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
   /**
-   * A list of tokens and how their log-probability changes.
+   * A table of tokens and the changes of their log-probability.
    * @param {string} title
    * @param {number[]} ids
    * @param {number[]} values
@@ -128,27 +129,28 @@
     shown = token;
     card.replaceChildren(headOf(token));
     card.hidden = false;
-    site.place(card, token);
+    site.putBeside(card, token);
     try {
       const [ids, vocabulary] = await Promise.all([splitOnce(line), site.load("vocabulary")]);
       if (shown !== token) return;
       card.replaceChildren(headOf(token), identity(token, line, ids));
-      if (hasAblation && contexts.has(line) && token.matches(FIRING)) {
+      if (hasAblation && contexts.has(line) && token.matches(ACTIVE)) {
         const { ablation } = await site.load(`evidence/${feature}`);
         if (shown !== token) return;
-        card.append(...effects(placeOf(token, line, ablation), ablation, vocabulary));
+        card.append(...effects(ablationOf(token, line, ablation), ablation, vocabulary));
       }
     } catch (error) {
-      if (shown === token) card.append(element("p", {}, `More is not there: ${site.reason(error)}.`));
+      if (shown === token) card.append(element("p", {}, `Details are not available: ${site.reason(error)}.`));
     }
-    site.place(card, token);
+    site.putBeside(card, token);
   }
 
   /** @param {HTMLElement} token */
   function headOf(token) {
     const text = (token.textContent ?? "").replaceAll(" ", "·");
-    const own = token.matches("mark") && !token.matches(".silent") ? token.closest("li")?.querySelector("data")?.textContent : token.title;
-    return element("p", {}, element("code", {}, text), ` activation ${own || "0"}`);
+    const isActivePeak = token.matches("mark:not(.inactive)");
+    const activation = isActivePeak ? token.closest("li")?.querySelector("data")?.textContent : token.title;
+    return element("p", {}, element("code", {}, text), ` activation ${activation || "0"}`);
   }
 
   /**
@@ -157,19 +159,24 @@
    * @param {number[]} ids
    */
   function identity(token, line, ids) {
-    const at = Number(token.dataset.offset ?? token.dataset.at); // of several tokens the strongest
-    return element("p", { class: "identity" }, `token ${ids[at]} at position ${Number(line.getAttribute("data-start")) + at}`);
+    // Of several tokens in a piece, the strongest
+    const at = Number(token.dataset.offset ?? token.dataset.at);
+    return element("p", { class: "identity" }, `token ${ids[at]} at position ${site.spanOf(line).start + at}`);
   }
 
   /**
-   * @param {number} i its place in the ablations
+   * What removing the feature at a token changes.
+   * @param {number} i index among the ablations
    * @param {Ablations} ablations
    * @param {Vocabulary} vocabulary
    */
   function effects(i, ablations, vocabulary) {
     if (i < 0) return [];
     const change = ablations.loss_change[i];
-    const loss = change === null ? "Ends its row: no next token to predict." : `Without the feature the loss on the next token changes by ${signed(change)} nats.`;
+    const loss =
+      change === null
+        ? "The row ends here: there is no next token to predict."
+        : `Without the feature, the loss on the next token changes by ${signed(change)} nats.`;
     return [
       element("p", {}, loss),
       element(
@@ -194,7 +201,8 @@
   };
   columns.addEventListener("pointerover", (event) => {
     const line = event.target instanceof Element ? event.target.closest(".contexts > li > p") : null;
-    if (line) splitOnce(line).catch(() => undefined); // the card says what is wrong
+    // Errors are shown by the card
+    if (line) splitOnce(line).catch(() => undefined);
     enter(event);
   });
   columns.addEventListener("pointerleave", hide);

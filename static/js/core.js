@@ -1,6 +1,6 @@
 /**
- * The one global of the site's scripts: data that pages load when they need it, and small pieces that every widget makes.
- * Each file of data is a classic script with one call in it, since pages that are opened from disk may fetch nothing.
+ * The one global of the site's scripts: data files that pages load on demand, and small functions that widgets share.
+ * A data file is a classic script with a single call in it, since a page opened from disk may not fetch files.
  */
 (() => {
   "use strict";
@@ -14,7 +14,7 @@
 
   /**
    * @param {string} name of a file below load/, without its ending
-   * @param {boolean} [keep] for who asks again
+   * @param {boolean} [keep] the value for later calls
    * @returns {Promise<any>}
    */
   function load(name, keep = true) {
@@ -23,7 +23,8 @@
     const promise = new Promise((resolve, reject) => {
       const script = document.createElement("script");
       const missing = () => {
-        loaded.delete(name); // a later try may find it
+        // A later attempt may succeed
+        loaded.delete(name);
         reject(new Error(`load/${name}.js cannot be read`));
       };
       waiting.set(name, resolve);
@@ -69,7 +70,7 @@
   }
 
   /**
-   * Puts text into the clipboard, the old way where the new one is refused.
+   * Copies a text to the clipboard. The older command serves where the Clipboard API is refused, as on pages from disk.
    * @param {string} text
    */
   async function copy(text) {
@@ -88,7 +89,7 @@
   }
 
   /**
-   * A button that puts a text into the clipboard, and says whether it could.
+   * A button that copies a text to the clipboard and shows whether it succeeded.
    * @param {string} name
    * @param {() => string} text
    * @param {Record<string, string>} [attributes]
@@ -111,7 +112,7 @@
    * @param {HTMLElement} card
    * @param {Element} beside
    */
-  function place(card, beside) {
+  function putBeside(card, beside) {
     const box = beside.getBoundingClientRect();
     const below = box.bottom + card.offsetHeight + 8 < window.innerHeight;
     const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - card.offsetWidth - 8));
@@ -120,14 +121,23 @@
   }
 
   /**
-   * @param {Element} line
-   * @returns {[number, number]}
+   * @param {Element} part of the context's line
+   * @returns {ContextSpan}
    */
-  function placeOf(line) {
-    const told = line.closest("li")?.querySelector(":scope > small")?.textContent ?? "";
-    const [row, position] = told.split("/").map((part) => parseInt(part, 10));
-    return [row, position];
+  function spanOf(part) {
+    const item = part.closest("li");
+    const list = item?.parentElement;
+    const [row, position] = numbers(item?.querySelector(":scope > small")?.textContent ?? "", "/");
+    const spans = list?.dataset.spans?.split(" ") ?? [];
+    const [start, end] = numbers(spans[item ? [...(list?.children ?? [])].indexOf(item) : -1] ?? "", "-");
+    return { row, position, start, end };
   }
 
-  window.sitegen = /** @type {Sitegen} */ ({ root, load, data, reason, pause, element, copier, place, placeOf });
+  /**
+   * @param {string} text
+   * @param {string} separator
+   */
+  const numbers = (text, separator) => text.split(separator).map((part) => parseInt(part, 10));
+
+  Object.assign(window.sitegen, { root, load, data, reason, pause, element, copier, putBeside, spanOf });
 })();

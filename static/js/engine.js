@@ -1,10 +1,10 @@
 /**
- * The model up to the hook point, and the encoder, by hand. It runs in a worker that is made from this function's text,
- * since pages on disk may start none from a file: so it uses nothing from outside. sitegen/maths/transformer.py is its
- * twin, which holds it against the model that the sweep ran.
+ * The model up to the hook point and the encoder, in plain JavaScript. It runs in a worker that is made from the source
+ * text of this function, since a page opened from disk may not start a worker from a file; so the function uses nothing
+ * from outside. sitegen/maths/transformer.py takes the same steps and compares them with the model of the sweep.
  *
- * Sums are taken in double precision. Attention looks back only, so that of a text that was changed the tokens before
- * the change keep what was computed of them.
+ * Sums are in double precision. Attention only looks back, so after a change of the text everything computed for the
+ * tokens before the change is kept.
  */
 (() => {
   "use strict";
@@ -13,11 +13,12 @@
   function makeEngine() {
     "use strict";
 
-    const PER_TOKEN = 12; // strongest features that are kept of each token
+    // Number of strongest features kept for each token
+    const PER_TOKEN = 12;
 
     /** @type {LiveSettings} */
     let settings;
-    /** @type {Record<string, Matrix>} everything but embeddings and the encoder, by name */
+    /** @type {Record<string, Matrix>} all weights except embeddings and encoder, by name */
     const weights = {};
     /** @type {Map<number, Matrix>} by file */
     const embedding = new Map();
@@ -42,7 +43,7 @@
     }
 
     /**
-     * An array of a file: float32, or whole numbers of 16 bits with a scale for each row.
+     * An array of a file: float32, or 16-bit integers with one scale per row.
      * @param {Record<string, string>} file
      * @param {string} name
      * @returns {Matrix}
@@ -50,7 +51,9 @@
     function matrixOf(file, name) {
       const scale = file[`${name}.scale`];
       const bytes = bytesOf(file[name]);
-      return scale ? { values: new Int16Array(bytes), scale: new Float32Array(bytesOf(scale)) } : { values: new Float32Array(bytes) };
+      return scale
+        ? { values: new Int16Array(bytes), scale: new Float32Array(bytesOf(scale)) }
+        : { values: new Float32Array(bytes) };
     }
 
     /**
@@ -59,7 +62,9 @@
      */
     function encoderOf(file) {
       const bias = matrixOf(file, "encoder.bias");
-      const threshold = file["encoder.threshold"] ? matrixOf(file, "encoder.threshold") : { values: bias.values.map(() => 0) };
+      const threshold = file["encoder.threshold"]
+        ? matrixOf(file, "encoder.threshold")
+        : { values: bias.values.map(() => 0) };
       return { weight: matrixOf(file, "encoder.weight"), bias, threshold };
     }
 
@@ -71,7 +76,7 @@
     }
 
     /**
-     * Takes in what a file holds.
+     * Adds the arrays of a file.
      * @param {string} kind
      * @param {number} number
      * @param {Record<string, string>} file
@@ -83,8 +88,8 @@
     }
 
     /**
-     * y = x W^T + b for the rows of x from one on and before another. Four rows and two outputs at once, so that a number
-     * that was read serves for several sums.
+     * y = x W^T + b for the rows of x in [from, to). Four rows and two outputs are computed at once, so that each
+     * number read from memory is used in several sums.
      * @param {Float64Array} x [rows, width]
      * @param {Matrix} weight [height, width]
      * @param {Matrix} bias [height]
@@ -97,7 +102,8 @@
       const height = bias.values.length;
       const width = values.length / height;
       for (let o = 0; o < height; o += 2) {
-        const pair = o + 1 < height ? 1 : 0; // the last of an odd number is computed twice
+        // With an odd number of outputs, the last is computed twice
+        const pair = o + 1 < height ? 1 : 0;
         const first = o * width;
         const second = first + pair * width;
         const scaleA = scale ? scale[o] : 1;
@@ -110,7 +116,9 @@
           const x1 = x0 + width;
           const x2 = x1 + width;
           const x3 = x2 + width;
+          // prettier-ignore
           let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+          // prettier-ignore
           for (let i = 0; i < width; i++) {
             const a = values[first + i];
             const b = values[second + i];
@@ -149,7 +157,7 @@
     }
 
     /**
-     * The rows from one on, less their mean, over their deviation.
+     * Layer norm without gain and bias of the rows in [from, to).
      * @param {Float64Array} x [rows, d_model]
      * @param {number} from
      * @param {number} to
@@ -170,7 +178,7 @@
     }
 
     /**
-     * What attention gathers: each token's mixture of the values at and before it, head by head.
+     * Causal attention: for each token and head, the weighted mean of the values up to the token.
      * @param {Float64Array} qkv [rows, 3 d_heads]
      * @param {number} from
      * @param {number} to
@@ -186,7 +194,8 @@
         for (let row = from; row < to; row++) {
           let most = -Infinity;
           for (let other = 0; other <= row; other++) {
-            scores[other] = dot(qkv, row * stride + head * size, qkv, other * stride + width + head * size, size) / score_scale;
+            scores[other] =
+              dot(qkv, row * stride + head * size, qkv, other * stride + width + head * size, size) / score_scale;
             most = Math.max(most, scores[other]);
           }
           let total = 0;
@@ -203,7 +212,7 @@
     }
 
     /**
-     * The error function, to 1.5e-7: Abramowitz and Stegun, 7.1.26.
+     * The error function, with an error below 1.5e-7. Source: Abramowitz and Stegun, 7.1.26.
      * @param {number} x
      */
     function erf(x) {
@@ -221,7 +230,7 @@
     };
 
     /**
-     * Runs the model over a text; what it computes of the tokens that the former text began with stands already.
+     * Runs the model over a text. Tokens at the beginning that the former text shares are not computed again.
      * @param {number[]} text
      */
     function read(text) {
@@ -230,17 +239,19 @@
       from = Math.min(from, text.length);
       const to = text.length;
       if (!to) {
-        ids = []; // an empty text where rows begin with text
+        // An empty text on a site whose rows begin without BOS
+        ids = [];
         return;
       }
       const { n_layers, hook } = settings.model;
       const { d_model } = settings;
-      ids = []; // until all is done
+      // Cleared until all is done, so that an error leaves no half-computed text behind
+      ids = [];
       /** @type {Float64Array} */
       const residual = new Float64Array(to * d_model);
       for (let row = from; row < to; row++) {
         const rows = embedding.get(Math.floor(text[row] / settings.tokens_per_file));
-        if (!rows) throw new Error(`the embedding of token ${text[row]} is not there`);
+        if (!rows) throw new Error(`the embedding of token ${text[row]} is not loaded`);
         addRow(residual, row, rows, text[row] % settings.tokens_per_file);
         addRow(residual, row, weights.positions, row);
       }
@@ -248,12 +259,13 @@
         const found = through(layer, residual, from, to, layer === n_layers - 1 ? hook : "");
         if (found) hooked.set(found.subarray(from * settings.d_hook, to * settings.d_hook), from * settings.d_hook);
       }
-      for (let row = from; row < to; row++) normalise(hooked.subarray(row * settings.d_hook, (row + 1) * settings.d_hook));
+      for (let row = from; row < to; row++)
+        normalise(hooked.subarray(row * settings.d_hook, (row + 1) * settings.d_hook));
       ids = [...text];
     }
 
     /**
-     * What some autoencoders do to their input first: sitegen/maths/normalisation.py.
+     * The normalisation of the autoencoder's input. Twin: sitegen/maths/normalisation.py.
      * @param {Float64Array} x of one token
      */
     function normalise(x) {
@@ -261,12 +273,15 @@
       if (normalisation === "none") return;
       const mean = normalisation === "layer_norm" ? x.reduce((sum, value) => sum + value, 0) / x.length : 0;
       const squares = x.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-      const scale = normalisation === "layer_norm" ? Math.sqrt(squares / (x.length - 1)) + 1e-5 : Math.sqrt(squares / x.length) || 1;
+      const scale =
+        normalisation === "layer_norm"
+          ? Math.sqrt(squares / (x.length - 1)) + 1e-5
+          : Math.sqrt(squares / x.length) || 1;
       for (let i = 0; i < x.length; i++) x[i] = (x[i] - mean) / scale;
     }
 
     /**
-     * Adds a row of a matrix to one of the residual stream.
+     * Adds a row of a matrix to a row of the residual stream.
      * @param {Float64Array} residual
      * @param {number} row
      * @param {Matrix} matrix
@@ -279,12 +294,12 @@
     }
 
     /**
-     * Adds what a layer writes to the residual stream, or gives what is read in it.
+     * Runs a layer: adds its output to the residual stream, or returns the activations at the hook point in it.
      * @param {number} layer
      * @param {Float64Array} residual
      * @param {number} from
      * @param {number} to
-     * @param {string} hook where the model ends; empty where that is in a later layer
+     * @param {string} hook where the model ends; empty if that is in a later layer
      */
     function through(layer, residual, from, to, hook) {
       if (hook === "resid_pre") return residual;
@@ -322,12 +337,12 @@
     }
 
     /**
-     * Pre-activations of a file of features on the text.
+     * Pre-activations of the features of a file on the text.
      * @param {number} number
      */
     function encoded(number) {
       const part = encoder.get(number);
-      if (!part) throw new Error(`the encoder's rows of file ${number} are not there`);
+      if (!part) throw new Error(`encoder file ${number} is not loaded`);
       const n = part.bias.values.length;
       const found = new Float64Array(ids.length * n);
       product(hooked, part.weight, part.bias, found, 0, ids.length);
@@ -336,13 +351,13 @@
 
     /**
      * Activations of one feature on each token of the text.
-     * @param {number} place
+     * @param {number} index
      */
-    function feature(place) {
+    function feature(index) {
       const { features_per_file, d_hook } = settings;
-      const part = encoder.get(Math.floor(place / features_per_file));
-      if (!part) throw new Error(`the encoder's rows of feature ${place} are not there`);
-      const at = place % features_per_file;
+      const part = encoder.get(Math.floor(index / features_per_file));
+      if (!part) throw new Error(`the encoder of feature ${index} is not loaded`);
+      const at = index % features_per_file;
       const { values, scale } = part.weight;
       return ids.map((_, token) => {
         const sum = dot(hooked, token * d_hook, values, at * d_hook, d_hook) * (scale ? scale[at] : 1);
@@ -351,9 +366,9 @@
       });
     }
 
-    /** @type {[number, number][][]} of each token [place, activation], the strongest first */
+    /** @type {[number, number][][]} for each token [feature index, activation], largest first */
     let strongest = [];
-    /** @type {[number, number, number][]} [place, largest activation, token] of all that fire on text */
+    /** @type {[number, number, number][]} [feature index, largest activation, its token] of features active on text */
     let active = [];
 
     function clear() {
@@ -362,7 +377,7 @@
     }
 
     /**
-     * Takes the features of some files into account.
+     * Adds the features of some files to the results.
      * @param {number[]} numbers
      */
     function scan(numbers) {
@@ -370,30 +385,32 @@
       for (const number of numbers) {
         const { found, n, thresholds } = encoded(number);
         for (let i = 0; i < n; i++) {
-          const place = number * settings.features_per_file + i;
+          const index = number * settings.features_per_file + i;
           let most = 0;
           let where = 0;
           for (let token = 0; token < ids.length; token++) {
             const value = found[token * n + i];
             if (value <= thresholds[i]) continue;
-            keep(strongest[token], place, value);
-            if (isText[token] && value > most) [most, where] = [value, token]; // a maximum leaves special tokens out, here as in the sweep
+            keep(strongest[token], index, value);
+            // As in the sweep, special tokens do not count in a maximum
+            if (isText[token] && value > most) [most, where] = [value, token];
           }
-          if (most > 0) active.push([place, most, where]);
+          if (most > 0) active.push([index, most, where]);
         }
       }
     }
 
     /**
+     * Inserts a feature into the list of a token's strongest features.
      * @param {[number, number][]} list
-     * @param {number} place
+     * @param {number} index
      * @param {number} value
      */
-    function keep(list, place, value) {
+    function keep(list, index, value) {
       if (list.length === PER_TOKEN && value <= list[PER_TOKEN - 1][1]) return;
       let at = list.length;
       while (at > 0 && list[at - 1][1] < value) at--;
-      list.splice(at, 0, [place, value]);
+      list.splice(at, 0, [index, value]);
       if (list.length > PER_TOKEN) list.pop();
     }
 

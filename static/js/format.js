@@ -6,7 +6,7 @@
   const signed = (text) => text.replace("-", "−");
 
   /**
-   * Percent with two digits that count at least.
+   * A share in percent, with at least two significant digits.
    * @param {number} share of one
    */
   function percent(share) {
@@ -18,7 +18,7 @@
   }
 
   /**
-   * Enough digits to tell neighbours apart.
+   * Enough digits to tell neighbouring values apart.
    * @param {number} value
    */
   function significant(value) {
@@ -27,7 +27,8 @@
     if (size >= 10) return signed(value.toFixed(1));
     if (size >= 0.001) return signed(value.toFixed(3));
     if (size >= 0.0001) return signed(String(Number(value.toPrecision(2))));
-    const [digits, exponent] = value.toExponential(1).split("e-"); // as Python writes it
+    // As Python writes it
+    const [digits, exponent] = value.toExponential(1).split("e-");
     return `${signed(digits.replace(/\.0$/, ""))}e-${exponent.padStart(2, "0")}`;
   }
 
@@ -41,7 +42,7 @@
   const shown = (id, vocabulary) => (vocabulary.text[id] ?? "⟨no token⟩").replaceAll(" ", "·");
 
   /**
-   * The text of bytes; undefined where they are none, null where only their last character is not whole yet.
+   * The text of bytes; undefined if they are not text, null if only their last character is incomplete.
    * @param {number[]} bytes
    */
   function decoded(bytes) {
@@ -66,7 +67,7 @@
     MARKED[character] ?? `⟨U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 
   /**
-   * Tokens in groups of whole characters; bytes that make none stand by themselves.
+   * Tokens in groups of whole characters; a token whose bytes form none is a group by itself.
    * @param {number[]} ids
    * @param {Vocabulary} vocabulary
    * @returns {TokenGroup[]}
@@ -103,26 +104,26 @@
   }
 
   /**
-   * What a feature is known by in lists: its strongest context, cut short.
+   * A feature's top context, cut short, which describes it in lists.
    * @param {FeatureTable} features
-   * @param {number} place
+   * @param {number} index
    * @param {string} tag
    */
-  function lineOf(features, place, tag) {
+  function lineOf(features, index, tag) {
     const { element } = window.sitegen;
-    const line = element(tag, { class: "context-line" }, features.before[place]);
-    if (features.peak[place]) line.append(element("mark", { style: "--a:1" }, features.peak[place]));
-    line.append(features.after[place]);
+    const line = element(tag, { class: "context-line" }, features.before[index]);
+    if (features.peak[index]) line.append(element("mark", { style: "--a:1" }, features.peak[index]));
+    line.append(features.after[index]);
     return line;
   }
 
   /**
-   * The reader's own label of a feature, else the first that it was given; empty without any.
+   * The reader's own label of a feature, else the first of the site's labels; empty without any.
    * @param {FeatureTable} features
-   * @param {number} place
+   * @param {number} index
    */
-  const labelOf = (features, place) =>
-    window.sitegen.marks.of(features.feature_id[place]).label || features.labels[place]?.[0].label || "";
+  const labelOf = (features, index) =>
+    window.sitegen.marks.of(features.feature_id[index]).label || features.labels[index]?.[0].label || "";
 
   Object.assign(window.sitegen, { lineOf, labelOf, percent, significant, grouped, shown, groups });
 })();

@@ -1,4 +1,4 @@
-/** Shortcuts: each is named in the markup of what it does, by data-key; the help lists them from there. */
+/** Keyboard shortcuts. An element declares its key by data-key; the help lists all that the page declares. */
 (() => {
   "use strict";
 
@@ -14,13 +14,17 @@
    * @param {() => void} action
    */
   function button(text, name, key, action) {
-    const made = element("button", { type: "button", "data-key": key, "aria-keyshortcuts": key, "aria-label": name, title: `${name} (${key})` }, text);
+    const made = element(
+      "button",
+      { type: "button", "data-key": key, "aria-keyshortcuts": key, "aria-label": name, title: `${name} (${key})` },
+      text,
+    );
     made.addEventListener("click", action);
     return made;
   }
 
   /**
-   * A dialog that closes at a click beside it.
+   * A dialog that closes when the page beside it is clicked.
    * @param {string} title
    * @param {...Node} children
    */
@@ -36,35 +40,48 @@
   }
 
   const shortcuts = element("dl", { class: "shortcuts" });
-  const help = dialog("Keys", shortcuts);
+  const help = dialog("Keyboard shortcuts", shortcuts);
 
   function showHelp() {
     shortcuts.replaceChildren();
     for (const target of document.querySelectorAll("[data-key]")) {
       const name = target.getAttribute("aria-label") ?? target.getAttribute("title") ?? target.textContent ?? "";
-      shortcuts.append(element("dt", {}, element("kbd", {}, target.getAttribute("data-key") ?? "")), element("dd", {}, name));
+      shortcuts.append(
+        element("dt", {}, element("kbd", {}, target.getAttribute("data-key") ?? "")),
+        element("dd", {}, name),
+      );
     }
     help.showModal();
   }
 
   const number = /** @type {HTMLInputElement} */ (
-    element("input", { inputmode: "numeric", pattern: "[0-9]+", required: "", "aria-label": "Number of a feature", autocomplete: "off" })
+    element("input", {
+      inputmode: "numeric",
+      pattern: "[0-9]+",
+      required: "",
+      "aria-label": "Feature number",
+      autocomplete: "off",
+    })
   );
   const problem = element("p", { class: "note", role: "status" });
-  const goTo = dialog("Go to feature", element("form", { method: "dialog", class: "go" }, number, element("button", {}, "Go"), problem));
+  const goTo = dialog(
+    "Go to feature",
+    element("form", { method: "dialog", class: "go" }, number, element("button", {}, "Go"), problem),
+  );
   goTo.querySelector("form")?.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
       const features = await window.sitegen.features();
-      if (features.place.has(Number(number.value))) location.href = window.sitegen.featureUrl(Number(number.value));
-      else problem.textContent = `There is no feature ${number.value} here.`;
+      if (features.index.has(Number(number.value))) location.href = window.sitegen.featureUrl(Number(number.value));
+      else problem.textContent = `There is no feature ${number.value}.`;
     } catch (error) {
       problem.textContent = `${window.sitegen.reason(error)}.`;
     }
   });
 
   async function goAnywhere() {
-    const here = Number(document.querySelector("h1 data")?.getAttribute("value") ?? -1); // the feature that is left
+    // The feature of the current page, which is not drawn
+    const here = Number(document.querySelector("h1 data")?.getAttribute("value") ?? -1);
     try {
       const features = await window.sitegen.features();
       const others = features.feature_id.filter((id) => id !== here);
@@ -75,10 +92,11 @@
     }
   }
 
-  const SCHEMES = /** @type {const} */ ({ "": ["◐", "as the system says"], light: ["☀", "light"], dark: ["☾", "dark"] });
+  const SCHEMES = /** @type {const} */ ({ "": ["◐", "system setting"], light: ["☀", "light"], dark: ["☾", "dark"] });
 
   function showScheme() {
-    const [sign, name] = SCHEMES[/** @type {keyof typeof SCHEMES} */ (document.documentElement.dataset.theme ?? "")] ?? SCHEMES[""];
+    const [sign, name] =
+      SCHEMES[/** @type {keyof typeof SCHEMES} */ (document.documentElement.dataset.theme ?? "")] ?? SCHEMES[""];
     scheme.textContent = sign;
     scheme.setAttribute("aria-label", `Colours: ${name}`);
     scheme.title = `Colours: ${name} (t)`;
@@ -93,20 +111,20 @@
       if (next) localStorage.setItem("sitegen:theme", next);
       else localStorage.removeItem("sitegen:theme");
     } catch {
-      // the choice holds for this page
+      // Without storage the choice holds for this page
     }
     showScheme();
   });
   showScheme();
 
   const random = button("Random", "Random feature", "r", goAnywhere);
-  const go = button("#", "Go to a feature by its number", "g", () => {
+  const go = button("#", "Go to a feature by number", "g", () => {
     problem.textContent = "";
     goTo.showModal();
     number.select();
   });
   (pager ?? tools)?.append(random);
-  tools?.append(go, scheme, button("?", "Help: keys", "?", showHelp));
+  tools?.append(go, scheme, button("?", "Keyboard shortcuts", "?", showHelp));
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;

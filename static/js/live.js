@@ -1,14 +1,16 @@
-/** The model on a page: loads the files that a text needs, and has a worker compute. */
+/** The model in the page: loads the files that a text needs and computes in a worker. */
 (() => {
   "use strict";
 
   const site = window.sitegen;
-  const AT_ONCE = 6; // files that are asked for at the same time
-  const FILES_A_STEP = 4; // of the encoder, between which a search of all features can be left
+  // Files requested at the same time
+  const AT_ONCE = 6;
+  // Encoder files per step; a search of all features can be cancelled between steps
+  const FILES_A_STEP = 4;
 
   /** @type {Promise<(method: string, ...values: unknown[]) => Promise<any>> | undefined} */
   let started;
-  /** @type {Map<string, Promise<unknown>>} files that the worker has, or will have */
+  /** @type {Map<string, Promise<unknown>>} files that the worker has or will have */
   const held = new Map();
   /** @type {Promise<{ encode(text: string): number[] }> | undefined} */
   let tokenizer;
@@ -16,7 +18,7 @@
   /** @returns {Promise<LiveSettings>} */
   const settings = () => site.load("live/settings");
 
-  /** A worker with the engine in it, made once, as a function that calls a method of it. */
+  /** A function that calls a method of the engine in its worker, which is started once. */
   function worker() {
     started ??= start();
     started.catch(() => (started = undefined));
@@ -40,7 +42,7 @@
       else call?.reject(new Error(problem));
     };
     made.onerror = (event) => {
-      for (const call of calls.values()) call.reject(new Error(event.message || "the model's worker failed"));
+      for (const call of calls.values()) call.reject(new Error(event.message || "the worker of the model failed"));
       calls.clear();
     };
     /**
@@ -63,7 +65,7 @@
   const nameOf = (kind, number) => (kind === "positions" ? kind : `${kind}/${number}`);
 
   /**
-   * Hands a file to the worker, once; the page does not keep it.
+   * Sends a file to the worker, once; the page does not keep it.
    * @param {string} kind
    * @param {number} number
    */
@@ -71,7 +73,9 @@
     const name = nameOf(kind, number);
     let done = held.get(name);
     if (!done) {
-      done = Promise.all([worker(), site.load(`live/${name}`, false)]).then(([call, value]) => call("take", kind, number, value));
+      done = Promise.all([worker(), site.load(`live/${name}`, false)]).then(([call, value]) =>
+        call("take", kind, number, value),
+      );
       held.set(name, done);
       done.catch(() => held.delete(name));
     }
@@ -79,19 +83,19 @@
   }
 
   /**
-   * Hands files to the worker, a few at a time.
+   * Sends files to the worker, a few at a time.
    * @param {[string, number][]} files
-   * @param {(done: number, of: number) => void} tell nothing more once one has failed
+   * @param {(done: number, of: number) => void} progress not called any more once a file has failed
    */
-  async function holdAll(files, tell) {
+  async function holdAll(files, progress) {
     let next = 0;
     let done = 0;
     let failed = false;
-    const tellDone = () => {
-      if (!failed && missing) tell(done, files.length);
+    const report = () => {
+      if (!failed && missing) progress(done, files.length);
     };
     const missing = files.filter(([kind, number]) => !held.has(nameOf(kind, number))).length;
-    tellDone();
+    report();
     const lane = async () => {
       while (next < files.length && !failed) {
         try {
@@ -101,24 +105,30 @@
           throw error;
         }
         done++;
-        tellDone();
+        report();
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
   }
 
-  /** @param {string} text @returns {Promise<number[]>} ids as the rows' were made: names of special tokens are plain text */
+  /**
+   * Token ids of a text, made as those of the rows: names of special tokens are plain text.
+   * @param {string} text
+   * @returns {Promise<number[]>}
+   */
   async function encode(text) {
-    tokenizer ??= Promise.all([site.load("live/library"), site.load("live/tokenizer")]).then(([library, definition]) => {
-      const made = new library.Tokenizer(definition, {});
-      return { encode: (/** @type {string} */ plain) => made.encode(plain, { add_special_tokens: false }).ids };
-    });
+    tokenizer ??= Promise.all([site.load("live/library"), site.load("live/tokenizer")]).then(
+      ([library, definition]) => {
+        const made = new library.Tokenizer(definition, {});
+        return { encode: (/** @type {string} */ plain) => made.encode(plain, { add_special_tokens: false }).ids };
+      },
+    );
     tokenizer.catch(() => (tokenizer = undefined));
     return (await tokenizer).encode(text.replace(/\p{Surrogate}/gu, "\ufffd"));
   }
 
   /**
-   * A text's ids as a row of the sweep has them: behind BOS where rows begin with it, and no more of them than fit.
+   * Token ids of a text as a row of the sweep: after BOS if rows begin with it, cut at the length of a row.
    * @param {string} text
    * @returns {Promise<TextRow>}
    */
@@ -131,44 +141,44 @@
   }
 
   /**
-   * Has the model read a text.
+   * Runs the model over a text.
    * @param {number[]} ids
-   * @param {[string, number][]} more files that are needed besides
-   * @param {(done: number, of: number) => void} tell
+   * @param {[string, number][]} more files needed beside the model's
+   * @param {(done: number, of: number) => void} progress
    */
-  async function read(ids, more, tell) {
+  async function read(ids, more, progress) {
     const { model, tokens_per_file } = await settings();
     const blocks = new Set(ids.map((id) => Math.floor(id / tokens_per_file)));
     /** @type {[string, number][]} */
     const files = [["positions", 0]];
     for (let layer = 0; layer < model.n_layers; layer++) files.push(["layers", layer]);
     for (const block of blocks) files.push(["embedding", block]);
-    await holdAll([...files, ...more], tell);
+    await holdAll([...files, ...more], progress);
     const call = await worker();
     await call("read", ids);
     return call;
   }
 
   /**
-   * @param {number} place of the feature
+   * @param {number} index of the feature
    * @param {number[]} ids
-   * @param {(done: number, of: number) => void} tell
+   * @param {(done: number, of: number) => void} progress
    * @returns {Promise<number[]>} its activation on each token
    */
-  async function activations(place, ids, tell) {
+  async function activations(index, ids, progress) {
     const { features_per_file } = await settings();
-    const call = await read(ids, [["encoder", Math.floor(place / features_per_file)]], tell);
-    return call("feature", place);
+    const call = await read(ids, [["encoder", Math.floor(index / features_per_file)]], progress);
+    return call("feature", index);
   }
 
   /**
-   * The strongest among all features.
+   * The features that are active on a text, among all features.
    * @param {number[]} ids
-   * @param {(done: number, of: number) => void} tell
+   * @param {(done: number, of: number) => void} progress
    * @param {() => boolean} stopped
    * @returns {Promise<ActiveFeatures | null>} null if it was stopped
    */
-  async function strongest(ids, tell, stopped) {
+  async function strongest(ids, progress, stopped) {
     const { n_features, features_per_file } = await settings();
     const call = await read(ids, [], () => undefined);
     await call("clear");
@@ -179,7 +189,7 @@
       await Promise.all(step.map((number) => hold("encoder", number)));
       if (stopped()) return null;
       await call("scan", step);
-      tell(Math.min((at + step.length) * features_per_file, n_features), n_features);
+      progress(Math.min((at + step.length) * features_per_file, n_features), n_features);
     }
     return call("results");
   }

@@ -1,4 +1,4 @@
-/** The map of features: zoom and move, names on pointing at a dot, its page on choosing it. */
+/** The map of features: zooming and moving; pointing at a dot names its feature, clicking opens the feature's page. */
 (() => {
   "use strict";
 
@@ -9,7 +9,8 @@
   const size = Number(figure.dataset.size);
   const whole = { x: -20, y: -20, width: size + 40 };
   const view = { ...whole };
-  const REACH = 14; // pixels from a dot within which it is meant
+  // Pixels from a dot within which it is taken to be pointed at
+  const REACH = 14;
 
   const label = document.createElement("a");
   label.className = "map-label";
@@ -27,7 +28,7 @@
   }
 
   /**
-   * Zooms about a point of the map.
+   * Zooms, keeping a point of the map in its position.
    * @param {number} factor
    * @param {{x: number, y: number}} about
    */
@@ -97,53 +98,56 @@
     draw();
   });
 
-  Promise.all([window.sitegen.load("map"), window.sitegen.features()]).then(([map, features]) => {
-    /** @type {number} */
-    let found = -1;
+  Promise.all([window.sitegen.load("map"), window.sitegen.features()]).then(
+    ([map, features]) => {
+      /** @type {number} */
+      let found = -1;
 
-    /** @param {MouseEvent} event */
-    function find(event) {
-      const at = point(event);
-      let nearest = (REACH * at.scale) ** 2;
-      found = -1;
-      for (let i = 0; i < map.x.length; i++) {
-        const distance = (map.x[i] * size - at.x) ** 2 + (map.y[i] * size - at.y) ** 2;
-        if (distance < nearest) [nearest, found] = [distance, i];
+      /** @param {MouseEvent} event */
+      function find(event) {
+        const at = point(event);
+        let nearest = (REACH * at.scale) ** 2;
+        found = -1;
+        for (let i = 0; i < map.x.length; i++) {
+          const distance = (map.x[i] * size - at.x) ** 2 + (map.y[i] * size - at.y) ** 2;
+          if (distance < nearest) [nearest, found] = [distance, i];
+        }
+        show();
       }
-      show();
-    }
 
-    function show() {
-      label.hidden = found < 0;
-      mark.setAttribute("d", found < 0 ? "" : `M${map.x[found] * size} ${map.y[found] * size}h0`);
-      if (found < 0) return;
-      const x = (map.x[found] * size - view.x) / view.width;
-      const y = (map.y[found] * size - view.y) / view.width;
-      label.style.left = `${100 * x}%`;
-      label.style.top = `${100 * y}%`;
-      label.dataset.side = `${x > 0.5 ? "left" : "right"}`;
-      const title = document.createElement("strong");
-      title.textContent = `Feature ${map.feature_id[found]}`;
-      const place = features.place.get(map.feature_id[found]) ?? 0;
-      const tokens = features.tokens[place].map((id) => {
-        const token = document.createElement("code");
-        token.textContent = window.sitegen.shown(id, features.vocabulary);
-        return token;
+      function show() {
+        label.hidden = found < 0;
+        mark.setAttribute("d", found < 0 ? "" : `M${map.x[found] * size} ${map.y[found] * size}h0`);
+        if (found < 0) return;
+        const x = (map.x[found] * size - view.x) / view.width;
+        const y = (map.y[found] * size - view.y) / view.width;
+        label.style.left = `${100 * x}%`;
+        label.style.top = `${100 * y}%`;
+        label.dataset.side = `${x > 0.5 ? "left" : "right"}`;
+        const title = document.createElement("strong");
+        title.textContent = `Feature ${map.feature_id[found]}`;
+        const index = features.index.get(map.feature_id[found]) ?? 0;
+        const tokens = features.tokens[index].map((id) => {
+          const token = document.createElement("code");
+          token.textContent = window.sitegen.shown(id, features.vocabulary);
+          return token;
+        });
+        label.replaceChildren(title, ` ${window.sitegen.percent(features.density[index])} `, ...tokens);
+        label.setAttribute("href", window.sitegen.featureUrl(map.feature_id[found]));
+      }
+
+      svg.addEventListener("pointermove", find);
+      svg.addEventListener("pointerleave", () => {
+        label.hidden = true;
       });
-      label.replaceChildren(title, ` ${window.sitegen.percent(features.density[place])} `, ...tokens);
-      label.setAttribute("href", window.sitegen.featureUrl(map.feature_id[found]));
-    }
-
-    svg.addEventListener("pointermove", find);
-    svg.addEventListener("pointerleave", () => {
-      label.hidden = true;
-    });
-    svg.addEventListener("click", (event) => {
-      find(event);
-      if (found >= 0 && !moved) window.location.href = label.href;
-    });
-    figure.dataset.ready = "";
-  }, (error) => {
-    figure.querySelector("figcaption")?.append(` Names of dots cannot be shown: ${error.message}.`);
-  });
+      svg.addEventListener("click", (event) => {
+        find(event);
+        if (found >= 0 && !moved) window.location.href = label.href;
+      });
+      figure.dataset.ready = "";
+    },
+    (error) => {
+      figure.querySelector("figcaption")?.append(` The features of the dots cannot be shown: ${error.message}.`);
+    },
+  );
 })();

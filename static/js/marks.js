@@ -1,10 +1,9 @@
-/** A reader's own stars and labels: kept in this browser, written to a labels file and read from one. */
+/** A reader's own stars and labels, saved in this browser; they can be exported to a labels file and imported. */
 (() => {
   "use strict";
 
   const key = `sitegen:${document.documentElement.dataset.site}:marks`;
   const MINE = "me";
-  const LONGEST = 500; // characters of a label, as build.py takes them
   let trouble = "";
 
   /** @returns {Map<number, Mark>} */
@@ -13,7 +12,7 @@
       const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
       return new Map(Object.entries(kept).map(([id, mark]) => [Number(id), mark]));
     } catch (error) {
-      trouble = `Stars and labels cannot be read: ${window.sitegen.reason(error)}.`;
+      trouble = `Your stars and labels cannot be read: ${window.sitegen.reason(error)}.`;
       return new Map();
     }
   }
@@ -25,7 +24,7 @@
       localStorage.setItem(key, JSON.stringify(Object.fromEntries(known)));
       trouble = "";
     } catch {
-      trouble = "This browser keeps nothing for this site: what you note is gone when you leave the page.";
+      trouble = "This browser does not save data of this site: your star and label are lost when you leave the page.";
     }
     document.dispatchEvent(new Event("sitegen:marks"));
   }
@@ -54,20 +53,22 @@
   function imported(text) {
     const value = JSON.parse(text);
     const entries = Array.isArray(value) ? value : value?.labels;
-    if (!Array.isArray(entries)) throw new Error("it holds no list of labels");
+    if (!Array.isArray(entries)) throw new Error("it contains no list of labels");
     let taken = 0;
     for (const entry of entries) {
       const given = entry?.feature ?? entry?.feature_id;
       const feature = typeof given === "string" && given ? Number(given) : given;
-      const label = typeof entry?.label === "string" ? entry.label.trim().slice(0, LONGEST) : "";
+      const label =
+        typeof entry?.label === "string" ? entry.label.trim().slice(0, window.sitegen.sizes.longest_label) : "";
       const starred = entry?.starred === true;
       if (!Number.isSafeInteger(feature) || feature < 0 || !(label || starred)) continue;
-      const own = of(feature); // what the reader has noted stays
+      // The reader's own notes are kept
+      const own = of(feature);
       known.set(feature, { starred: own.starred || starred, label: own.label || label });
       taken++;
     }
     keep();
-    return { taken, left: entries.length - taken };
+    return { taken, skipped: entries.length - taken };
   }
 
   window.addEventListener("storage", (event) => {

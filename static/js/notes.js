@@ -1,4 +1,4 @@
-/** On a feature's page: a star and a label of one's own. */
+/** On a feature's page: the reader's own star and label. */
 (() => {
   "use strict";
 
@@ -10,7 +10,14 @@
 
   const star = element("button", { type: "button", class: "star", "data-key": "s", "aria-keyshortcuts": "s" });
   const label = /** @type {HTMLInputElement} */ (
-    element("input", { placeholder: "Your label", "aria-label": "Your label", "data-key": "l", "aria-keyshortcuts": "l", maxlength: "500", autocomplete: "off" })
+    element("input", {
+      placeholder: "Your label",
+      "aria-label": "Your label",
+      "data-key": "l",
+      "aria-keyshortcuts": "l",
+      maxlength: String(window.sitegen.sizes.longest_label),
+      autocomplete: "off",
+    })
   );
   const note = element("small", { role: "status" });
   bar.append(star, label, note);
@@ -20,12 +27,14 @@
     star.textContent = mark.starred ? "★" : "☆";
     star.setAttribute("aria-pressed", String(mark.starred));
     star.setAttribute("aria-label", "Star");
-    star.title = "Star (s): kept in this browser";
+    star.title = "Star this feature (s); saved in this browser";
     if (document.activeElement !== label) label.value = mark.label;
     note.textContent = marks.trouble();
   }
 
-  star.addEventListener("click", () => marks.set(feature, { ...marks.of(feature), starred: !marks.of(feature).starred }));
+  star.addEventListener("click", () =>
+    marks.set(feature, { ...marks.of(feature), starred: !marks.of(feature).starred }),
+  );
   label.addEventListener("input", () => marks.set(feature, { ...marks.of(feature), label: label.value.trim() }));
   label.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") label.blur();

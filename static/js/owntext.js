@@ -1,4 +1,4 @@
-/** What the two places have in common where a reader types a text: the field, the line of its tokens, what is being done. */
+/** Pieces of the two pages on which a reader enters a text: the field, its status, and the line of its tokens. */
 (() => {
   "use strict";
 
@@ -7,13 +7,21 @@
   const EXAMPLE = "Hero and I will head to Samantha and Mark's, then he and she will. Then I or you";
 
   /**
-   * A text field, and below it what is being done.
+   * A text field and its status.
    * @param {string} label
    * @param {string} key shortcut
    */
   function field(label, key) {
     const area = /** @type {HTMLTextAreaElement} */ (
-      element("textarea", { rows: "2", "aria-label": label, "data-key": key, "aria-keyshortcuts": key, spellcheck: "false", autocomplete: "off", maxlength: "20000" })
+      element("textarea", {
+        rows: "2",
+        "aria-label": label,
+        "data-key": key,
+        "aria-keyshortcuts": key,
+        spellcheck: "false",
+        autocomplete: "off",
+        maxlength: "20000",
+      })
     );
     area.value = textOf(location.hash) ?? EXAMPLE;
     const status = element("p", { class: "note", role: "status" });
@@ -29,7 +37,8 @@
     try {
       return carried === undefined ? undefined : decodeURIComponent(carried);
     } catch {
-      return undefined; // a link that was cut off
+      // The link was cut off
+      return undefined;
     }
   }
 
@@ -40,20 +49,24 @@
   const linkTo = (page, text) => `${page.replace(/#.*$/s, "")}#text=${encodeURIComponent(text).replaceAll("'", "%27")}`;
 
   /**
-   * The tokens of a text in a line, each coloured by a value; arrows lead along.
+   * A line of the tokens of a text, each coloured by a value; the arrow keys move along it.
    * @param {number[]} ids
    * @param {Vocabulary} vocabulary
    * @param {number[]} values
    * @param {number} maximum
-   * @param {(token: number) => void} tell of the one that is pointed at, focused or chosen
+   * @param {(token: number) => void} pointed called with the token that is pointed at, focused or clicked
    */
-  function tokenLine(ids, vocabulary, values, maximum, tell) {
+  function tokenLine(ids, vocabulary, values, maximum, pointed) {
     const line = element("p", { class: "own-text", role: "group", "aria-label": "Tokens of the text" });
     for (const { first, last, text } of site.groups(ids, vocabulary)) {
       let at = first;
       for (let i = first; i <= last; i++) if (values[i] > values[at]) at = i;
       const name = `${text.replaceAll(" ", "·")}: ${site.significant(values[at])}`;
-      const token = element("button", { type: "button", tabindex: line.children.length ? "-1" : "0", "aria-label": name, "data-at": String(at) }, text);
+      const token = element(
+        "button",
+        { type: "button", tabindex: line.children.length ? "-1" : "0", "aria-label": name, "data-at": String(at) },
+        text,
+      );
       const heat = maximum > 0 ? Math.min(values[at] / maximum, 1) : 0;
       if (heat > 0) token.setAttribute("style", `--a:${heat.toFixed(3)}`);
       line.append(token);
@@ -61,7 +74,7 @@
     /** @param {Event} event */
     const of = (event) => {
       const token = event.target instanceof Element ? event.target.closest("button") : null;
-      if (token) tell(Number(token.dataset.at));
+      if (token) pointed(Number(token.dataset.at));
     };
     for (const kind of ["pointerover", "focusin", "click"]) line.addEventListener(kind, of);
     line.addEventListener("keydown", (event) => {
@@ -79,18 +92,24 @@
   }
 
   /**
-   * A token as it is told of in a sentence.
+   * A token as named in a sentence.
    * @param {number[]} ids
    * @param {number} at
    * @param {Vocabulary} vocabulary
    */
-  const named = (ids, at, vocabulary) => [element("code", {}, site.shown(ids[at], vocabulary)), ` token ${ids[at]} at position ${at}`];
+  const named = (ids, at, vocabulary) => [
+    element("code", {}, site.shown(ids[at], vocabulary)),
+    `, token ${ids[at]} at position ${at}`,
+  ];
 
   /** @param {number} n tokens */
-  const leftOut = (n) => (n ? ` ${site.grouped(n)} more ${n === 1 ? "token is" : "tokens are"} beyond the length of a row and left out.` : "");
+  const leftOut = (n) =>
+    n
+      ? ` The text is longer than a row: ${site.grouped(n)} more ${n === 1 ? "token was" : "tokens were"} cut off.`
+      : "";
 
   /**
-   * Runs work for the newest of many calls: one at a time, those between are left out.
+   * Runs work one call at a time; of the calls made meanwhile, only the newest is run.
    * @param {() => Promise<void>} work
    */
   function newest(work) {

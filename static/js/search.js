@@ -1,11 +1,14 @@
-/** Finding features and tokens by what is typed. */
+/** Finds features and tokens by a query. */
 (() => {
   "use strict";
 
-  const { load, shown, root } = window.sitegen;
-  const N_WORD_FILES = 256;
-  const WORD = /[\p{L}\p{N}_]{2,}/gu; // as sitegen/render/search.py takes texts apart
-  const TOKENS = 4; // what a match in a feature's tokens or labels weighs, beside a context's one
+  const { element, load, shown, root, sizes } = window.sitegen;
+  // sitegen/render/search.py splits texts in the same way
+  const WORD = /[\p{L}\p{N}_]{2,}/gu;
+  // Weight of a match in a feature's tokens or labels; a match in a context weighs 1
+  const TOKENS = 4;
+  // Features processed before the page may respond
+  const AT_ONCE = 2000;
 
   /** @type {Promise<FeatureTable> | undefined} */
   let table;
@@ -13,24 +16,25 @@
   function features() {
     table ??= Promise.all([load("features"), load("lines"), load("vocabulary")]).then(
       async ([columns, lines, vocabulary]) => {
-        await window.sitegen.pause(); // what came last has just been read
-        const place = new Map(columns.feature_id.map((/** @type {number} */ id, /** @type {number} */ i) => [id, i]));
-        return { ...columns, ...lines, vocabulary, place };
+        // The last file has just been parsed; the page may respond before more is done
+        await window.sitegen.pause();
+        const index = new Map(columns.feature_id.map((/** @type {number} */ id, /** @type {number} */ i) => [id, i]));
+        return { ...columns, ...lines, vocabulary, index };
       },
       (error) => {
-        table = undefined; // a later try may find them
+        // A later attempt may succeed
+        table = undefined;
         throw error;
       },
     );
     return table;
   }
 
-  const AT_ONCE = 2000; // features taken in before the page may answer
   /** @type {WeakMap<FeatureTable, Promise<string[]>>} */
   const texts = new WeakMap();
 
   /**
-   * What is shown of each feature in lists, to be looked through.
+   * The text of each feature in lists, in lower case: its number, labels and tokens.
    * @param {FeatureTable} features
    */
   function haystack(features) {
@@ -55,48 +59,53 @@
     const made = [];
     for (let i = 0; i < features.feature_id.length; i++) {
       const labels = (features.labels[i] ?? []).map((label) => `${label.label} ${label.author}`.toLowerCase());
-      made.push([features.feature_id[i], ...labels, ...features.tokens[i].map(name), ...features.promoted[i].map(name)].join("\n"));
+      made.push(
+        [features.feature_id[i], ...labels, ...features.tokens[i].map(name), ...features.promoted[i].map(name)].join(
+          "\n",
+        ),
+      );
       if (i % AT_ONCE === AT_ONCE - 1) await window.sitegen.pause();
     }
     return made;
   }
 
   /**
-   * In how many contexts of each feature a word stands that begins so: place to count.
-   * @param {string} word of two characters at least
+   * Number of each feature's contexts with a word that begins like the given one, by feature index.
+   * @param {string} word at least two characters
    * @returns {Promise<Map<number, number>>}
    */
   async function contextsWith(word) {
     const [first, second] = [...word].map((character) => character.codePointAt(0) ?? 0);
     /** @type {{word: string[], features: number[][]}} */
-    const words = await load(`words/${(31 * first + second) % N_WORD_FILES}`);
+    const words = await load(`words/${(31 * first + second) % sizes.word_files}`);
     const counts = new Map();
     for (const [i, known] of words.word.entries()) {
       if (!known.startsWith(word)) continue;
       const steps = words.features[i];
-      let place = 0;
+      // Each index is stored as the distance from the one before
+      let index = 0;
       for (let at = 0; at < steps.length; at += 2) {
-        place += steps[at];
-        counts.set(place, (counts.get(place) ?? 0) + steps[at + 1]);
+        index += steps[at];
+        counts.set(index, (counts.get(index) ?? 0) + steps[at + 1]);
       }
     }
     return counts;
   }
 
   /**
-   * Where one term stands: place to weight.
+   * Weights of the features that match one term, by feature index.
    * @param {string} term in lower case
    * @param {FeatureTable} features
    * @returns {Promise<Map<number, number>>}
    */
-  async function placesOf(term, features) {
+  async function weightsOf(term, features) {
     const words = term.match(WORD) ?? [];
     const found = together(await Promise.all(words.map(contextsWith)));
     const marks = window.sitegen.marks.all();
     const texts = await haystack(features);
-    texts.forEach((text, place) => {
-      const own = marks.get(features.feature_id[place])?.label.toLowerCase() ?? "";
-      if (text.includes(term) || own.includes(term)) found.set(place, (found.get(place) ?? 0) + TOKENS);
+    texts.forEach((text, index) => {
+      const own = marks.get(features.feature_id[index])?.label.toLowerCase() ?? "";
+      if (text.includes(term) || own.includes(term)) found.set(index, (found.get(index) ?? 0) + TOKENS);
     });
     return found;
   }
@@ -107,27 +116,30 @@
    */
   async function matches(query, features) {
     const terms = query.toLowerCase().split(/\s+/).filter(Boolean);
-    return together(await Promise.all(terms.map((term) => placesOf(term, features))));
+    return together(await Promise.all(terms.map((term) => weightsOf(term, features))));
   }
 
   /**
-   * What all of some findings hold, their weights added up.
+   * The features that all parts contain, with the sums of their weights.
    * @param {Map<number, number>[]} parts
    * @returns {Map<number, number>}
    */
   function together(parts) {
     const [first = new Map(), ...others] = parts;
     const found = new Map();
-    for (const [place, weight] of first) {
-      if (others.every((part) => part.has(place))) {
-        found.set(place, others.reduce((sum, part) => sum + (part.get(place) ?? 0), weight));
+    for (const [index, weight] of first) {
+      if (others.every((part) => part.has(index))) {
+        found.set(
+          index,
+          others.reduce((sum, part) => sum + (part.get(index) ?? 0), weight),
+        );
       }
     }
     return found;
   }
 
   /**
-   * Ids of tokens that are what is typed, then of those that begin so; spaces around them do not count.
+   * Ids of the tokens that begin like the query, shortest first; spaces around tokens are ignored.
    * @param {string} query
    * @param {Vocabulary} vocabulary
    * @param {number} atMost
@@ -151,6 +163,8 @@
   const featureUrl = (featureId) => `${root}features/${featureId}.html`;
   /** @param {number} id */
   const tokenUrl = (id) => `${root}token.html?id=${id}`;
+  /** @param {number} featureId */
+  const linkTo = (featureId) => element("a", { href: featureUrl(featureId) }, String(featureId));
 
-  Object.assign(window.sitegen, { features, matches, matchingTokens, featureUrl, tokenUrl });
+  Object.assign(window.sitegen, { features, matches, matchingTokens, featureUrl, tokenUrl, linkTo });
 })();

@@ -1,4 +1,4 @@
-/** The search field in the header: what fits is listed below it as one types. */
+/** The search field in the header lists matches below it as the reader types. */
 (() => {
   "use strict";
 
@@ -10,10 +10,15 @@
   const form = document.querySelector("form.search");
   const input = form?.querySelector("input");
   if (!form || !input) return;
-  const list = element("ul", { class: "found", id: "found", role: "listbox", "aria-label": "Found" });
+  const list = element("ul", { class: "found", id: "found", role: "listbox", "aria-label": "Search results" });
   list.hidden = true;
   form.append(list);
-  const attributes = { role: "combobox", "aria-controls": "found", "aria-expanded": "false", "aria-autocomplete": "list" };
+  const attributes = {
+    role: "combobox",
+    "aria-controls": "found",
+    "aria-expanded": "false",
+    "aria-autocomplete": "list",
+  };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
 
   let chosen = -1;
@@ -24,7 +29,11 @@
    * @param {...(Node | string)} children
    */
   function option(url, ...children) {
-    const made = element("li", { role: "option", id: `found-${list.children.length}`, "aria-selected": "false" }, ...children);
+    const made = element(
+      "li",
+      { role: "option", id: `found-${list.children.length}`, "aria-selected": "false" },
+      ...children,
+    );
     made.dataset.url = url;
     list.append(made);
   }
@@ -33,13 +42,13 @@
   const remark = (text) => element("small", {}, text);
 
   /**
-   * @param {number} place
+   * @param {number} index
    * @param {FeatureTable} features
    */
-  function featureOption(place, features) {
-    const id = features.feature_id[place];
-    const label = site.labelOf(features, place);
-    const told = label ? element("span", { class: "label" }, label) : site.lineOf(features, place, "span");
+  function featureOption(index, features) {
+    const id = features.feature_id[index];
+    const label = site.labelOf(features, index);
+    const told = label ? element("span", { class: "label" }, label) : site.lineOf(features, index, "span");
     option(site.featureUrl(id), element("strong", {}, String(id)), told);
   }
 
@@ -55,7 +64,9 @@
       fill(query, features, found);
     } catch (error) {
       if (number !== asked) return;
-      list.replaceChildren(element("li", { role: "option", "aria-disabled": "true" }, `Nothing can be searched: ${site.reason(error)}.`));
+      list.replaceChildren(
+        element("li", { role: "option", "aria-disabled": "true" }, `The search failed: ${site.reason(error)}.`),
+      );
     }
     open();
   }
@@ -67,15 +78,25 @@
    */
   function fill(query, features, found) {
     list.replaceChildren();
-    const number = /^\d+$/.test(query) ? features.place.get(Number(query)) : undefined;
+    const number = /^\d+$/.test(query) ? features.index.get(Number(query)) : undefined;
     if (number !== undefined) featureOption(number, features);
     for (const id of site.matchingTokens(query, features.vocabulary, N_TOKENS)) {
-      option(site.tokenUrl(id), element("code", {}, site.shown(id, features.vocabulary)), remark("token: features active on it, features that promote it"));
+      option(
+        site.tokenUrl(id),
+        element("code", {}, site.shown(id, features.vocabulary)),
+        remark("token: features that are active on it or promote it"),
+      );
     }
-    const best = [...found].filter(([place]) => place !== number).sort((one, other) => other[1] - one[1] || one[0] - other[0]);
-    for (const [place] of best.slice(0, N_FEATURES)) featureOption(place, features);
+    const best = [...found]
+      .filter(([index]) => index !== number)
+      .sort((one, other) => other[1] - one[1] || one[0] - other[0]);
+    for (const [index] of best.slice(0, N_FEATURES)) featureOption(index, features);
     if (found.size) {
-      option(`${site.root}index.html?q=${encodeURIComponent(query)}`, `${site.grouped(found.size)} ${found.size === 1 ? "feature" : "features"}`, remark("in tokens, contexts or labels: show the list"));
+      option(
+        `${site.root}index.html?q=${encodeURIComponent(query)}`,
+        `${site.grouped(found.size)} ${found.size === 1 ? "feature" : "features"}`,
+        remark("match in tokens, contexts or labels: show the list"),
+      );
     }
     if (!list.children.length) option("", "Nothing found.");
   }
@@ -128,10 +149,13 @@
     event.preventDefault();
     if (chosen >= 0) return go(list.children[chosen]);
     const query = input.value.trim();
-    const known = /^\d+$/.test(query) && (await site.features().catch(() => null))?.place.has(Number(query));
+    const known = /^\d+$/.test(query) && (await site.features().catch(() => null))?.index.has(Number(query));
     location.href = known ? site.featureUrl(Number(query)) : `${site.root}index.html?q=${encodeURIComponent(query)}`;
   });
-  list.addEventListener("pointerdown", (event) => event.preventDefault()); // the field keeps the focus
-  list.addEventListener("click", (event) => go(event.target instanceof Element ? (event.target.closest("li") ?? undefined) : undefined));
+  // Keeps the focus in the field
+  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  list.addEventListener("click", (event) =>
+    go(event.target instanceof Element ? (event.target.closest("li") ?? undefined) : undefined),
+  );
   input.addEventListener("blur", close);
 })();

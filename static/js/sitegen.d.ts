@@ -1,10 +1,10 @@
-/** What the scripts of the site share: one global, to which each adds. For the type checker alone; pages never load it. */
+/** What the scripts of the site share: one global, to which each adds. Only the type checker reads this file. */
 
 /** load/vocabulary.js */
 interface Vocabulary {
-  /** of each id, line ends and the like as marks, spaces as spaces */
+  /** by token id; line ends and the like as marks, spaces as spaces */
   text: string[];
-  /** of those ids that are no whole character by themselves */
+  /** of the tokens that are not whole characters, by token id */
   bytes: Record<string, number[]>;
 }
 
@@ -13,30 +13,30 @@ interface FeatureLabel {
   author: string;
 }
 
-/** load/features.js and load/lines.js: a few facts of every feature; the lists run parallel, by place */
+/** load/features.js and load/lines.js: a few facts of every feature; the lists run parallel, by the feature's index */
 interface FeatureColumns {
   kinds: string[];
   feature_id: number[];
-  /** among the kinds */
+  /** index among the kinds */
   kind: number[];
   density: number[];
   max_activation: number[];
   rare_cosine: (number | null)[];
-  /** ids of tokens that the strongest contexts peak on */
+  /** ids of the tokens that the top contexts peak on */
   tokens: number[][];
   /** ids of the tokens most promoted */
   promoted: number[][];
   before: string[];
   peak: string[];
   after: string[];
-  /** by place */
+  /** by feature index */
   labels: Record<string, FeatureLabel[]>;
 }
 
 interface FeatureTable extends FeatureColumns {
   vocabulary: Vocabulary;
-  /** place of each feature number */
-  place: Map<number, number>;
+  /** index of each feature, by its number */
+  index: Map<number, number>;
 }
 
 /** load/evidence/N.js, of feature N; the lists run parallel */
@@ -50,21 +50,55 @@ interface Ablations {
   suppressed_change: number[][];
 }
 
-/** load/tokens/N.js: under an id: place, number, place, number … */
+/** load/tokens/N.js: by token id: feature index, number, feature index, number … */
 interface TokenPostings {
   active: Record<string, number[]>;
   promotes: Record<string, number[]>;
   suppresses: Record<string, number[]>;
 }
 
-/** Neighbouring tokens that make whole characters together: most often one. */
+/** Where a context is: its row, its peak's position, and the positions of its first token and after its last one. */
+interface ContextSpan {
+  row: number;
+  position: number;
+  start: number;
+  end: number;
+}
+
+/** What the list of all features is filtered and sorted by; densities in percent. */
+interface ListState {
+  q: string;
+  kind: string;
+  low: number;
+  high: number;
+  maximum: number;
+  rare: number;
+  starred: boolean;
+  labelled: boolean;
+  sort: string;
+  down: boolean;
+}
+
+/** A column of a table of features. */
+interface TableColumn<Row> {
+  title: string;
+  /** as data-column */
+  name?: string;
+  class?: string;
+  /** what a cell holds */
+  cell(row: Row): (Node | string)[];
+  /** a cell's tooltip */
+  hint?(row: Row): string;
+}
+
+/** Neighbouring tokens that form whole characters together; most often a single token. */
 interface TokenGroup {
   first: number;
   last: number;
   text: string;
 }
 
-/** What a reader has noted of a feature. */
+/** A reader's notes on a feature. */
 interface Mark {
   starred: boolean;
   label: string;
@@ -75,7 +109,7 @@ interface LiveSettings {
   precision: "int16" | "fp32";
   model: { n_layers: number; n_heads: number; activation: string; epsilon: number; score_scale: number; hook: string };
   normalisation: "none" | "layer_norm" | "constant_norm_rescale";
-  /** null: rows begin with text */
+  /** null if rows begin with text */
   bos_id: number | null;
   special_ids: number[];
   seq_len: number;
@@ -88,32 +122,32 @@ interface LiveSettings {
   features_per_file: number;
 }
 
-/** A reader's text as a row of the sweep would hold it. */
+/** A reader's text as a row of the sweep. */
 interface TextRow {
   ids: number[];
-  /** the position of the first token of text: 1 behind BOS, else 0 */
+  /** position of the first token of text: 1 after BOS, else 0 */
   begin: number;
-  /** of each token, whether it is no special one, and so counts in a maximum */
+  /** for each token whether it is not special, and so counts in a maximum */
   isText: boolean[];
-  /** tokens beyond the length of a row */
+  /** number of tokens cut off at the length of a row */
   left: number;
 }
 
-/** Features that fire on a text, by their places. */
+/** Features that are active on a text, by their index. */
 interface ActiveFeatures {
-  /** of each token [place, activation], the strongest first */
+  /** for each token [feature index, activation], largest first */
   strongest: [number, number][][];
-  /** [place, largest activation, the token it is on] of all that fire on text */
+  /** [feature index, largest activation, its token] of all features that are active on text */
   active: [number, number, number][];
 }
 
-/** Rows of numbers; what 1 stands for in each of them, where they are whole numbers. */
+/** Rows of numbers; a scale for each row if they are 16-bit integers. */
 interface Matrix {
   values: Int16Array | Float32Array;
   scale?: Float32Array;
 }
 
-/** Of some features; each fires above its threshold. */
+/** The encoder of some features; each is active above its threshold. */
 interface EncoderRows {
   weight: Matrix;
   bias: Matrix;
@@ -125,20 +159,29 @@ interface Engine {
   start(settings: LiveSettings): void;
   take(kind: string, number: number, value: any): void;
   read(text: number[]): void;
-  feature(place: number): number[];
+  feature(index: number): number[];
   clear(): void;
   scan(files: number[]): void;
   results(): ActiveFeatures;
 }
 
 interface Sitegen {
-  /** the site's first folder, as a URL */
+  /** sizes that the build shares with its scripts: sitegen/render/assets.py */
+  sizes: {
+    word_files: number;
+    tokens_per_file: number;
+    rows_per_file: number;
+    line_before: number;
+    line_after: number;
+    longest_label: number;
+  };
+  /** URL of the site's first folder */
   root: string;
-  /** A value that a file below load/ hands over; it is read once. */
+  /** The value of a file below load/, which is read once. */
   load(name: string, keep?: boolean): Promise<any>;
-  /** What is wrong, to be told in a sentence. */
+  /** The message of an error, for use in a sentence. */
   reason(error: unknown): string;
-  /** Lets the page answer before more is done. */
+  /** Lets the page respond before more is done. */
   pause(): Promise<void>;
   /** Called by those files. */
   data(name: string, value: unknown): void;
@@ -146,60 +189,88 @@ interface Sitegen {
   /** A button that copies a text. */
   copier(name: string, text: () => string, attributes?: Record<string, string>): HTMLElement;
   /** Puts a card beside an element, within the window. */
-  place(card: HTMLElement, beside: Element): void;
-  /** The row of a line of context, and the position of its peak. */
-  placeOf(line: Element): [number, number];
+  putBeside(card: HTMLElement, beside: Element): void;
+  /** Where the context is that an element is part of. */
+  spanOf(part: Element): ContextSpan;
 
   percent(share: number): string;
   significant(value: number): string;
   grouped(count: number): string;
-  lineOf(features: FeatureTable, place: number, tag: string): HTMLElement;
-  labelOf(features: FeatureTable, place: number): string;
-  /** A token standing alone: spaces as · */
+  lineOf(features: FeatureTable, index: number, tag: string): HTMLElement;
+  labelOf(features: FeatureTable, index: number): string;
+  /** A token shown by itself: spaces as · */
   shown(id: number, vocabulary: Vocabulary): string;
   groups(ids: number[], vocabulary: Vocabulary): TokenGroup[];
 
-  /** The token ids of a row in which a context stands; there on feature pages. */
+  /** The token ids of a row with a context; only on feature pages. */
   rowTokens(row: number): Promise<number[]>;
   features(): Promise<FeatureTable>;
   featureUrl(featureId: number): string;
   tokenUrl(id: number): string;
-  /** Every term of a query somewhere in a feature: its place, and how well it fits. */
+  /** A link to a feature's page. */
+  linkTo(featureId: number): HTMLElement;
+  /** Weights of the features that match every term of a query, by feature index. */
   matches(query: string, table: FeatureTable): Promise<Map<number, number>>;
   matchingTokens(query: string, vocabulary: Vocabulary, atMost: number): number[];
 
+  table: {
+    head<Row, Column extends TableColumn<Row>>(
+      columns: Column[],
+      content?: (column: Column) => Node | string,
+    ): HTMLElement;
+    row<Row>(columns: TableColumn<Row>[], row: Row, attributes?: Record<string, string>): HTMLElement;
+    framed<Row>(columns: TableColumn<Row>[], rows: Row[], label: string): HTMLElement;
+    description(features: FeatureTable, index: number): (Node | string)[];
+  };
+  filters: {
+    stateOf(given: URLSearchParams): ListState;
+    addressOf(state: ListState): string;
+    accepts(features: FeatureTable, index: number, state: ListState): boolean;
+    form(state: ListState, kinds: string[], update: () => void): HTMLElement;
+  };
+
   makeEngine(): Engine;
-  /** The model on a reader's own text; of use on sites that have one. */
+  /** The model on a reader's own text, on sites that have one. */
   live: {
     settings(): Promise<LiveSettings>;
     encode(text: string): Promise<number[]>;
     rowOf(text: string): Promise<TextRow>;
-    activations(place: number, ids: number[], tell: (done: number, of: number) => void): Promise<number[]>;
-    strongest(ids: number[], tell: (done: number, of: number) => void, stopped: () => boolean): Promise<ActiveFeatures | null>;
+    activations(index: number, ids: number[], progress: (done: number, of: number) => void): Promise<number[]>;
+    strongest(
+      ids: number[],
+      progress: (done: number, of: number) => void,
+      stopped: () => boolean,
+    ): Promise<ActiveFeatures | null>;
   };
 
   ownText: {
     field(label: string, key: string): { area: HTMLTextAreaElement; status: HTMLElement };
     textOf(hash: string): string | undefined;
     linkTo(page: string, text: string): string;
-    tokenLine(ids: number[], vocabulary: Vocabulary, values: number[], maximum: number, tell: (token: number) => void): HTMLElement;
+    tokenLine(
+      ids: number[],
+      vocabulary: Vocabulary,
+      values: number[],
+      maximum: number,
+      pointed: (token: number) => void,
+    ): HTMLElement;
     named(ids: number[], at: number, vocabulary: Vocabulary): (Node | string)[];
     /** The sentence on tokens beyond the length of a row; empty without any. */
     leftOut(n: number): string;
     newest(work: () => Promise<void>): () => Promise<void>;
   };
-  /** Puts a text into the field of a feature's page; there where there is one. */
+  /** Puts a text into the field of a feature's page, if there is one. */
   tryText?(text: string): void;
 
   marks: {
     all(): Map<number, Mark>;
     of(featureId: number): Mark;
     set(featureId: number, mark: Mark): void;
-    /** as a labels file */
+    /** the text of a labels file */
     exported(): string;
-    /** takes in a labels file beside what is there; how many entries were taken, and how many were none */
-    imported(text: string): { taken: number; left: number };
-    /** of what went wrong when they were last kept; empty if nothing did */
+    /** adds the entries of a labels file; counts those taken and those skipped as invalid */
+    imported(text: string): { taken: number; skipped: number };
+    /** the problem when they were last saved; empty if there was none */
     trouble(): string;
   };
 }

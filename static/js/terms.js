@@ -1,8 +1,8 @@
-/** Words explained where they stand: a link to a definition shows it on pointing at it or focusing it. */
+/** A link to a definition of the about page shows the definition when it is pointed at or focused. */
 (() => {
   "use strict";
 
-  const { element, load, place } = window.sitegen;
+  const { element, load, putBeside } = window.sitegen;
   const TERM = 'a[href*="about.html#"]';
 
   const card = element("div", { class: "term-card", role: "tooltip", id: "term" });
@@ -22,10 +22,11 @@
       const [title, text] = terms[name];
       card.replaceChildren(element("p", {}, element("strong", {}, title)), element("p", {}, text));
       card.hidden = false;
-      place(card, link);
+      putBeside(card, link);
       link.setAttribute("aria-describedby", "term");
     } catch {
-      hide(); // the link leads to the definition all the same
+      // The link still leads to the definition
+      hide();
     }
   }
 

@@ -1,4 +1,4 @@
-/** Runs before anything is drawn: that scripts run, and the colours that the reader chose. */
+/** Runs before anything is drawn: marks the page as one with scripts, and sets the colours that the reader chose. */
 (() => {
   "use strict";
   const { classList } = document.documentElement;
@@ -6,11 +6,12 @@
   const withoutScripts = (/** @type {Event} */ event) => {
     if (event.target instanceof HTMLScriptElement && event.target.src.includes("/static/")) classList.remove("js");
   };
-  window.addEventListener("error", withoutScripts, true); // the others could not be read: what they would hide is shown
+  // If the other scripts cannot be read, what they would replace must be shown
+  window.addEventListener("error", withoutScripts, true);
   try {
     const chosen = localStorage.getItem("sitegen:theme");
     if (chosen) document.documentElement.dataset.theme = chosen;
   } catch {
-    // nothing is kept: the reader's system decides
+    // Without storage the reader's system decides
   }
 })();

@@ -1,4 +1,4 @@
-/** On a feature's page: a text of the reader's own, and the feature's activation on each of its tokens as one types. */
+/** On a feature's page: the feature's activation on each token of a text that the reader types. */
 (() => {
   "use strict";
 
@@ -7,17 +7,32 @@
 
   const section = document.querySelector("section.try");
   if (!(section instanceof HTMLElement)) return;
-  const place = Number(section.dataset.place);
+  const index = Number(section.dataset.index);
   const usual = Number(section.dataset.maximum);
 
   const { area, status } = ownText.field("Your own text", "e");
   const output = element("div", { class: "own-output" });
   const pointed = element("p", { class: "note pointed" });
-  const limit = /** @type {HTMLInputElement} */ (element("input", { type: "number", min: "0", step: "any", placeholder: site.significant(usual), "aria-label": "Maximum of the colours" }));
+  const limit = /** @type {HTMLInputElement} */ (
+    element("input", {
+      type: "number",
+      min: "0",
+      step: "any",
+      placeholder: site.significant(usual),
+      "aria-label": "Maximum of the colour scale",
+    })
+  );
   const copy = site.copier("Copy link", () => ownText.linkTo(location.href, area.value));
-  const elsewhere = /** @type {HTMLAnchorElement} */ (element("a", {}, "What else is active here?"));
-  section.append(area, output, pointed, status, element("p", { class: "actions" }, element("label", {}, "Colours up to ", limit), copy, elsewhere));
-  status.textContent = "Choose the text to change it. The model then runs here, in your browser; what you type stays here.";
+  const elsewhere = /** @type {HTMLAnchorElement} */ (element("a", {}, "All features active on this text"));
+  section.append(
+    area,
+    output,
+    pointed,
+    status,
+    element("p", { class: "actions" }, element("label", {}, "Colour scale up to ", limit), copy, elsewhere),
+  );
+  status.textContent =
+    "Edit the text to see the feature's activation on it. The model runs in your browser, and your text stays there.";
   section.dataset.ready = "";
 
   /** @type {{ ids: number[], values: number[], vocabulary: Vocabulary } | undefined} */
@@ -28,11 +43,11 @@
     if (!shown) return;
     const { ids, values, vocabulary } = shown;
     const maximum = Number(limit.value) > 0 ? Number(limit.value) : usual;
-    output.replaceChildren(ownText.tokenLine(ids, vocabulary, values, maximum, tell));
+    output.replaceChildren(ownText.tokenLine(ids, vocabulary, values, maximum, showToken));
   }
 
   /** @param {number} at */
-  function tell(at) {
+  function showToken(at) {
     if (!shown) return;
     const { ids, values, vocabulary } = shown;
     pointed.replaceChildren(...ownText.named(ids, at, vocabulary), `: activation ${site.significant(values[at])}`);
@@ -41,8 +56,11 @@
   const run = ownText.newest(async () => {
     const text = area.value;
     try {
-      const [vocabulary, { ids, begin, isText, left }] = await Promise.all([site.load("vocabulary"), site.live.rowOf(text)]);
-      const values = await site.live.activations(place, ids, (done, of) => {
+      const [vocabulary, { ids, begin, isText, left }] = await Promise.all([
+        site.load("vocabulary"),
+        site.live.rowOf(text),
+      ]);
+      const values = await site.live.activations(index, ids, (done, of) => {
         status.textContent = `Loading the model: ${done} of ${of} files …`;
       });
       shown = { ids, values, vocabulary };
@@ -51,8 +69,12 @@
       const onText = values.map((value, token) => (isText[token] ? value : 0));
       const most = Math.max(0, ...onText);
       const on = onText.indexOf(most);
-      const strongest = most > 0 ? [`: 0 to ${site.significant(most)}, most on `, ...ownText.named(ids, on, vocabulary), "."] : [": the feature is silent."];
-      status.replaceChildren(`${ids.length - begin} tokens${begin ? " behind BOS" : ""}`, ...strongest, ownText.leftOut(left));
+      const outcome =
+        most > 0
+          ? [`largest activation ${site.significant(most)} on `, ...ownText.named(ids, on, vocabulary), "."]
+          : ["the feature is inactive."];
+      const count = `${ids.length - begin} tokens${begin ? " after BOS" : ""}: `;
+      status.replaceChildren(count, ...outcome, ownText.leftOut(left));
       section.dataset.ran = text;
     } catch (error) {
       shown = undefined;

@@ -1,4 +1,4 @@
-"""Writes the folders beside it with the libraries themselves, and what their code makes of some activations.
+"""Write the folders beside this file with the original libraries, and the results of their code on some activations.
 
 Run once, in an environment of its own, whenever a library's layout changes:
 
@@ -33,7 +33,7 @@ HOOK_POINT = "blocks.1.hook_resid_pre"
 
 
 def main() -> None:
-    """Every layout and make."""
+    """Write one folder for each layout and architecture."""
     x = torch.randn(N_TOKENS, D_IN, generator=torch.Generator().manual_seed(0)) + 0.3
     metadata = SAEMetadata(hook_name=HOOK_POINT, model_name="gpt2", prepend_bos=True)
     common = {"d_in": D_IN, "d_sae": D_SAE, "metadata": metadata}
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _randomise(module: nn.Module) -> None:
-    """Gives every weight a value that no rule of initialisation would give it."""
+    """Set every weight to a random value that no initialisation would give it."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in module.state_dict().items():

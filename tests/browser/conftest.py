@@ -1,4 +1,4 @@
-"""A real Chromium, and pages that fail a test on any console error and on any request that leaves the site."""
+"""Fixtures for tests in a real Chromium. A test fails on any console error and on any request that leaves the site."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -29,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=["file", "http"])
 def site(request: pytest.FixtureRequest, tiny_output: Path, tmp_path: Path) -> Iterator[str]:
-    """Where the tiny site's pages begin: from disk, and from a server under a sub-path."""
+    """The base URL of the tiny site: from disk, and from a server under a sub-path."""
     if request.param == "file":
         yield f"file://{tiny_output}/site/"
         return
@@ -43,7 +44,7 @@ def site(request: pytest.FixtureRequest, tiny_output: Path, tmp_path: Path) -> I
 
 @pytest.fixture
 def broken_site(tiny_output: Path, tmp_path: Path, missing: str) -> Path:
-    """A copy of the tiny site that lacks the file which the test is given as `missing`."""
+    """A copy of the tiny site without the file that the test names as `missing`."""
     copy = tmp_path / "site"
     shutil.copytree(tiny_output / "site", copy)
     (copy / missing).unlink()
@@ -57,12 +58,13 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    """Opens a page of the site; what goes wrong on it is asserted at the test's end."""
+    """A function that opens a page of the site; at the end of the test, any error on it fails the test."""
     wrong: list[str] = []
     contexts = []
 
-    def open_(path: str, **options: object) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    def open_(path: str, **options: Any) -> Page:
+        options = {"viewport": {"width": 1280, "height": 800}, **options}
+        context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.on(

@@ -1,4 +1,4 @@
-"""Every kind of page in both schemes by axe-core, and its markup by html-validate."""
+"""Accessibility of every kind of page in both colour schemes (axe-core), and validity of its markup (html-validate)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = {
     "features/6.html?#text=The%20men%20cried%20out": ".try[data-ran]",
     "lists/ordinary.html": "main",
     "token.html?id=262": "#token[data-ready]",
-    "features/5.html": "button.place",
+    "features/5.html": "button.location",
     "features/7.html": "main",
 }
 PARTS = {
@@ -50,16 +50,20 @@ def _violations(page: Page) -> list[str]:
     ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 )
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing(open_page: OpenPage, path: str, scheme: str, width: int) -> None:
+def test_axe_finds_no_accessibility_problems(
+    open_page: OpenPage, path: str, scheme: str, width: int
+) -> None:
     page = open_page(path, color_scheme=scheme, viewport={"width": width, "height": 800})
     page.wait_for_selector(PAGES[path])
     assert _violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_what_opens(open_page: OpenPage, scheme: str) -> None:
+def test_axe_finds_no_accessibility_problems_in_opened_parts(
+    open_page: OpenPage, scheme: str
+) -> None:
     page = open_page("features/5.html", color_scheme=scheme)
-    page.locator("button.place").first.click()
+    page.locator("button.location").first.click()
     page.locator(".whole-row").wait_for()
     page.locator(".contexts mark").first.focus()
     page.locator(".token-card .identity").wait_for()
@@ -75,7 +79,7 @@ def test_axe_finds_nothing_in_what_opens(open_page: OpenPage, scheme: str) -> No
     assert _violations(page) == []
 
 
-def test_axe_sees_what_is_wrong(open_page: OpenPage) -> None:
+def test_axe_reports_a_planted_problem(open_page: OpenPage) -> None:
     page = open_page("about.html")
     page.evaluate("document.querySelector('main').append(document.createElement('button'))")
     assert any(violation.startswith("button-name") for violation in _violations(page))

@@ -1,4 +1,4 @@
-"""The demo's own site, as a reader meets it: from disk and from a server under a sub-path."""
+"""The demo's site in a browser, as readers see it: from disk and from a server under a sub-path."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def tiny_output(demo_output: Path) -> Path:
-    """The demo in the place of the tiny subject, for the fixtures that serve a site."""
+    """The demo's output in place of the tiny one, for the fixtures that serve a site."""
     return demo_output
 
 
-def test_the_demo_is_found_read_and_left(open_page: OpenPage, tiny_output: Path) -> None:
+def test_a_reader_finds_opens_and_leaves_a_feature_of_the_demo(
+    open_page: OpenPage, tiny_output: Path
+) -> None:
     page = open_page("index.html")
     page.wait_for_selector("#feature-list [data-ready]")
     expect(page.locator(".status")).to_have_text("4,096 features")
@@ -31,7 +33,7 @@ def test_the_demo_is_found_read_and_left(open_page: OpenPage, tiny_output: Path)
     assert n_found > 10
     last.click()
     expect(page.locator(".status")).to_have_text(f"{n_found:,} of 4,096 features")
-    page.locator(".live thead").get_by_role("button", name="Maximum").click()
+    page.locator(".live thead").get_by_role("button", name="Max activation").click()
     page.locator(".live tbody th a").first.click()
     page.wait_for_url("**/features/*.html")
     feature = int(page.url.split("/")[-1].removesuffix(".html"))
@@ -39,18 +41,18 @@ def test_the_demo_is_found_read_and_left(open_page: OpenPage, tiny_output: Path)
     for mark in page.locator(".contexts-column .contexts mark").all()[:3]:
         mark.hover()
         expect(page.locator(".token-card")).to_contain_text("Promoted here")
-    place = page.locator("button.place").first
+    place = page.locator("button.location").first
     context = record["contexts"][0]
     expect(place).to_have_text(f"{context['row']}/{context['position']}")
     place.click()
     expect(page.locator(".whole-row")).to_be_visible()
     page.locator(".effects a").first.click()
     page.wait_for_selector("#token[data-ready]")
-    promoting = page.locator("section", has=page.get_by_role("heading", name="Promotes it"))
+    promoting = page.locator("section", has=page.get_by_role("heading", name="Promote this token"))
     expect(promoting.get_by_role("link", name=str(feature), exact=True)).to_be_visible()
 
 
-def test_every_line_of_some_features_splits_into_its_tokens(
+def test_every_context_of_some_features_splits_into_its_tokens(
     open_page: OpenPage, tiny_output: Path
 ) -> None:
     for feature in (0, 1000, 4095):
@@ -66,7 +68,7 @@ def test_every_line_of_some_features_splits_into_its_tokens(
             assert at[-1] < len(record["contexts"][i]["tokens"])
 
 
-def test_keys_lead_through_the_features(open_page: OpenPage) -> None:
+def test_keys_move_through_the_features(open_page: OpenPage) -> None:
     page = open_page("features/1000.html")
     for key, url in (("j", "1001"), ("k", "1000"), ("k", "999")):
         page.keyboard.press(key)
@@ -79,7 +81,7 @@ def test_keys_lead_through_the_features(open_page: OpenPage) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/features/4095.html")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     page.keyboard.type("2000")
@@ -88,7 +90,7 @@ def test_keys_lead_through_the_features(open_page: OpenPage) -> None:
     page.wait_for_url("**/features/2000.html")
 
 
-def test_labels_are_given_filtered_exported_and_imported(open_page: OpenPage) -> None:
+def test_labels_are_written_filtered_exported_and_imported(open_page: OpenPage) -> None:
     page = open_page("features/7.html")
     page.keyboard.press("s")
     page.keyboard.press("l")
@@ -106,18 +108,18 @@ def test_labels_are_given_filtered_exported_and_imported(open_page: OpenPage) ->
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_text_is_tried_in_both_schemes(open_page: OpenPage, scheme: str) -> None:
+def test_a_text_can_be_tried_in_both_colour_schemes(open_page: OpenPage, scheme: str) -> None:
     page = open_page("features/1000.html", color_scheme=scheme)
-    page.locator("button.place").first.click()
+    page.locator("button.location").first.click()
     page.get_by_role("button", name="Try this").click()
     expect(page.locator(".try .own-text button[style]").first).to_be_visible()
-    page.get_by_role("link", name="What else is active here?").click()
+    page.get_by_role("link", name="All features active on this text").click()
     page.wait_for_selector("#active[data-ran]")
     found = page.locator("#active section").nth(1).get_by_role("link", name="1000", exact=True)
     expect(found).to_be_visible()
 
 
-def test_without_scripts_it_is_all_there_to_read(open_page: OpenPage) -> None:
+def test_everything_can_be_read_without_scripts(open_page: OpenPage) -> None:
     page = open_page("index.html", java_script_enabled=False)
     expect(page.get_by_role("rowheader")).to_have_count(256)
     page.get_by_role("link", name="16", exact=True).first.click()
@@ -125,4 +127,4 @@ def test_without_scripts_it_is_all_there_to_read(open_page: OpenPage) -> None:
     page.wait_for_url("**/features/4095.html")
     expect(page.locator(".contexts mark").first).to_be_visible()
     page.get_by_role("link", name="Overview").click()
-    expect(page.get_by_role("heading", name="A map of all features")).to_be_visible()
+    expect(page.get_by_role("heading", name="Map of all features")).to_be_visible()

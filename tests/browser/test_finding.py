@@ -1,4 +1,4 @@
-"""The list of all features, search, and the page of a token; from disk and from a server."""
+"""The list of all features, the search, and the token page; from disk and from a server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _listed(page: Page) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("column", "field"), [("Density", "density"), ("Maximum", "max_activation")]
+    ("column", "field"), [("Density", "density"), ("Max activation", "max_activation")]
 )
 def test_the_list_sorts_both_ways(
     open_page: OpenPage, records: list[dict[str, Any]], column: str, field: str
@@ -77,7 +77,7 @@ def test_the_list_filters_and_keeps_its_state_in_the_address(
 
 @pytest.mark.parametrize(
     ("field", "name", "value"),
-    [("Maximum from", "max_activation", 2.0), ("Rare cosine from", "rare_cosine", 0.3)],
+    [("Max activation from", "max_activation", 2.0), ("Rare cosine from", "rare_cosine", 0.3)],
 )
 def test_the_list_filters_by_a_least_value(
     open_page: OpenPage, records: list[dict[str, Any]], field: str, name: str, value: float
@@ -89,7 +89,7 @@ def test_the_list_filters_by_a_least_value(
     expect(page.locator(".status")).to_have_text(f"{n_left} of {len(records)} features")
 
 
-def test_scrolling_leads_to_the_last_feature(
+def test_scrolling_reaches_the_last_feature(
     open_page: OpenPage, records: list[dict[str, Any]]
 ) -> None:
     page = _open_list(open_page, viewport={"width": 1280, "height": 500})
@@ -101,7 +101,7 @@ def test_scrolling_leads_to_the_last_feature(
 
 def _words(tiny_output: Path, records: list[dict[str, Any]]) -> Counter[str]:
     manifest = read_manifest(tiny_output / "data")
-    vocabulary = Vocabulary(read_vocab(tiny_output / "data"), manifest["special_ids"])
+    vocabulary = Vocabulary(read_vocab(tiny_output / "data"), manifest.special_ids)
     found: Counter[str] = Counter()
     for record in records:
         texts = [vocabulary.plain_text(c["tokens"]).lower() for c in record["contexts"]]
@@ -135,7 +135,7 @@ def test_a_number_leads_to_its_feature(open_page: OpenPage) -> None:
     page.wait_for_url("**/features/12.html")
 
 
-def test_nothing_found_is_said(open_page: OpenPage) -> None:
+def test_an_empty_search_result_is_reported(open_page: OpenPage) -> None:
     page = open_page("about.html")
     page.get_by_role("combobox", name="Search").fill("qqzzqq")
     expect(page.get_by_role("option")).to_have_text("Nothing found.")
@@ -156,21 +156,21 @@ def test_a_token_leads_to_all_features_that_move_it(
         for record in records
         if effect["id"] in [e["id"] for e in record["logits"]["top"]]
     ]
-    section = page.locator("section", has=page.get_by_role("heading", name="Promotes it"))
+    section = page.locator("section", has=page.get_by_role("heading", name="Promote this token"))
     shown = [int(text) for text in section.locator("tbody th").all_inner_texts()]
     assert sorted(shown) == promoting
     section.get_by_role("link", name="5", exact=True).click()
     page.wait_for_url("**/features/5.html")
 
 
-def test_the_token_page_says_what_it_is_without_a_token(open_page: OpenPage) -> None:
+def test_the_token_page_explains_itself_without_a_token(open_page: OpenPage) -> None:
     page = open_page("token.html")
-    expect(page.get_by_text("No token is asked for here")).to_be_visible()
+    expect(page.get_by_text("No token is selected")).to_be_visible()
     page = open_page("token.html", java_script_enabled=False)
     expect(page.get_by_text("Without scripts")).to_be_visible()
 
 
-def test_nothing_of_the_scripts_is_there_without_them(open_page: OpenPage) -> None:
+def test_scripted_controls_are_absent_without_scripts(open_page: OpenPage) -> None:
     page = open_page("features/5.html", java_script_enabled=False)
     assert page.get_by_role("button").count() == 0
     assert not page.get_by_role("search").is_visible()
@@ -187,7 +187,7 @@ def test_the_order_of_a_search_is_kept_in_the_address(open_page: OpenPage) -> No
     assert _listed(page) == shown
 
 
-def test_a_number_that_is_no_feature_is_looked_for(open_page: OpenPage) -> None:
+def test_a_number_that_is_no_feature_is_searched_as_text(open_page: OpenPage) -> None:
     page = open_page("about.html")
     page.get_by_role("combobox", name="Search").fill("99999")
     expect(page.get_by_role("option")).to_have_text("Nothing found.")
@@ -196,19 +196,22 @@ def test_a_number_that_is_no_feature_is_looked_for(open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "message"),
     [
-        ("load/features.js", "The list cannot be sorted here: load/features.js cannot be read."),
+        (
+            "load/features.js",
+            "The list cannot be sorted or filtered: load/features.js cannot be read.",
+        ),
         ("static/site.js", ""),
     ],
 )
-def test_static_lines_stand_where_scripts_cannot_be_read(
-    browser: Browser, broken_site: Path, told: str
+def test_the_static_list_is_shown_when_scripts_cannot_be_loaded(
+    browser: Browser, broken_site: Path, message: str
 ) -> None:
     page = browser.new_page()
     page.goto((broken_site / "index.html").as_uri())
     expect(page.get_by_role("rowheader").first).to_be_visible()
     expect(page.get_by_role("rowheader")).to_have_count(93)
-    if told:
-        expect(page.locator("#feature-list [role=status]")).to_have_text(told)
+    if message:
+        expect(page.locator("#feature-list [role=status]")).to_have_text(message)
     page.close()

@@ -1,4 +1,4 @@
-"""The model in the page: ids and activations as the sweep has them, from disk and from a server; what readers see."""
+"""The model in the page, from disk and from a server: ids and activations equal those of the sweep."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ACTIVATIONS = """async (wanted) => {
     for (const [place, ids] of wanted) found.push(await sitegen.live.activations(place, ids, () => undefined));
     return found;
 }"""
-# Digits, and white space of one of the two languages alone: where libraries differ
+# Digits, and characters that are white space in only one of the two languages: libraries differ on these
 UNLIKE_SPACES = "\u0085\ufeff\u180e\u200b\u3000\u2028\u001c\u0663\u07c5\u2167\u00bd"
 HOLD_BACK = """(held) => {
     const load = sitegen.load;
@@ -53,7 +53,7 @@ STRONGEST = "(ids) => sitegen.live.strongest(ids, () => undefined, () => false)"
 
 
 def all_kinds_of_texts() -> list[str]:
-    """500 texts: the corpus', hand-picked ones, and characters of every category and script, drawn from a seed."""
+    """500 texts: those of the corpus, chosen ones, and random characters of every category and script from a seed."""
     picked = [
         "",
         " ",
@@ -96,7 +96,7 @@ def all_kinds_of_texts() -> list[str]:
     return texts
 
 
-def test_ids_are_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinyInputs) -> None:
+def test_ids_equal_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinyInputs) -> None:
     texts = all_kinds_of_texts()
     assert len(texts) == 500
     page = open_page("active.html")
@@ -104,7 +104,7 @@ def test_ids_are_those_of_the_python_tokenizer(open_page: OpenPage, tiny: TinyIn
 
 
 def rows_of(output: Path) -> dict[int, list[int]]:
-    """The ids of every row in which something is shown."""
+    """Token ids of every row that contains a shown context."""
     found: dict[int, list[int]] = {}
     for path in (output / "data/rows").iterdir():
         record = json.loads(path.read_bytes())
@@ -118,27 +118,27 @@ def records_of(output: Path) -> list[dict[str, Any]]:
 
 
 def largest_difference(page: Page, output: Path) -> float:
-    """Of the page's activations on contexts' rows from the records', as a share of the feature's maximum."""
+    """Largest difference between activations of page and records, as a fraction of the feature's maximum."""
     rows, records = rows_of(output), records_of(output)
-    special_ids = read_manifest(output / "data")["special_ids"]
+    special_ids = read_manifest(output / "data").special_ids
     wanted = [
-        (place, context)
-        for place, record in enumerate(records)
+        (index, context)
+        for index, record in enumerate(records)
         for context in record["contexts"][::5]
     ]
     assert len(wanted) > 50
-    found = page.evaluate(ACTIVATIONS, [[place, rows[c["row"]]] for place, c in wanted])
+    found = page.evaluate(ACTIVATIONS, [[index, rows[c["row"]]] for index, c in wanted])
     worst = 0.0
-    for (place, context), values in zip(wanted, found, strict=True):
+    for (index, context), values in zip(wanted, found, strict=True):
         at = context["start"]
         here = np.array(values[at : at + len(context["activations"])])
         difference = np.abs(here - np.array(context["activations"]))
         special = np.isin(context["tokens"], special_ids)  # counted in no maximum
-        worst = max(worst, difference[~special].max() / records[place]["max_activation"])
+        worst = max(worst, difference[~special].max() / records[index]["max_activation"])
     return float(worst)
 
 
-def test_activations_are_the_sweeps(open_page: OpenPage, tiny_output: Path) -> None:
+def test_activations_equal_those_of_the_sweep(open_page: OpenPage, tiny_output: Path) -> None:
     page = open_page(f"features/{FEATURE}.html")
     assert largest_difference(page, tiny_output) < 1e-2
 
@@ -153,13 +153,15 @@ class TestWithExactWeights:
         )
         return out
 
-    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+    def test_activations_equal_those_of_the_sweep(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
         page = open_page(f"features/{FEATURE}.html")
         assert largest_difference(page, tiny_output) < 1e-4
 
 
 class TestOfOtherMakers:
-    """A JumpReLU that silences what is below three tenths of a feature's largest; inputs that are normalised first."""
+    """A JumpReLU with thresholds at 0.3 of each feature's maximum, and autoencoders with normalised inputs."""
 
     @pytest.fixture(scope="class", params=["jumprelu", "layer_norm", "constant_norm_rescale"])
     @staticmethod
@@ -193,24 +195,28 @@ class TestOfOtherMakers:
             "autoencoder.accept_poor_fit=true",  # the weights were not fitted to these settings
             "live.precision=fp32",
         ]
-        settings = [part for option in options for part in ("--set", option)]
-        assert main(["run", str(tiny.preset), "--out", str(made / "tiny"), *settings]) == 0
+        changes = [part for option in options for part in ("--set", option)]
+        assert main(["run", str(tiny.preset), "--out", str(made / "tiny"), *changes]) == 0
         return made / "tiny"
 
-    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+    def test_activations_equal_those_of_the_sweep(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
         page = open_page(f"features/{FEATURE}.html")
         assert largest_difference(page, tiny_output) < 1e-3  # of maxima down to 0.007
 
-    def test_the_strongest_of_all_features(self, open_page: OpenPage, tiny_output: Path) -> None:
-        test_the_strongest_of_all_features(open_page, tiny_output)
+    def test_the_strongest_of_all_features_are_found(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
+        test_the_strongest_of_all_features_are_found(open_page, tiny_output)
 
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("hook", HOOKS)
-def test_engine_of_deeper_models(
+def test_the_engine_runs_deeper_models(
     browser: Browser, tiny_output: Path, gpt2: Path, tmp_path: Path, hook: str, layer: int
 ) -> None:
-    """The engine alone, on files as a site has them: an identity for an encoder shows what stands at the hook point."""
+    """The engine alone, on files as a site has them; the encoder is an identity and shows the hook point."""
     model = load(gpt2, f"blocks.{layer}.{hook}")
     plain = plain_transformer(model, 20)
     weights = {name: weight.float().numpy() for name, weight in plain.weights.items()}
@@ -248,27 +254,27 @@ def test_engine_of_deeper_models(
     np.testing.assert_allclose(np.array(found[2]).T, expected, atol=2e-4)
 
 
-def test_the_strongest_of_all_features(open_page: OpenPage, tiny_output: Path) -> None:
+def test_the_strongest_of_all_features_are_found(open_page: OpenPage, tiny_output: Path) -> None:
     ids = rows_of(tiny_output).popitem()[1]
     found = open_page("active.html").evaluate(STRONGEST, ids)
     live = read_live(tiny_output / "data")
     assert live is not None
-    wanted = [[place, ids] for place in range(93)]
+    wanted = [[index, ids] for index in range(93)]
     each = np.array(
         open_page("active.html").evaluate(ACTIVATIONS, wanted)
     )  # [n_features, n_tokens]
-    firing = {place: (value, token) for place, value, token in found["firing"]}
-    is_special = np.isin(ids, read_manifest(tiny_output / "data")["special_ids"])
+    active = {index: (value, token) for index, value, token in found["active"]}
+    is_special = np.isin(ids, read_manifest(tiny_output / "data").special_ids)
     on_text = np.where(is_special, 0, each)  # special tokens count in no maximum
-    assert set(firing) == set(np.flatnonzero(on_text.max(1)).tolist())
-    for place, (value, token) in firing.items():
-        assert value == pytest.approx(on_text[place].max())
-        assert token == on_text[place].argmax()
+    assert set(active) == set(np.flatnonzero(on_text.max(1)).tolist())
+    for index, (value, token) in active.items():
+        assert value == pytest.approx(on_text[index].max())
+        assert token == on_text[index].argmax()
     for token, list_ in enumerate(found["strongest"]):
         n = min(12, int((each[:, token] > 0).sum()))
         values = [value for _, value in list_]
         assert values == pytest.approx(np.sort(each[:, token])[::-1][:n].tolist())
-        assert all(each[place, token] == pytest.approx(value) for place, value in list_)
+        assert all(each[index, token] == pytest.approx(value) for index, value in list_)
 
 
 def test_typing_changes_the_activations(open_page: OpenPage, tiny_output: Path) -> None:
@@ -313,7 +319,7 @@ def test_a_fixed_maximum_changes_the_colours_alone(open_page: OpenPage) -> None:
     before = page.evaluate(heat)
     assert max(before) > 0
     maximum = float(page.locator(".try").get_attribute("data-maximum") or 0)
-    page.get_by_role("spinbutton", name="Maximum of the colours").fill(str(2 * maximum))
+    page.get_by_role("spinbutton", name="Maximum of the colour scale").fill(str(2 * maximum))
     assert page.evaluate(heat) == pytest.approx([value / 2 for value in before], abs=2e-3)
 
 
@@ -328,7 +334,7 @@ def test_a_link_carries_the_text(open_page: OpenPage) -> None:
     page.goto("about:blank")
     page.goto(link)
     expect(page.locator(".try")).to_have_attribute("data-ran", text)
-    page.get_by_role("link", name="What else is active here?").click()
+    page.get_by_role("link", name="All features active on this text").click()
     expect(page.locator("#active")).to_have_attribute("data-ran", text)
     assert "#text=" in page.url
     page.locator("#active th a").first.click()
@@ -337,7 +343,7 @@ def test_a_link_carries_the_text(open_page: OpenPage) -> None:
 
 def test_any_context_can_be_tried(open_page: OpenPage, tiny_output: Path) -> None:
     page = open_page(f"features/{FEATURE}.html")
-    page.locator("button.place").first.click()
+    page.locator("button.location").first.click()
     page.get_by_role("button", name="Try this").click()
     field = page.get_by_role("textbox", name="Your own text")
     expect(field).to_be_focused()
@@ -354,7 +360,7 @@ def test_any_context_can_be_tried(open_page: OpenPage, tiny_output: Path) -> Non
         assert max(values) == pytest.approx(peak, rel=1e-2)
 
 
-def test_what_is_active_here(open_page: OpenPage) -> None:
+def test_features_active_on_a_token_are_listed(open_page: OpenPage) -> None:
     page = open_page("active.html")
     page.get_by_role("textbox", name="Your own text").fill("In 1899, 193714 votes were cast.")
     page.get_by_role("button", name="Find active features").click()
@@ -371,7 +377,7 @@ def test_what_is_active_here(open_page: OpenPage) -> None:
     )
     as_numbers = [float(share.split()[0]) for share in shares]
     assert as_numbers == sorted(as_numbers, reverse=True)
-    page.get_by_role("combobox", name="strongest by").select_option("value")
+    page.get_by_role("combobox", name="Sort by").select_option("value")
     values = (
         page.locator("#active section").nth(1).locator("tbody tr td:nth-child(2)").all_inner_texts()
     )
@@ -382,7 +388,7 @@ def test_what_is_active_here(open_page: OpenPage) -> None:
     expect(page.locator(".try")).to_have_attribute("data-ran", "out")
 
 
-def test_a_search_of_all_features_can_be_left(open_page: OpenPage) -> None:
+def test_a_search_over_all_features_can_be_cancelled(open_page: OpenPage) -> None:
     page = open_page("active.html")
     page.evaluate(HOLD_BACK, "live/encoder/1")
     page.get_by_role("button", name="Find active features").click()
@@ -404,7 +410,7 @@ def test_a_search_of_all_features_can_be_left(open_page: OpenPage) -> None:
         "load/live/encoder/0.js",
     ],
 )
-def test_a_missing_file_is_named_and_found_again(
+def test_a_missing_file_is_named_and_loaded_once_it_exists(
     browser: Browser, tiny_output: Path, broken_site: Path, missing: str
 ) -> None:
     page = browser.new_page()
@@ -419,30 +425,28 @@ def test_a_missing_file_is_named_and_found_again(
 
 
 @pytest.mark.parametrize("missing", ["load/live/settings.js"])
-def test_a_context_to_try_tells_what_is_missing(
+def test_trying_a_context_names_the_missing_file(
     browser: Browser, broken_site: Path, missing: str
 ) -> None:
     page = browser.new_page()
     errors: list[object] = []
     page.on("pageerror", lambda error: errors.append(error))
     page.goto((broken_site / f"features/{FEATURE}.html").as_uri())
-    page.locator("button.place").first.click()
+    page.locator("button.location").first.click()
     page.get_by_role("button", name="Try this").click()
     expect(page.locator(".try")).to_contain_text(f"The model cannot run: {missing} cannot be read.")
     assert not errors
     page.close()
 
 
-def test_a_text_longer_than_a_row_is_cut_and_said(open_page: OpenPage) -> None:
+def test_a_text_longer_than_a_row_is_cut_with_a_notice(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.get_by_role("textbox", name="Your own text").fill("whale " * 60)
-    expect(page.locator(".try [role=status]")).to_contain_text(
-        "beyond the length of a row and left out"
-    )
+    expect(page.locator(".try [role=status]")).to_contain_text("The text is longer than a row")
     assert page.locator(".own-text button").count() == 24
 
 
-def test_without_scripts_there_is_no_box(open_page: OpenPage) -> None:
+def test_the_text_box_is_absent_without_scripts(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html", java_script_enabled=False)
     expect(page.locator(".try")).to_be_hidden()
     assert page.locator("textarea").count() == 0
@@ -451,7 +455,7 @@ def test_without_scripts_there_is_no_box(open_page: OpenPage) -> None:
 
 
 class TestWithoutBos:
-    """A site whose rows begin with text: nothing is put before a reader's."""
+    """A site whose rows begin with text: no token is added before a reader's text."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -461,25 +465,29 @@ class TestWithoutBos:
         assert main(["run", str(tiny.qwen_preset), "--out", str(out), *exact]) == 0
         return out
 
-    def test_ids_are_those_of_the_python_tokenizer(
+    def test_ids_equal_those_of_the_python_tokenizer(
         self, open_page: OpenPage, tiny: TinyInputs
     ) -> None:
         texts = [*all_kinds_of_texts(), "<|endoftext|><|im_start|>"]
         found = open_page("active.html").evaluate(ENCODE, texts)
         assert found == load_tokenizer(str(tiny.qwen)).encode(texts)
 
-    def test_activations_are_the_sweeps(self, open_page: OpenPage, tiny_output: Path) -> None:
+    def test_activations_equal_those_of_the_sweep(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
         page = open_page(f"features/{FEATURE}.html")
         assert largest_difference(page, tiny_output) < 1e-4
 
-    def test_the_strongest_of_all_features(self, open_page: OpenPage, tiny_output: Path) -> None:
-        test_the_strongest_of_all_features(open_page, tiny_output)
+    def test_the_strongest_of_all_features_are_found(
+        self, open_page: OpenPage, tiny_output: Path
+    ) -> None:
+        test_the_strongest_of_all_features_are_found(open_page, tiny_output)
 
-    def test_a_text_stands_alone(self, open_page: OpenPage) -> None:
+    def test_a_text_has_no_token_before_it(self, open_page: OpenPage) -> None:
         page = open_page(f"features/{FEATURE}.html")
         field = page.get_by_role("textbox", name="Your own text")
         status, pieces = page.locator(".try [role=status]"), page.locator(".own-text button")
-        for text in ("The whale rose", "", "rose"):  # each after what the one before left
+        for text in ("The whale rose", "", "rose"):  # each runs after the previous one
             field.fill(text)
             expect(page.locator(".try")).to_have_attribute("data-ran", text)
             ids = load_ids(page, text)
@@ -491,22 +499,22 @@ class TestWithoutBos:
                 assert ("--a" in (pieces.nth(i).get_attribute("style") or "")) == (value > 0)
         field.fill("7" * 30)
         expect(status).to_contain_text("24 tokens: ")
-        expect(status).to_contain_text("6 more tokens are beyond the length of a row")
+        expect(status).to_contain_text("6 more tokens were cut off")
 
     def test_the_first_token_may_be_the_strongest(
         self, open_page: OpenPage, tiny_output: Path
     ) -> None:
-        """A row that begins with a feature's strongest context gives that activation again."""
+        """A text that begins a row with a feature's strongest context gives the same activation."""
         records = [
-            (place, record["contexts"]) for place, record in enumerate(records_of(tiny_output))
+            (index, record["contexts"]) for index, record in enumerate(records_of(tiny_output))
         ]
-        place, context = next((p, c[0]) for p, c in records if c and c[0]["position"] == 0)
+        index, context = next((p, c[0]) for p, c in records if c and c[0]["position"] == 0)
         row = rows_of(tiny_output)[context["row"]]
         found = open_page("active.html").evaluate(STRONGEST, row)
-        most = {place: (value, token) for place, value, token in found["firing"]}
-        assert most[place] == (pytest.approx(context["activation"], rel=1e-3), 0)
+        most = {index: (value, token) for index, value, token in found["active"]}
+        assert most[index] == (pytest.approx(context["activation"], rel=1e-3), 0)
 
-    def test_what_is_active_on_nothing(self, open_page: OpenPage) -> None:
+    def test_an_empty_text_has_no_active_features(self, open_page: OpenPage) -> None:
         page = open_page("active.html")
         page.get_by_role("textbox", name="Your own text").fill("")
         page.get_by_role("button", name="Find active features").click()
@@ -527,13 +535,13 @@ class TestOnTheDemo:
     def tiny_output(demo_output: Path) -> Path:
         return demo_output
 
-    def test_ids_are_those_of_the_python_tokenizer(self, open_page: OpenPage) -> None:
+    def test_ids_equal_those_of_the_python_tokenizer(self, open_page: OpenPage) -> None:
         texts = all_kinds_of_texts()
         page = open_page("active.html")
         tokenizer = load_tokenizer(str(REPOSITORY / "demo/tokenizer"))
         assert page.evaluate(ENCODE, texts) == tokenizer.encode(texts)
 
-    def test_what_is_active_on_a_sentence(self, open_page: OpenPage) -> None:
+    def test_features_active_on_a_sentence_are_found(self, open_page: OpenPage) -> None:
         page = open_page("active.html#text=for%20i%20in%20range(10)%3A")
         expect(page.locator("#active")).to_have_attribute("data-ran", "for i in range(10):")
         assert page.locator("#active section").nth(1).locator("tbody tr").count() > 10

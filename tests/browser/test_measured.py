@@ -1,4 +1,4 @@
-"""The benchmarks of pages still run; what it measures is not judged here."""
+"""The benchmarks of pages run; their results are not judged here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.pages import pages_in
 pytestmark = pytest.mark.browser
 
 
-def test_pages_are_measured(browser: Browser, tiny_output: Path) -> None:
+def test_page_measurements_run(browser: Browser, tiny_output: Path) -> None:
     found = pages_in(browser, tiny_output)
     assert found["index_ready_ms"] > 0
     assert found["search_ms"] > 0
@@ -22,7 +22,7 @@ def test_pages_are_measured(browser: Browser, tiny_output: Path) -> None:
     }
 
 
-def test_the_model_in_the_page_is_measured(browser: Browser, demo_output: Path) -> None:
+def test_measurements_of_the_model_in_the_page_run(browser: Browser, demo_output: Path) -> None:
     found = live_in(browser, demo_output)
     assert found["n_tokens"] == 40
     assert 0 < found["first_use_bytes"] < found["export_bytes"]

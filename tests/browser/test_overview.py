@@ -1,4 +1,4 @@
-"""The overview page and what pages load on demand, in a real browser, from disk and from a server."""
+"""The overview page and the files that pages load on demand, in a real browser, from disk and from a server."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ def test_a_dot_of_the_map_is_named_and_opens_its_feature(
     box = page.locator("#feature-map svg").bounding_box()
     assert box is not None
     scale = box["width"] / 1040
-    at = [box[axis] + (20 + 1000 * overview["map"][axis][5]) * scale for axis in "xy"]
-    page.mouse.move(*at)
+    x = box["x"] + (20 + 1000 * overview["map"]["x"][5]) * scale
+    y = box["y"] + (20 + 1000 * overview["map"]["y"][5]) * scale
+    page.mouse.move(x, y)
     label = page.locator(".map-label")
     expect(label).to_contain_text("Feature ")
     shown = str(label.text_content())
-    page.mouse.click(*at)
+    page.mouse.click(x, y)
     page.wait_for_url("**/features/*.html")
     assert shown.startswith(page.get_by_role("heading", level=1).inner_text())
 
@@ -77,7 +78,7 @@ def test_the_map_zooms(open_page: OpenPage) -> None:
     assert svg.get_attribute("viewBox") == whole
 
 
-def test_the_map_is_a_picture_without_scripts(open_page: OpenPage, tiny_output: Path) -> None:
+def test_the_map_is_an_image_without_scripts(open_page: OpenPage, tiny_output: Path) -> None:
     overview = json.loads((tiny_output / "data/overview.json").read_text())
     page = open_page("overview.html", java_script_enabled=False)
     paths = page.locator("#feature-map .dots").evaluate_all("p => p.map(e => e.getAttribute('d'))")
@@ -91,11 +92,11 @@ def test_a_coloured_token_shows_its_ablation(
 ) -> None:
     evidence = json.loads((tiny_output / "data/evidence/00020.json").read_text())
     record = json.loads((tiny_output / "data/features/00020.json").read_text())
-    # The weakest interval stands last on the page and first after the top contexts in the record
+    # The weakest interval is last on the page, and first after the top contexts in the record
     n_top = sum(context["group"] == "top" for context in record["contexts"])
     context, ablation = record["contexts"][n_top], evidence["ablation"]
-    places = [*zip(ablation["context"], ablation["offset"], strict=True)]
-    peak = places.index((n_top, context["position"] - context["start"]))
+    tokens = [*zip(ablation["context"], ablation["offset"], strict=True)]
+    peak = tokens.index((n_top, context["position"] - context["start"]))
     page = open_page("features/20.html")
     mark = page.locator(f'.contexts[data-first="{n_top}"] mark').first
     if by == "pointing":
@@ -114,11 +115,13 @@ def test_a_coloured_token_shows_its_ablation(
     expect(card).to_be_hidden()
 
 
-def test_what_cannot_be_loaded_is_said(open_page: OpenPage) -> None:
+def test_a_file_that_cannot_be_loaded_is_reported(open_page: OpenPage) -> None:
     page = open_page("features/20.html")
     page.evaluate("() => { sitegen.load = () => Promise.reject(new Error('it cannot be read')); }")
     page.locator(".contexts mark").first.hover()
-    expect(page.locator(".token-card")).to_contain_text("is not there: it cannot be read")
+    expect(page.locator(".token-card")).to_contain_text(
+        "Details are not available: it cannot be read"
+    )
 
 
 def test_a_feature_leads_to_its_neighbours(open_page: OpenPage, tiny_output: Path) -> None:
@@ -129,9 +132,9 @@ def test_a_feature_leads_to_its_neighbours(open_page: OpenPage, tiny_output: Pat
     assert page.get_by_role("heading", level=1).inner_text() == f"Feature {nearest}"
 
 
-def test_near_misses_are_marked_and_silent(open_page: OpenPage, tiny_output: Path) -> None:
+def test_near_misses_are_marked_and_inactive(open_page: OpenPage, tiny_output: Path) -> None:
     evidence = json.loads((tiny_output / "data/evidence/00020.json").read_text())
     page = open_page("features/20.html", java_script_enabled=False)
     assert page.locator(".misses li").count() == len(evidence["near_misses"]) > 0
-    assert page.locator(".misses mark.silent").count() == len(evidence["near_misses"])
-    assert page.locator(".contexts:not(.misses) mark.silent").count() == 0
+    assert page.locator(".misses mark.inactive").count() == len(evidence["near_misses"])
+    assert page.locator(".contexts:not(.misses) mark.inactive").count() == 0

@@ -26,7 +26,7 @@ SCHEMES = ["light", "dark"]
 MINIMUM_CONTRAST = 4.5
 
 
-def test_from_index_to_feature_and_on(open_page: OpenPage) -> None:
+def test_links_lead_from_the_index_to_a_feature_and_the_next(open_page: OpenPage) -> None:
     page = open_page("index.html", java_script_enabled=False)
     page.get_by_role("link", name="2", exact=True).click()
     assert page.get_by_role("heading", level=1).inner_text() == "Feature 2"
@@ -53,7 +53,7 @@ def test_feature_page_shows_its_record(open_page: OpenPage, tiny_output: Path) -
     assert page.get_by_text(f"{record['n_active']:,}", exact=True).count() == 1
 
 
-def test_data_of_a_feature_can_be_opened(open_page: OpenPage, tiny_output: Path) -> None:
+def test_the_data_of_a_feature_can_be_opened(open_page: OpenPage, tiny_output: Path) -> None:
     page = open_page("features/5.html")
     page.get_by_role("link", name="This feature's data as JSON").click()
     record = json.loads((tiny_output / "data/features/00005.json").read_text())
@@ -91,7 +91,7 @@ CONTRAST = """
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_text_can_be_read_at_every_heat(open_page: OpenPage, scheme: str) -> None:
+def test_text_has_enough_contrast_at_every_activation(open_page: OpenPage, scheme: str) -> None:
     page = open_page("features/0.html", color_scheme=scheme)
     for heat in [0, 0.25, 0.5, 0.75, 1]:
         ratios = page.evaluate(CONTRAST, [".contexts mark, .contexts b", heat])
@@ -113,7 +113,7 @@ def test_text_can_be_read_at_every_heat(open_page: OpenPage, scheme: str) -> Non
         assert min(ratios) >= MINIMUM_CONTRAST, selector
 
 
-def test_dark_scheme_follows_the_reader(open_page: OpenPage) -> None:
+def test_the_dark_scheme_follows_the_system_setting(open_page: OpenPage) -> None:
     colours = {
         scheme: open_page("index.html", color_scheme=scheme).evaluate(
             "getComputedStyle(document.documentElement).backgroundColor"

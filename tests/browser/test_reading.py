@@ -1,4 +1,4 @@
-"""Reading a feature's page: tokens, rows, links to a line, notes of one's own, keys; from disk and from a server."""
+"""A feature's page: tokens, rows, links to a context, a reader's own labels, keys; from disk and from a server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _line(page: Page, i: int) -> Locator:
     return page.locator(".contexts-column .contexts > li").nth(i)
 
 
-def test_a_silent_token_is_told_apart(
+def test_an_inactive_token_looks_different(
     open_page: OpenPage, record: dict[str, Any], vocab: list[str]
 ) -> None:
     context = record["contexts"][0]
@@ -58,7 +58,7 @@ def test_a_silent_token_is_told_apart(
     expect(card.locator("code").first).to_have_text(vocab[context["tokens"][at]].replace(" ", "·"))
 
 
-def test_a_line_opens_to_its_whole_row(
+def test_a_context_opens_to_its_whole_row(
     open_page: OpenPage, tiny_output: Path, record: dict[str, Any], vocab: list[str]
 ) -> None:
     rows: dict[int, list[int]] = {}
@@ -88,9 +88,9 @@ def test_a_line_opens_to_its_whole_row(
     assert button.get_attribute("aria-expanded") == "false"
 
 
-def test_a_line_is_copied(open_page: OpenPage, record: dict[str, Any]) -> None:
+def test_a_context_can_be_copied(open_page: OpenPage, record: dict[str, Any]) -> None:
     page = open_page(f"features/{FEATURE}.html")
-    _line(page, 0).locator("button.place").click()
+    _line(page, 0).locator("button.location").click()
     copy = _line(page, 0).get_by_role("button", name="Copy line")
     line = copy.get_attribute("title")
     page.evaluate(
@@ -104,7 +104,7 @@ def test_a_line_is_copied(open_page: OpenPage, record: dict[str, Any]) -> None:
     assert page.evaluate("window.copied") == line
 
 
-def test_a_link_leads_to_its_line(open_page: OpenPage, record: dict[str, Any]) -> None:
+def test_a_link_leads_to_its_context(open_page: OpenPage, record: dict[str, Any]) -> None:
     context = record["contexts"][-1]
     place = f"{context['row']}/{context['position']}"
     page = open_page(f"features/{FEATURE}.html#{place}")
@@ -115,11 +115,11 @@ def test_a_link_leads_to_its_line(open_page: OpenPage, record: dict[str, Any]) -
     assert str(link).endswith(f"features/{FEATURE}.html#{place}")
 
 
-def test_a_missing_row_is_said(open_page: OpenPage) -> None:
+def test_a_missing_row_is_reported(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     missing = "() => Promise.reject(new Error('load/rows/1.js cannot be read'))"
     page.evaluate(f"() => {{ sitegen.load = {missing}; }}")
-    _line(page, 1).locator("button.place").click()
+    _line(page, 1).locator("button.location").click()
     expect(_line(page, 1)).to_contain_text("The row cannot be shown: load/rows/1.js cannot be read")
 
 
@@ -146,12 +146,12 @@ def test_stars_and_labels_are_kept_listed_exported_and_imported(
     other = open_page("index.html")
     other.wait_for_selector("#feature-list [data-ready]")
     other.get_by_label("Labels file").set_input_files(path)
-    expect(other.locator(".exchange")).to_contain_text("1 read")
+    expect(other.locator(".exchange")).to_contain_text("Imported: 1.")
     other.get_by_label("labelled").check()
     expect(other.locator(".live tbody tr[aria-rowindex]")).to_have_count(1)
 
 
-def test_keys_lead_on(open_page: OpenPage) -> None:
+def test_keys_move_to_the_next_feature(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.keyboard.press("j")
     page.wait_for_url(f"**/features/{FEATURE + 1}.html")
@@ -163,8 +163,8 @@ def test_keys_lead_on(open_page: OpenPage) -> None:
     page.keyboard.press("g")
     page.keyboard.type("12345")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("There is no feature 12345 here.")).to_be_visible()
-    page.get_by_role("textbox", name="Number of a feature").fill("3")
+    expect(page.get_by_text("There is no feature 12345.")).to_be_visible()
+    page.get_by_role("textbox", name="Feature number").fill("3")
     page.keyboard.press("Enter")
     page.wait_for_url("**/features/3.html")
     page.keyboard.press("/")
@@ -173,24 +173,24 @@ def test_keys_lead_on(open_page: OpenPage) -> None:
     expect(page.get_by_role("combobox", name="Search")).to_have_value("j")
 
 
-def test_peaks_stand_below_each_other(open_page: OpenPage) -> None:
+def test_peaks_are_aligned(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
-    places = ".contexts-column mark"
+    peaks = ".contexts-column mark"
     left = "marks => [...new Set(marks.map(mark => Math.round(mark.getBoundingClientRect().left)))]"
-    assert len(page.locator(places).evaluate_all(left)) > 3
+    assert len(page.locator(peaks).evaluate_all(left)) > 3
     page.keyboard.press("a")
-    aligned = page.locator(places).evaluate_all(left)
+    aligned = page.locator(peaks).evaluate_all(left)
     assert max(aligned) - min(aligned) <= 1
     page.reload()
-    assert len(page.locator(places).evaluate_all(left)) <= 2
+    assert len(page.locator(peaks).evaluate_all(left)) <= 2
     page.keyboard.press("a")
-    assert len(page.locator(places).evaluate_all(left)) > 3
+    assert len(page.locator(peaks).evaluate_all(left)) > 3
 
 
 def test_help_names_every_key(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Keys")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
     assert {"/", "j", "k", "r", "g", "?", "t", "s", "l", "a", "e"} == set(
         dialog.locator("kbd").all_inner_texts()
@@ -199,7 +199,7 @@ def test_help_names_every_key(open_page: OpenPage) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_the_chosen_scheme_holds_on_every_page(open_page: OpenPage) -> None:
+def test_the_chosen_colour_scheme_applies_to_every_page(open_page: OpenPage) -> None:
     page = open_page("index.html", color_scheme="light")
     background = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(background)
@@ -214,11 +214,11 @@ def test_the_chosen_scheme_holds_on_every_page(open_page: OpenPage) -> None:
     assert page.evaluate(background) == light
 
 
-def test_a_term_is_explained_where_it_stands(open_page: OpenPage) -> None:
+def test_a_term_is_explained_in_place(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.get_by_role("link", name="Density").hover()
     expect(page.get_by_role("tooltip")).to_contain_text("The share of all tokens read")
-    page.get_by_role("link", name="Maximum").focus()
+    page.get_by_role("link", name="Max activation").focus()
     expect(page.get_by_role("tooltip")).to_contain_text("ReLU((x")
     page.keyboard.press("Escape")
     expect(page.get_by_role("tooltip")).to_be_hidden()
@@ -245,12 +245,12 @@ def test_nothing_moves_while_a_page_loads(open_page: OpenPage, path: str, width:
     assert page.evaluate("window.shifted") < 0.02
 
 
-def test_a_printed_page_leaves_out_what_is_pressed(open_page: OpenPage) -> None:
+def test_a_printed_page_has_no_controls(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html", color_scheme="dark")
     page.emulate_media(media="print")
     assert not page.get_by_role("search").is_visible()
     assert not page.get_by_role("textbox", name="Your label").is_visible()
-    assert page.get_by_role("heading", name="Strongest contexts").is_visible()
+    assert page.get_by_role("heading", name="Top activating contexts").is_visible()
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     light = open_page(f"features/{FEATURE}.html", color_scheme="light")
     assert background == light.evaluate(
@@ -258,7 +258,7 @@ def test_a_printed_page_leaves_out_what_is_pressed(open_page: OpenPage) -> None:
     )
 
 
-def test_arrows_lead_from_token_to_token(open_page: OpenPage, record: dict[str, Any]) -> None:
+def test_arrow_keys_move_from_token_to_token(open_page: OpenPage, record: dict[str, Any]) -> None:
     context = record["contexts"][0]
     peak = context["position"] - context["start"]
     page = open_page(f"features/{FEATURE}.html")
@@ -271,13 +271,13 @@ def test_arrows_lead_from_token_to_token(open_page: OpenPage, record: dict[str, 
     )
 
 
-def test_a_strange_hash_stops_nothing(open_page: OpenPage) -> None:
+def test_an_unknown_hash_breaks_nothing(open_page: OpenPage) -> None:
     page = open_page(f"features/{FEATURE}.html#100%")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
 
 
-def test_an_import_leaves_what_was_noted(open_page: OpenPage, tmp_path: Path) -> None:
+def test_an_import_keeps_existing_labels(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(f"features/{FEATURE}.html")
     page.get_by_role("textbox", name="Your label").fill("mine")
     page.get_by_role("link", name="Features", exact=True).click()
@@ -292,7 +292,7 @@ def test_an_import_leaves_what_was_noted(open_page: OpenPage, tmp_path: Path) ->
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(entries))
     page.get_by_label("Labels file").set_input_files(path)
-    expect(page.locator(".exchange")).to_contain_text("2 read, 3 were no labels.")
+    expect(page.locator(".exchange")).to_contain_text("Imported: 2, 3 skipped as invalid.")
     kept = json.loads(page.evaluate("sitegen.marks.exported()"))["labels"]
     assert [(entry["feature"], entry["label"], entry["starred"]) for entry in kept] == [
         (FEATURE, "mine", True),

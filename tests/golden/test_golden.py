@@ -1,4 +1,4 @@
-"""The rendered site of four features, file for file. `make accept-golden` takes what is rendered now."""
+"""The rendered site of four features, compared file by file. `make accept-golden` accepts the site as rendered now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEATURES = "0,5,7,40"
 
 
 def _unsigned(content: bytes) -> str:
-    """A page without its last line, which every change to the code changes."""
+    """A page without its last line, which changes with every change to the code."""
     return re.sub(r"<!-- made from \w+, as \w+ -->\n$", "", content.decode())
 
 

@@ -1,4 +1,4 @@
-"""Every statistic against a plain recount, and the same whatever the split of the rows."""
+"""Every statistic equals a plain recomputation, however the rows are split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTEXTS = ContextConfig(n_top=3, n_intervals=4, n_per_interval=2)
 
 
 def make_active_entries(seed: int, n: int) -> dict[str, np.ndarray]:
-    """Firings of several features at distinct places, a few texts repeated, strengths over many powers of two."""
+    """Active entries of several features, with repeated texts and activations over many powers of two."""
     rng = np.random.default_rng(seed)
     token_index = rng.permutation(max(1, 5 * n))[:n]
     return {
@@ -34,7 +34,7 @@ def make_active_entries(seed: int, n: int) -> dict[str, np.ndarray]:
 
 
 def batch_of(entries: dict[str, np.ndarray], chosen: np.ndarray) -> ActiveBatch:
-    """Some of the firings as a batch: by feature, then place."""
+    """Some of the active entries as a batch, ordered by feature, then token index."""
     order = chosen[np.lexsort((entries["token_index"][chosen], entries["feature"][chosen]))]
     return ActiveBatch(
         **{name: array[order] for name, array in entries.items()}, n_positions=len(chosen)
@@ -63,7 +63,7 @@ def assert_same(one: SweepState, other: SweepState) -> None:
     n=st.integers(0, 200),
     cuts=st.lists(st.integers(0, 200), max_size=5),
 )
-def test_any_split_merges_to_one_pass(seed: int, n: int, cuts: list[int]) -> None:
+def test_any_split_merges_to_the_result_of_one_pass(seed: int, n: int, cuts: list[int]) -> None:
     entries = make_active_entries(seed, n)
     merged = SweepState(FEATURE_IDS, CONTEXTS)
     order = np.argsort(entries["token_index"])
@@ -94,30 +94,30 @@ def test_merging_in_another_order_changes_nothing(seed: int, n: int) -> None:
     n=st.integers(0, 300),
     cuts=st.lists(st.integers(0, 300), max_size=6),
 )
-def test_parts_that_leave_out_what_the_total_beats_merge_to_the_same(
+def test_parts_pruned_against_the_total_merge_to_the_same_result(
     seed: int, n: int, cuts: list[int]
 ) -> None:
     entries = make_active_entries(seed, n)
     merged = SweepState(FEATURE_IDS, CONTEXTS)
     for part in np.split(np.argsort(entries["token_index"]), sorted(min(cut, n) for cut in cuts)):
         state = SweepState(FEATURE_IDS, CONTEXTS)
-        state.expect(merged)
+        state.prune_against(merged)
         for half in np.array_split(part, 2):
             state.update(batch_of(entries, half))
         merged.merge(state)
     assert_same(merged, whole(entries))
 
 
-def test_a_later_part_keeps_less_when_it_knows_the_total() -> None:
+def test_a_later_part_is_smaller_when_pruned_against_the_total() -> None:
     entries = make_active_entries(3, 400)
     first, second = np.array_split(np.argsort(entries["token_index"]), 2)
     total = SweepState(FEATURE_IDS, CONTEXTS)
     total.update(batch_of(entries, first))
     n_kept = []
-    for expecting in (False, True):
+    for is_pruned in (False, True):
         state = SweepState(FEATURE_IDS, CONTEXTS)
-        if expecting:
-            state.expect(total)
+        if is_pruned:
+            state.prune_against(total)
         state.update(batch_of(entries, second))
         n_kept.append(len(state.top.lists.entries().slot) + len(state.samples.lists.entries().slot))
     assert n_kept[1] < n_kept[0]
@@ -141,7 +141,7 @@ def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> No
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300))
-def test_samples_are_the_first_by_hash_of_each_cell(seed: int, n: int) -> None:
+def test_samples_have_the_smallest_hashes_of_their_cell(seed: int, n: int) -> None:
     entries = make_active_entries(seed, n)
     samples = whole(entries).samples
     held = samples.lists.entries()
@@ -162,7 +162,7 @@ def test_samples_are_the_first_by_hash_of_each_cell(seed: int, n: int) -> None:
             assert found == list(first.values())[: samples.lists.length]
 
 
-def test_histogram_counts_every_firing_in_its_cell() -> None:
+def test_the_histogram_counts_every_activation_in_its_cell() -> None:
     entries = make_active_entries(1, 500)
     histogram = whole(entries).histogram
     for feature in range(N_FEATURES):

@@ -1,4 +1,4 @@
-"""Quality, geometry, matches, near misses and ablation against a plain recomputation of the tiny subject."""
+"""Quality, geometry, matches, near misses and ablation of the tiny inputs against a plain recomputation."""
 
 from __future__ import annotations
 
@@ -44,19 +44,23 @@ def evidence(tiny_output: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def overview(tiny_output: Path) -> dict[str, Any]:
-    return json.loads((tiny_output / "data/overview.json").read_text())
+    overview: dict[str, Any] = json.loads((tiny_output / "data/overview.json").read_text())
+    return overview
 
 
 def _read(out: Path, kind: str, feature: int) -> dict[str, Any]:
-    return json.loads((out / f"data/{kind}/{feature:05d}.json").read_text())
+    record: dict[str, Any] = json.loads((out / f"data/{kind}/{feature:05d}.json").read_text())
+    return record
 
 
 def exact(value: Any) -> Any:
-    """To 1e-5, which float32 directions allow."""
+    """Approximately equal, to 1e-5, as float32 directions allow."""
     return pytest.approx(value, abs=1e-5)
 
 
-def test_quality(overview: dict[str, Any], plain: PlainAnalysis) -> None:
+def test_quality_equals_a_plain_recomputation(
+    overview: dict[str, Any], plain: PlainAnalysis
+) -> None:
     quality = overview["quality"]
     mean = plain.x[:N_SAMPLE].flatten(0, 1).mean(0)
     batches = []
@@ -85,17 +89,19 @@ def test_quality(overview: dict[str, Any], plain: PlainAnalysis) -> None:
     assert (quality["n_rows"], quality["batch_rows"]) == (N_QUALITY, BATCH)
     for name in batches[0]:
         values = np.array([batch[name] for batch in batches])
-        # A score divides by how much ablation costs, which is little in a model of random weights
+        # A score divides by the cost of ablation, which is small in a model of random weights
         relative = 2e-2 if "score" in name else 1e-4
         assert quality[name]["mean"] == pytest.approx(values.mean(), rel=relative), name
         error = values.std(ddof=1) / math.sqrt(len(values))
         assert quality[name]["standard_error"] == pytest.approx(error, rel=0.05, abs=1e-5), name
 
 
-def test_no_share_is_told_of_what_ablation_does_not_cost(tiny: TinyInputs) -> None:
+def test_no_reconstruction_score_is_given_where_ablation_costs_nothing(tiny: TinyInputs) -> None:
     config = load_config(str(tiny.preset))
     inputs = load_inputs(config)
-    output = dataclasses.replace(inputs.model.output, W_out=torch.zeros_like(inputs.model.W_out))
+    W_out = inputs.model.W_out
+    assert W_out is not None
+    output = dataclasses.replace(inputs.model.output, W_out=torch.zeros_like(W_out))
     model = dataclasses.replace(inputs.model, output=output)
     inputs = dataclasses.replace(inputs, model=model)
     found = measure_quality(inputs, read_sample(inputs, config), config)
@@ -103,7 +109,9 @@ def test_no_share_is_told_of_what_ablation_does_not_cost(tiny: TinyInputs) -> No
     assert found.explained_variance is not None
 
 
-def test_frequencies(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
+def test_frequencies_equal_a_plain_recomputation(
+    overview: dict[str, Any], records: list[dict[str, Any]]
+) -> None:
     densities = np.array([record["density"] for record in records])
     frequencies = overview["frequencies"]
     assert frequencies["n_dead"] == (densities == 0).sum() > 0
@@ -113,7 +121,7 @@ def test_frequencies(overview: dict[str, Any], records: list[dict[str, Any]]) ->
     assert overview["features"]["density"] == densities.tolist()
 
 
-def test_rare_direction(
+def test_the_rare_direction_equals_a_plain_recomputation(
     overview: dict[str, Any], records: list[dict[str, Any]], plain: PlainAnalysis
 ) -> None:
     densities = np.array([record["density"] for record in records])
@@ -128,7 +136,9 @@ def test_rare_direction(
         assert list(group["box"].values()) == exact(quartiles)
 
 
-def test_nearest_directions(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
+def test_nearest_directions_equal_a_plain_recomputation(
+    records: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
     directions = {"decoder": plain.one["W_dec"], "encoder": plain.one["W_enc"].T}
     for name, rows in directions.items():
         expected = cosines(rows, rows)
@@ -142,9 +152,11 @@ def test_nearest_directions(records: list[dict[str, Any]], plain: PlainAnalysis)
             )
 
 
-def test_features_that_fire_together(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
-    fires = (plain.sampled(N_SAMPLE)[0] > 0).astype(np.float64)
-    n_both = fires.T @ fires
+def test_co_activation_equals_a_plain_recomputation(
+    records: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
+    is_active = (plain.sampled(N_SAMPLE)[0] > 0).astype(np.float64)
+    n_both = is_active.T @ is_active
     n_either = np.diag(n_both)[:, None] + np.diag(n_both) - n_both
     jaccard = np.where(n_both >= 3, n_both / np.maximum(n_either, 1), 0)
     np.fill_diagonal(jaccard, 0)
@@ -161,7 +173,7 @@ def test_features_that_fire_together(records: list[dict[str, Any]], plain: Plain
     assert n_listed > 150
 
 
-def test_features_in_the_same_contexts(records: list[dict[str, Any]]) -> None:
+def test_shared_contexts_equal_a_plain_recomputation(records: list[dict[str, Any]]) -> None:
     tops = [[c for c in record["contexts"] if c["group"] == "top"] for record in records]
     peaks = [{(c["row"], c["position"]) for c in top} for top in tops]
     for record, top in zip(records, tops, strict=True):
@@ -188,7 +200,9 @@ def test_lists_are_linked_both_ways(records: list[dict[str, Any]]) -> None:
     assert any(record["neighbours"]["n_listed_by"] for record in records)
 
 
-def test_neurons(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
+def test_neurons_equal_a_plain_recomputation(
+    records: list[dict[str, Any]], plain: PlainAnalysis
+) -> None:
     f, _, x = plain.sampled(N_SAMPLE)
     correlation = correlations(f, x)
     for record in records:
@@ -208,20 +222,20 @@ def test_neurons(records: list[dict[str, Any]], plain: PlainAnalysis) -> None:
             )
 
 
-def test_matches_in_the_other_run(
+def test_matches_in_the_second_autoencoder_equal_a_plain_recomputation(
     tiny_output: Path,
     records: list[dict[str, Any]],
     overview: dict[str, Any],
     plain: PlainAnalysis,
 ) -> None:
     f, g, _ = plain.sampled(N_SAMPLE)
-    likeness = {
+    similarity = {
         "decoder": cosines(plain.one["W_dec"], plain.other["W_dec"]),
         "activation": correlations(f, g),
     }
     others = [_read(tiny_output, "other", feature) for feature in FEATURES]
     n_mutual = {}
-    for name, values in likeness.items():
+    for name, values in similarity.items():
         best, best_back = np.nan_to_num(values, nan=-2), np.nan_to_num(values, nan=-2).T
         sides = ((records, best), (others, best_back))
         for listed, expected in sides:
@@ -241,7 +255,9 @@ def test_matches_in_the_other_run(
     assert sum(split["rare"]["counts"]) + sum(split["others"]["counts"]) == len(records)
 
 
-def test_contexts_of_the_other_run(tiny_output: Path, plain: PlainAnalysis) -> None:
+def test_contexts_of_the_second_autoencoder_equal_a_plain_recomputation(
+    tiny_output: Path, plain: PlainAnalysis
+) -> None:
     on_text = np.where(np.isin(plain.rows, [0, 1, 2])[..., None], 0, plain.g.numpy())[:N_SAMPLE]
     for feature in FEATURES:
         record, own = _read(tiny_output, "other", feature), on_text[..., feature]
@@ -257,7 +273,7 @@ def test_contexts_of_the_other_run(tiny_output: Path, plain: PlainAnalysis) -> N
             assert context["tokens"] == plain.rows[context["row"], start:end].tolist()
 
 
-def test_near_misses(
+def test_near_misses_equal_a_plain_recomputation(
     records: list[dict[str, Any]], evidence: list[dict[str, Any]], plain: PlainAnalysis
 ) -> None:
     n_found = 0
@@ -289,22 +305,22 @@ def test_near_misses(
     assert n_found > 100
 
 
-def test_ablation_is_the_model_without_the_feature(
+def test_ablation_equals_the_model_without_the_feature(
     records: list[dict[str, Any]], evidence: list[dict[str, Any]], plain: PlainAnalysis
 ) -> None:
-    """To 1e-4 against running the model with the feature really taken out; lists are kept to three decimals."""
+    """Agrees to 1e-4 with running the model without the feature; lists are stored with three decimals."""
     n_checked = 0
     for record, beside in zip(records[::7], evidence[::7], strict=True):
         ablation = beside["ablation"]
-        firing = [
+        active_tokens = [
             (i, offset)
             for i, context in enumerate(record["contexts"])
             for offset, activation in enumerate(context["activations"])
             if activation
         ]
-        assert [*zip(ablation["context"], ablation["offset"], strict=True)] == firing
-        for i, (place, offset) in enumerate(firing):
-            context = record["contexts"][place]
+        assert [*zip(ablation["context"], ablation["offset"], strict=True)] == active_tokens
+        for i, (index, offset) in enumerate(active_tokens):
+            context = record["contexts"][index]
             row, position = context["row"], context["start"] + offset
             change = plain.removal(record["feature_id"], row, position)
             loss_change = ablation["loss_change"][i]
@@ -321,7 +337,7 @@ def test_ablation_is_the_model_without_the_feature(
     assert n_checked > 200
 
 
-def test_ablation_is_the_same_however_many_batches_wait(
+def test_ablation_does_not_depend_on_the_number_of_queued_batches(
     tiny: TinyInputs,
     evidence: list[dict[str, Any]],
     tmp_path: Path,
@@ -338,18 +354,24 @@ def test_ablation_is_the_same_however_many_batches_wait(
             assert one == (None if other is None else exact(other))
 
 
-def test_peak_tokens_of_features(overview: dict[str, Any], records: list[dict[str, Any]]) -> None:
+def test_peak_tokens_of_features_are_listed(
+    overview: dict[str, Any], records: list[dict[str, Any]]
+) -> None:
     for record, tokens in zip(records, overview["features"]["tokens"], strict=True):
         top = [c for c in record["contexts"] if c["group"] == "top"]
         peaks = [c["tokens"][c["position"] - c["start"]] for c in top]
         assert tokens == list(dict.fromkeys(peaks))[:3]
 
 
-def test_a_map_of_few_features_and_none_of_one_direction(capfd: pytest.CaptureFixture[str]) -> None:
+def test_few_features_have_a_map_and_equal_directions_have_none(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     found = feature_map(np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32), 1)
     assert found is not None
     assert len({*zip(found.x, found.y, strict=True)}) == 40
     for W_dec in (np.zeros((50, 12), np.float32), np.ones((50, 12), np.float32)):
         W_dec[7] *= -1
         assert feature_map(W_dec, 1) is None
-    assert {*capfd.readouterr().err.splitlines()} == {"drawing the map of features …"}  # no warning
+    assert {*capfd.readouterr().err.splitlines()} == {
+        "computing the map of features …"
+    }  # no warning

@@ -1,4 +1,4 @@
-"""A site as one file: the same bytes each time, verified by check, refused where check finds anything."""
+"""A site as one file: reproducible to the byte, verified by `check`, refused if `check` has findings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_check_finds_a_damaged_archive_and_one_of_another_site(output: OutputFol
     content = output.archive.read_bytes()
     output.archive.write_bytes(content[:-1] + b"x")
     assert check_output(output).findings == [
-        "site.zip has another SHA-256 than site.zip.sha256 says"
+        "site.zip has another SHA-256 than site.zip.sha256 says: run build.py archive again"
     ]
     output.archive.write_bytes(content)
     output.archive_checksum.unlink()
@@ -56,11 +56,11 @@ def test_check_finds_a_damaged_archive_and_one_of_another_site(output: OutputFol
     assert main(["render", str(output.root), "--labels", "none"]) == 0
     (output.site / "about.html").write_text("changed")
     assert check_output(output).findings[-1] == (
-        "site.zip is not of the site beside it: run build.py archive again"
+        "site.zip is not an archive of the site beside it: run build.py archive again"
     )
 
 
-def test_what_check_refuses_is_not_archived(
+def test_a_site_with_findings_is_not_archived(
     output: OutputFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     former = write_archive(output)
@@ -70,7 +70,7 @@ def test_what_check_refuses_is_not_archived(
     assert sha256(output.archive) == former.sha256
 
 
-def test_without_a_site_there_is_nothing_to_archive(
+def test_archiving_without_a_site_is_refused(
     output: OutputFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(output.site)

@@ -1,4 +1,4 @@
-"""Autoencoders of other makers: folders that the libraries wrote, against what the libraries' own code computed."""
+"""Autoencoders of other libraries: folders that these wrote, against results of their own code."""
 
 from __future__ import annotations
 
@@ -20,13 +20,8 @@ from torch import Tensor
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.errors import SourceError
-from sitegen.maths.encoder import (
-    ActivationFunction,
-    ActivationSearch,
-    ActiveEntries,
-    Encoder,
-    PairReader,
-)
+from sitegen.maths.activation_functions import JumpReLU, TopK
+from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder, PairReader
 from sitegen.sources.autoencoder import Autoencoder, load_autoencoder
 from sitegen.sources.autoencoder_files import SAELENS, DeclaredSettings, TextSettings
 from sitegen.sources.inputs import Inputs, load_inputs
@@ -47,27 +42,31 @@ def load(source: Path | str) -> Autoencoder:
 
 
 def dense(entries: ActiveEntries, n_tokens: int, n_features: int) -> Tensor:
-    """[n_tokens, n_features] activations."""
+    """Dense activations [n_tokens, n_features] of active entries."""
     found = torch.zeros(n_tokens, n_features)
     found[entries.token, entries.feature] = entries.activation
     return found
 
 
-def test_there_are_folders_of_every_make() -> None:
+def test_there_is_a_folder_of_every_architecture() -> None:
     assert len(FOLDERS) == 12
-    makes = {(load(folder).activation_function, load(folder).architecture) for folder in FOLDERS}
-    assert {function for function, _ in makes} == {"ReLU", "JumpReLU", "TopK"}
-    assert {make.normalisation for _, make in makes} == {
+    architectures = {
+        (load(folder).activation_function, load(folder).architecture) for folder in FOLDERS
+    }
+    assert {function for function, _ in architectures} == {"ReLU", "JumpReLU", "TopK"}
+    assert {architecture.normalisation for _, architecture in architectures} == {
         "none",
         "layer_norm",
         "constant_norm_rescale",
     }
-    assert {make.subtracts_b_dec for _, make in makes} == {True, False}
+    assert {architecture.subtracts_b_dec for _, architecture in architectures} == {True, False}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_activations_and_output_are_the_library_s(folder: Path, precision: str) -> None:
+def test_activations_and_output_equal_those_of_the_original_library(
+    folder: Path, precision: str
+) -> None:
     autoencoder, expected = load(folder), load_file(folder / "expected.safetensors")
     x, activations = expected["x"], expected["activations"]
     found = dense(
@@ -81,7 +80,7 @@ def test_activations_and_output_are_the_library_s(folder: Path, precision: str) 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str) -> None:
+def test_pairs_and_chosen_features_agree_with_all_features(folder: Path, precision: str) -> None:
     autoencoder, x = load(folder), load_file(folder / "expected.safetensors")["x"]
     n_tokens, d_hidden = len(x), autoencoder.d_hidden
     whole = dense(
@@ -91,7 +90,7 @@ def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str
     token = torch.arange(n_tokens).repeat(d_hidden)
     pairs = PairReader(autoencoder.encoder(), precision).activations(x, feature, token)
     assert torch.equal(pairs.view(d_hidden, n_tokens).T, whole)
-    # As windows that overlap name them: more pairs than there are, in any order
+    # As overlapping windows give them: pairs may be repeated, in any order
     order = torch.randint(len(token), (2 * len(token) + 1,))
     again = PairReader(autoencoder.encoder(), precision).activations(
         x, feature[order], token[order]
@@ -109,16 +108,16 @@ def test_pairs_and_chosen_features_are_those_of_all(folder: Path, precision: str
     step=st.sampled_from([0.0, 0.25, 1.0]),
     precision=st.sampled_from(["fp32", "bf16"]),
 )
-def test_the_k_largest_with_ties_in_every_precision(
+def test_top_k_with_ties_is_exact_in_every_precision(
     seed: int, k: int, step: float, precision: str
 ) -> None:
-    """Coarse numbers make ties, of which the first features win, and bfloat16 errors larger than the gaps."""
+    """Coarse numbers make ties, which go to the first features, and bfloat16 errors larger than the gaps."""
     generator = torch.Generator().manual_seed(seed)
     x, W_enc = (torch.randn(shape, generator=generator) for shape in ((50, 19), (19, 61)))
     b_enc = torch.randn(61, generator=generator) - 3
     if step:
         x, W_enc, b_enc = ((values / step).round() * step for values in (x, W_enc, b_enc))
-    encoder = Encoder(W_enc, b_enc, torch.zeros(19), ActivationFunction(torch.zeros(61), k))
+    encoder = Encoder(W_enc, b_enc, torch.zeros(19), TopK(k))
     entries = ActivationSearch(encoder, precision).active_entries(x)
     found = dense(entries, 50, 61)
     each = torch.arange(61).repeat_interleave(50), torch.arange(50).repeat(61)
@@ -127,20 +126,20 @@ def test_the_k_largest_with_ties_in_every_precision(
     order = pre.sort(descending=True, stable=True, dim=1).indices[:, :k]
     expected = torch.zeros(50, 61).scatter(1, order, pre.gather(1, order)).clamp(min=0)
     assert torch.equal(found, expected)
-    # The first feature of each token comes first: what is stored is ordered by feature, then token
+    # Entries are ordered by feature, then token
     key = entries.feature * 50 + entries.token
     assert (key.diff() > 0).all()
 
 
 def test_thresholds_decide_exactly_in_every_precision() -> None:
-    """A threshold that is a pre-activation itself lets all above it pass, and not it."""
+    """A threshold equal to a pre-activation makes all larger ones active, and not that one."""
     generator = torch.Generator().manual_seed(2)
     x, W_enc = (torch.randn(shape, generator=generator) for shape in ((70, 33), (33, 50)))
     plain = Encoder(W_enc, torch.zeros(50), torch.zeros(33))
     each = torch.arange(50).repeat_interleave(70), torch.arange(70).repeat(50)
     pre = plain.pre_activations(plain.centred(x), *each).view(50, 70)
     threshold = pre.sort(1).values[:, 60].clamp(min=0)  # the tenth largest of 70
-    function = ActivationFunction(threshold)
+    function = JumpReLU(threshold)
     encoder = Encoder(W_enc, torch.zeros(50), torch.zeros(33), function)
     for precision in ("fp32", "bf16"):
         found = dense(ActivationSearch(encoder, precision).active_entries(x), 70, 50).T
@@ -157,9 +156,13 @@ def _settings(folder: Path, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("folder", "change", "complaint"),
     [
-        ("saelens-standard", {"architecture": "gated"}, "architecture 'gated' is not known"),
+        ("saelens-standard", {"architecture": "gated"}, "architecture 'gated' is not supported"),
         ("saelens-standard", {"architecture": "transcoder"}, "architecture 'transcoder'"),
-        ("saelens-standard", {"activation_fn": "tanh-relu"}, "SAELens' 'tanh-relu' is not known"),
+        (
+            "saelens-standard",
+            {"activation_fn": "tanh-relu"},
+            "activation function 'tanh-relu' is not supported",
+        ),
         ("saelens-standard", {"architecture": "jumprelu"}, "lacks a threshold"),
         ("saelens-jumprelu", {"architecture": "standard"}, "has a threshold"),
         ("saelens-topk", {"k": "many"}, "k is 'many'; a whole number"),
@@ -175,35 +178,35 @@ def _settings(folder: Path, change: dict[str, Any]) -> None:
             {"apply_b_dec_to_input": "false"},
             "apply_b_dec_to_input is 'false'; true",
         ),
-        ("saelens-standard", {"normalize_activations": ["none"]}, "['none'] is not known here"),
+        ("saelens-standard", {"normalize_activations": ["none"]}, "['none'] is not supported"),
         (
             "saelens-standard",
             {"activation_fn_str": "topk", "activation_fn_kwargs": [4]},
             "k is None; a whole number",
         ),
-        ("saelens-topk", {"k": 42}, "k is 42, but there are 41 features"),
+        ("saelens-topk", {"k": 42}, "k is 42, but the autoencoder has only 41 features"),
         (
             "saelens-standard",
             {"normalize_activations": "expected_average_only_in"},
             "fold_activation_norm_scaling_factor",
         ),
-        ("saelens-standard", {"normalize_activations": "batch"}, "'batch' is not known here"),
+        ("saelens-standard", {"normalize_activations": "batch"}, "'batch' is not supported"),
         ("saelens-standard", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),
         ("saelens-standard", {"metadata": {"hook_head_index": 3}}, "hook_head_index"),
         (
             "dictionary-learning-autoencoder",
             {"trainer": {"dict_class": "GatedAutoEncoder"}},
-            "class 'GatedAutoEncoder' is not known here",
+            "class 'GatedAutoEncoder' is not supported",
         ),
-        ("dictionary-learning-autoencoder", {"trainer": None}, "class None is not known here"),
+        ("dictionary-learning-autoencoder", {"trainer": None}, "class None is not supported"),
         (
             "dictionary-learning-jumprelu",
             {"trainer": {"dict_class": "AutoEncoderTopK"}},
-            "its k or threshold is not there",
+            "its k or threshold is missing",
         ),
     ],
 )
-def test_what_is_not_known_is_refused_by_name(
+def test_unknown_settings_are_refused_by_name(
     folder: str, change: dict[str, Any], complaint: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / folder
@@ -217,11 +220,13 @@ def test_what_is_not_known_is_refused_by_name(
     assert "\n" not in str(refusal.value)
 
 
-def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_autoencoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text("{}")
-    with pytest.raises(SourceError, match=r"that holds cfg\.json and sae_weights\.safetensors or"):
+    with pytest.raises(
+        SourceError, match=r"such a folder holds cfg\.json and sae_weights\.safetensors or"
+    ):
         load(tmp_path)
-    for text, complaint in (("{", "is no JSON"), ("[]", "is no JSON object")):
+    for text, complaint in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
         copy = tmp_path / f"copy{len(text)}"
         shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", copy)
         (copy / "cfg.json").write_text(text)
@@ -235,14 +240,14 @@ def test_weights_are_read_with_the_settings_beside_them(folder: Path, tmp_path: 
     assert load(weights).architecture == load(folder).architecture
     if weights.name == SAELENS.weights:
         shutil.copy(weights, tmp_path)
-        with pytest.raises(SourceError, match=r"give the folder with its cfg\.json"):
+        with pytest.raises(SourceError, match=r"give the folder that holds it and its cfg\.json"):
             load(tmp_path / weights.name)
 
 
 @pytest.mark.parametrize(
     "k", [torch.tensor(0), torch.tensor(-2), torch.tensor(2.7), torch.tensor([1, 2])]
 )
-def test_k_of_another_maker_is_a_whole_number(k: Tensor, tmp_path: Path) -> None:
+def test_a_k_that_is_no_whole_number_is_refused(k: Tensor, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(REPOSITORY / "tests/autoencoders/dictionary-learning-topk", folder)
     weights = torch.load(folder / "ae.pt", weights_only=True)
@@ -262,14 +267,14 @@ def test_tensors_of_another_layout_are_refused(weight: Tensor, tmp_path: Path) -
         load(tmp_path / "odd.pt")
 
 
-def test_settings_nested_beyond_reason_are_refused(tmp_path: Path) -> None:
+def test_deeply_nested_settings_are_refused(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", tmp_path / "deep")
     (tmp_path / "deep/cfg.json").write_text("[" * 200_000)
-    with pytest.raises(SourceError, match=r"deep/cfg\.json is no JSON"):
+    with pytest.raises(SourceError, match=r"deep/cfg\.json is not valid JSON"):
         load(tmp_path / "deep")
 
 
-def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None:
+def test_settings_from_saelens_before_version_6_are_read(tmp_path: Path) -> None:
     source = REPOSITORY / "tests/autoencoders/saelens-topk"
     shutil.copytree(source, tmp_path / "old")
     old = {
@@ -290,7 +295,7 @@ def test_settings_as_saelens_wrote_them_before_version_6(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "autoencoder-new"])
-def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> None:
+def test_a_state_dict_of_linear_layers_is_read_by_its_names(name: str, tmp_path: Path) -> None:
     folder = REPOSITORY / f"tests/autoencoders/dictionary-learning-{name}"
     shutil.copy(folder / "ae.pt", tmp_path / "mine.pt")
     with pytest.raises(SourceError, match=r"mine\.pt: a plain file .* set autoencoder\.activation"):
@@ -303,17 +308,19 @@ def test_state_dict_of_linear_layers_by_its_names(name: str, tmp_path: Path) -> 
         assert torch.equal(getattr(alone, key), getattr(whole, key))
 
 
-D_SQUARE = 24  # of as many features as the activations are wide, where no shape tells an axis from the other
+D_SQUARE = (
+    24  # as many features as the hook point is wide, so that shapes do not distinguish the axes
+)
 
 
 def square_weights(*names: str) -> dict[str, Tensor]:
-    """Random weights: matrices that are not symmetric, and vectors for names that tell of a bias."""
+    """Random weights: matrices that are not symmetric, and vectors for the names of biases."""
     generator = torch.Generator().manual_seed(11)
     shapes = {name: (D_SQUARE,) * (1 if "bias" in name or name[0] == "b" else 2) for name in names}
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
+def test_square_matrices_are_read_as_sparsify_stores_them(tmp_path: Path) -> None:
     """Both [d_sae, d_in]; its forward pass, step by step.
 
     source  EleutherAI/sparsify, sparse_coder.py `SparseCoder.encode` and `decode`, fused_encoder.py
@@ -321,7 +328,7 @@ def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
     weights = square_weights("encoder.weight", "encoder.bias", "W_dec", "b_dec")
     save_file(weights, tmp_path / "sae.safetensors")
     (tmp_path / "cfg.json").write_text('{"activation": "topk", "k": 5, "d_in": 24}')
-    with pytest.raises(SourceError, match=r"^sae\.safetensors: its settings stand in cfg\.json"):
+    with pytest.raises(SourceError, match=r"^sae\.safetensors: its settings are in cfg\.json"):
         load(tmp_path / "sae.safetensors")
     said = DeclaredSettings("topk", k=5, subtracts_b_dec=True)
     read = load_autoencoder(str(tmp_path / "sae.safetensors"), "", CPU, said)
@@ -337,7 +344,7 @@ def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
             expected[token, feature] = value
             output[token] += value * weights["W_dec"][feature]
 
-    torch.testing.assert_close(read.features(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(read.encode(x), expected, atol=1e-5, rtol=1e-5)
     found = dense(ActivationSearch(read.encoder(), "fp32").active_entries(x), 60, D_SQUARE)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(read.reconstruct(x)[0], output, atol=1e-4, rtol=1e-5)
@@ -353,7 +360,7 @@ def test_square_matrices_as_sparsify_keeps_them(tmp_path: Path) -> None:
         (("encoder.weight", "encoder.bias", "W_dec", "b_dec"), (True, False)),
     ],
 )
-def test_names_alone_say_which_axis_is_which(
+def test_square_matrices_are_read_by_names_not_shapes(
     names: tuple[str, ...], transposed: tuple[bool, bool], tmp_path: Path
 ) -> None:
     weights = square_weights(*names)
@@ -365,16 +372,16 @@ def test_names_alone_say_which_axis_is_which(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
-        ("W_dec", "decoder.weight and W_dec both stand for W_dec"),
-        ("W_enc", "encoder.weight and W_enc both stand for W_enc"),
-        ("b_dec", "bias and b_dec both stand for b_dec"),
+        ("W_dec", "decoder.weight and W_dec both hold W_dec"),
+        ("W_enc", "encoder.weight and W_enc both hold W_enc"),
+        ("b_dec", "bias and b_dec both hold b_dec"),
     ],
 )
-def test_two_weights_for_one_name_are_refused_in_a_line(
+def test_two_tensors_for_one_weight_are_refused(
     more: str,
-    told: str,
+    message: str,
     tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -387,23 +394,30 @@ def test_two_weights_for_one_name_are_refused_in_a_line(
     ]
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), *options]) == 2
     assert capsys.readouterr().err.splitlines()[1:] == [
-        f"build.py: mine.pt: {told}: leave out the one that is not in use"
+        f"build.py: mine.pt: {message}: remove the one that is not in use"
     ]
 
 
-def test_heads_write_through_W_O(gpt2: Path) -> None:
-    """What a direction at the heads' hook adds to the attention's output."""
+def test_directions_at_the_heads_are_projected_through_W_O(gpt2: Path) -> None:
+    """Adding a direction at the heads' hook point changes the attention's output by its product with W_O."""
     model = load_model(str(gpt2), "blocks.1.attn.hook_z", None, CPU)
     tokens = torch.arange(20).reshape(1, 20)
     assert model.d_hook == 24
     assert model.output.formula == "W_dec W_O W_U"
     x = model.hook_activations(tokens)
-    outputs = []
+    outputs: list[Tensor] = []
     direction = torch.randn(24, generator=torch.Generator().manual_seed(3))
     for z in (x, x + direction):
+
+        def replace_heads(found: Tensor, hook: object, z: Tensor = z) -> Tensor:
+            return z.view_as(found)
+
+        def keep_output(found: Tensor, hook: object) -> None:
+            outputs.append(found)
+
         hooks = [
-            ("blocks.1.attn.hook_z", lambda found, hook, z=z: z.view_as(found)),
-            ("blocks.1.hook_attn_out", lambda found, hook: outputs.append(found)),
+            ("blocks.1.attn.hook_z", replace_heads),
+            ("blocks.1.hook_attn_out", keep_output),
         ]
         model.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
     added = (outputs[1] - outputs[0])[0]
@@ -414,7 +428,7 @@ def test_heads_write_through_W_O(gpt2: Path) -> None:
 
 
 def _moved(name: str, folder: Path, hook_point: str) -> Path:
-    """A copy of a SAELens folder that says it was trained at another hook point."""
+    """A copy of a SAELens folder with another hook point in its settings."""
     copy = folder / name
     shutil.copytree(REPOSITORY / "tests/autoencoders" / name, copy)
     _settings(copy, {"metadata": {"hook_name": hook_point}})
@@ -425,7 +439,7 @@ def _moved(name: str, folder: Path, hook_point: str) -> Path:
 def test_a_folder_becomes_a_site(
     name: str, gpt2: Path, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the end of the last layer of two, so that ablations are there too; each is the model without the feature."""
+    """After the last of two layers, where ablation is exact; each one equals the model without the feature."""
     hook_point = "blocks.1.hook_resid_post"
     folder = _moved(name, tmp_path, hook_point)
     preset = tmp_path / "foreign.toml"
@@ -437,14 +451,17 @@ def test_a_folder_becomes_a_site(
     )
     out = tmp_path / "out"
     assert main(["run", str(preset), "--out", str(out)]) == 0
-    told = capsys.readouterr().err
-    assert "check: 0 findings" in told
+    message = capsys.readouterr().err
+    assert "check: 0 findings" in message
     fit = json.loads((out / "data/overview.json").read_text())["fit"]
     assert fit["objection"]  # the weights are random
-    assert f"the pages say that the autoencoder may not fit: {fit['objection']}" in told
+    assert f"the pages warn that the autoencoder may not fit: {fit['objection']}" in message
     for page in [out / "site/overview.html", *(out / "site/features").glob("*.html")]:
         assert escape(fit["objection"], quote=False) in page.read_text(), page.name
-    runs_live = "no text can be tried on the pages: pages know ReLU and JumpReLU" not in told
+    runs_live = (
+        "the pages cannot run the model on a reader's text: pages know ReLU and JumpReLU"
+        not in message
+    )
     assert runs_live == (name != "saelens-topk") == (out / "site/active.html").exists()
     inputs = load_inputs(load_config(str(preset)))
     about = (out / "site/about.html").read_text()
@@ -477,7 +494,7 @@ def test_a_folder_becomes_a_site(
 
 
 class _Plain:
-    """Activations, quality and ablation by running the model with what the definitions say in the hook's place."""
+    """Activations, quality and ablation by running the model with replaced activations, following the definitions."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs, autoencoder = inputs, inputs.autoencoder
@@ -506,7 +523,7 @@ class _Plain:
         }
 
     def loss_change(self, row: int, position: int, feature: int) -> float:
-        """Of the next token, when what the feature writes is taken from the hook's activations."""
+        """Change of the next token's loss when the feature's decoder output is subtracted at the hook point."""
         token = row * 32 + position
         written = self.activations[row, position, feature] * self._input.scale[token]
         without = self._x[row : row + 1].clone()
@@ -516,7 +533,7 @@ class _Plain:
         return (losses[0] - losses[1])[0, position].item()
 
 
-def test_hook_point_that_the_folder_names_otherwise_is_refused(
+def test_a_hook_point_other_than_the_folder_s_is_refused(
     gpt2: Path, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = REPOSITORY / "tests/autoencoders/saelens-standard"
@@ -530,7 +547,7 @@ def test_hook_point_that_the_folder_names_otherwise_is_refused(
         assert main(["sweep", str(preset), "--out", str(tmp_path / "out")]) == code
     assert (
         "saelens-standard was trained on blocks.1.hook_resid_pre, not on blocks.0.hook_resid_pre: "
-        "give model.hook_point = 'blocks.1.hook_resid_pre'" in capsys.readouterr().err
+        "set model.hook_point = 'blocks.1.hook_resid_pre'" in capsys.readouterr().err
     )
 
 
@@ -539,10 +556,10 @@ def _examples() -> list[str]:
     return re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
 
 
-def test_own_files_as_documented(
+def test_local_files_can_be_used_as_documented(
     gpt2: Path, tiny: TinyInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second example of your-own-sae.md, word for word, on a folder that SAELens wrote."""
+    """The second example of your-own-sae.md, verbatim, on a folder that SAELens wrote."""
     shutil.copytree(gpt2, tmp_path / "my-model")
     x = activations_of(gpt2, RESIDUAL, tiny.tokenizer, tiny.corpus)
     shutil.copytree(REPOSITORY / "tests/autoencoders/saelens-standard", tmp_path / "my-sae")
@@ -560,8 +577,8 @@ def test_own_files_as_documented(
 
 
 @pytest.mark.slow
-def test_hub_s_files_as_documented(tiny: TinyInputs, tmp_path: Path) -> None:
-    """The first example, word for word, on a Hub that holds those repositories: nine layers, BOS and EOS one token."""
+def test_hub_files_can_be_used_as_documented(tiny: TinyInputs, tmp_path: Path) -> None:
+    """The first example, verbatim, on a Hub with those repositories: nine layers, BOS and EOS are the same token."""
     example = _examples()[0]
     assert len(example.splitlines()) <= 6
     write_gpt2(tmp_path / "gpt2", tiny.tokenizer, n_layers=9, n_ctx=128)
@@ -610,7 +627,7 @@ def test_hub_s_files_as_documented(tiny: TinyInputs, tmp_path: Path) -> None:
         )
     assert refused.returncode == 2
     assert (
-        "autoencoder 'blocks.9.hook_resid_pre' is no folder here, and jbloom/GPT2-Small-SAEs-Reformatted/"
+        "autoencoder 'blocks.9.hook_resid_pre': no such folder on this machine, and jbloom/GPT2-Small-SAEs-Reformatted/"
         "blocks.9.hook_resid_pre/cfg.json: the repository has no such file" in refused.stderr
     )
     sources = json.loads((out / "data/manifest.json").read_text())["sources"]

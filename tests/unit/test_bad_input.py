@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear line, exit code 2, no traceback, and the output folder as it was."""
+"""Errors that a user can cause: a message of one line, exit code 2, no traceback, and an unchanged output folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.tiny import TinyInputs
         (["sweep", "TINY", "--out", "OUT", "--features", "5-3"], "features '5-3'"),
         (
             ["sweep", "TINY", "--out", "OUT", "--features", "90-99"],
-            "feature 99: the autoencoder has 93",
+            "no feature 99, the autoencoder has 93",
         ),
         (
             ["sweep", "TINY", "--out", "OUT", "--rows", "0"],
@@ -55,7 +55,7 @@ from tests.tiny import TinyInputs
         (["sweep", "TINY", "--out", "OUT", "--features", "²"], "features '²'"),
         (
             ["sweep", "TINY", "--out", "OUT", "--features", "0-9999999999"],
-            "feature 9999999999: the autoencoder",
+            "no feature 9999999999, the autoencoder",
         ),
         (["sweep", "TINY", "--out", "OUT", "--set", "corpus.seed=-1"], "corpus.seed is -1"),
         (
@@ -65,7 +65,7 @@ from tests.tiny import TinyInputs
         (["sweep", "TINY", "--out", "OUT", "--precision", "fp8"], "sweep.precision is 'fp8'"),
         (
             ["sweep", "TINY", "--out", "OUT", "--precision", "tf32", "--device", "cpu"],
-            "precision tf32 needs a CUDA device",
+            "tf32 needs a CUDA device",
         ),
         (["sweep", "TINY", "--out", "OUT", "--device", "tpu"], "sweep.device is 'tpu'"),
         (
@@ -78,7 +78,7 @@ from tests.tiny import TinyInputs
         ),
         (
             ["sweep", "TINY", "--out", "OUT", "--set", "corpus.column=body"],
-            "has no column 'body'; it has text",
+            "has no column 'body' (columns: text)",
         ),
         (
             ["sweep", "TINY", "--out", "OUT", "--set", "autoencoder.source=gone.pt"],
@@ -94,7 +94,7 @@ from tests.tiny import TinyInputs
         ),
         (
             ["sweep", "TINY", "--out", "OUT", "--set", "model.hook_point=blocks.0.hook_resid_post"],
-            "is 20 wide",
+            "has width 20",
         ),
         (
             [
@@ -107,12 +107,12 @@ from tests.tiny import TinyInputs
             ],
             "not linear",
         ),
-        (["render", "OUT"], "holds no data/manifest.json"),
-        (["check", "OUT"], "holds no data/manifest.json"),
-        (["serve", "OUT"], "holds no data/manifest.json"),
+        (["render", "OUT"], "contains no data/manifest.json"),
+        (["check", "OUT"], "contains no data/manifest.json"),
+        (["serve", "OUT"], "contains no data/manifest.json"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_wrong_usage_gives_a_one_line_error(
     arguments: list[str],
     complaint: str,
     tiny: TinyInputs,
@@ -178,16 +178,19 @@ def _of_another_width(weights: dict[str, Tensor]) -> None:
         (_without_bias, "lacks b_enc"),
         (_with_extra, "has also scaling_factor"),
         (_with_short_threshold, "set autoencoder.activation (relu, jumprelu, topk, batchtopk)"),
-        (_with_k, "a plain file does not say its activation function"),
+        (_with_k, "a plain file does not state its activation function"),
         (_with_nan, "W_enc holds 1 values that are NaN or infinite"),
         (_with_infinity, "b_dec holds 1 values that are NaN or infinite"),
         (_of_integers, "b_enc is torch.int64 [93]"),
         (_transposed, "W_enc has shape [93, 37]"),
-        (_of_another_width, "reads activations of width 36, but blocks.0.mlp.hook_post is 37 wide"),
+        (
+            _of_another_width,
+            "reads activations of width 36, but blocks.0.mlp.hook_post has width 37",
+        ),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_unfit_autoencoder_is_named(
+def test_an_unusable_autoencoder_is_named(
     spoil: Callable[[dict[str, Tensor]], None],
     complaint: str,
     suffix: str,
@@ -213,10 +216,10 @@ def test_truncated_weights_are_named(
     path.write_bytes(tiny.autoencoder.read_bytes()[:2000])
     arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--set", f"autoencoder.source={path}"]) == 2
-    assert "cut.safetensors is no file of plain tensors" in capsys.readouterr().err
+    assert "cut.safetensors cannot be read as a file of plain tensors" in capsys.readouterr().err
 
 
-def test_an_archive_or_a_site_alone_is_told_from_an_output_folder(
+def test_an_archive_or_a_bare_site_is_not_taken_for_an_output_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "site.zip").write_bytes(b"PK")
@@ -224,11 +227,11 @@ def test_an_archive_or_a_site_alone_is_told_from_an_output_folder(
     assert "site.zip is a file: give the output folder" in capsys.readouterr().err
     (tmp_path / "index.html").write_text("")
     assert main(["check", str(tmp_path)]) == 2
-    assert "is a site alone: give the output folder" in capsys.readouterr().err
+    assert "is only a site: give the output folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("field", ["model.name", "autoencoder.source"])
-def test_an_empty_name_is_no_folder(
+def test_an_empty_folder_name_is_refused(
     field: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out")]
@@ -249,7 +252,7 @@ def test_model_folder_without_weights_is_named(
 @pytest.mark.parametrize(
     "stranger", ["notes.txt", "data/notes.txt", "site/mine.html", "thesis/chapter1.tex"]
 )
-def test_folder_that_holds_something_else_is_left_alone(
+def test_a_folder_with_other_files_is_left_alone(
     stranger: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out" / stranger
@@ -268,7 +271,7 @@ def test_file_as_output_folder_is_refused(
     assert "is a file" in capsys.readouterr().err
 
 
-def test_failing_sweep_leaves_the_former_run_whole(
+def test_a_failing_sweep_leaves_the_previous_run_intact(
     tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -280,10 +283,10 @@ def test_failing_sweep_leaves_the_former_run_whole(
 
 
 @pytest.mark.parametrize("command", ["render", "sweep"])
-def test_full_disk_is_one_line_and_loses_nothing(
+def test_a_full_disk_gives_a_one_line_error_and_loses_nothing(
     command: str, tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
-    """A limit on file sizes stands in for the full disk: the write fails in the middle, as there."""
+    """A limit on file sizes simulates a full disk: in both cases a write fails in the middle."""
     out = tmp_path / "out"
     shutil.copytree(tiny_output, out)
     manifest = out / "data/manifest.json"  # another title, so that every page is to be written
@@ -336,7 +339,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n
         ("PRESET", "preset.toml"),
     ],
 )
-def test_a_pointer_of_git_lfs_is_told_by_its_file(
+def test_a_git_lfs_pointer_is_reported_with_its_file(
     field: str, file: str, tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, path = tmp_path / "folder", tmp_path / file
@@ -360,17 +363,17 @@ def test_a_pointer_of_git_lfs_is_told_by_its_file(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "vocab.json", "features/00003.json"])
-def test_data_that_git_lfs_keeps_is_not_to_be_swept_again(
+def test_git_lfs_pointers_in_data_do_not_ask_for_a_new_sweep(
     file: str, tiny_output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(tiny_output / "data", tmp_path / "data")
     shutil.copytree(tiny_output / "site", tmp_path / "site")
     (tmp_path / "data" / file).write_text(POINTER)
-    told = f"{tmp_path / 'data' / file} is a Git LFS pointer"
+    message = f"{tmp_path / 'data' / file} is a Git LFS pointer"
     assert main(["check", str(tmp_path)]) == 1
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert main(["render", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"build.py: {told}")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"build.py: {message}")
 
 
 def test_a_byte_order_mark_changes_nothing(tiny: TinyInputs, tmp_path: Path) -> None:
@@ -382,7 +385,9 @@ def test_a_byte_order_mark_changes_nothing(tiny: TinyInputs, tmp_path: Path) -> 
 
 
 def _no_room(*arguments: object, **options: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write says it: without a name
+    raise OSError(
+        errno.ENOSPC, os.strerror(errno.ENOSPC)
+    )  # like the error of a write: without a file name
 
 
 def _no_room_in_rust(*arguments: object, **options: object) -> None:
@@ -408,7 +413,7 @@ def _no_room_in_rust(*arguments: object, **options: object) -> None:
         ),
     ],
 )
-def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
+def test_a_full_disk_is_reported_with_the_folder_on_it(
     function: str,
     fails: Callable[..., None],
     setting: str,
@@ -426,13 +431,13 @@ def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
     assert main(arguments) == 2
     root, _, below = full.partition("/")
     full = str(Path(tmp_path / "out" if root == "OUT" else os.environ[root]) / below)
-    told = capsys.readouterr().err.strip().splitlines()[-1]
+    message = capsys.readouterr().err.strip().splitlines()[-1]
     found = re.fullmatch(
         r"build\.py: (.+): no space left on its disk \([\d.,]+ MB free\): "
         r"free space there, then run the same command again",
-        told,
+        message,
     )
-    assert found, told
+    assert found, message
     assert found[1] == full
 
 
@@ -451,7 +456,7 @@ def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
             9_000,
             "corpus.seed=7",
             r"the text as rows needs about 0\.\d MB",
-            "set XDG_CACHE_HOME to another",
+            "set XDG_CACHE_HOME to a folder on another disk",
         ),
         (
             "HF_HOME/hub",
@@ -462,7 +467,7 @@ def test_a_full_disk_is_told_by_the_folder_that_is_on_it(
         ),
     ],
 )
-def test_room_is_looked_for_before_anything_is_computed(
+def test_free_space_is_checked_before_anything_is_computed(
     full: str,
     free: int,
     setting: str,
@@ -480,17 +485,18 @@ def test_room_is_looked_for_before_anything_is_computed(
     monkeypatch.setattr("sitegen.sources.hub._ask", lambda file: said)  # a Hub that answers
     real = shutil.disk_usage
 
-    def usage(path: Path) -> SimpleNamespace:
+    def usage(path: Path) -> object:
         return SimpleNamespace(free=free) if Path(path) == folder else real(path)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     arguments = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--set", setting]
     assert main(arguments) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
+    message = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.fullmatch(
-        rf"build\.py: {re.escape(str(folder))} has 0\.\d MB free, and {what}: free space there, or {otherwise}",
-        told,
-    ), told
+        rf"build\.py: the disk of {re.escape(str(folder))} has 0\.\d MB free, but {what}: free space there, "
+        rf"or {otherwise}",
+        message,
+    ), message
     assert not (tmp_path / "out/data").exists()
 
 

@@ -1,8 +1,9 @@
-"""The benchmark's code still runs, at the tiny subject's sizes; what it measures is not judged here."""
+"""The code of the benchmarks runs, at the sizes of the tiny inputs; its results are not judged here."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,17 +21,17 @@ class _Tiny(BenchmarkInputs):
 
 
 @pytest.fixture(scope="module")
-def swept(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def swept(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return measure_sweep(_Tiny(tiny.folder), 72, tmp_path_factory.mktemp("sweep"))
 
 
-def test_the_sweep_is_measured_and_both_precisions_agree(swept: dict) -> None:
+def test_the_sweep_is_measured_and_both_precisions_agree(swept: dict[str, Any]) -> None:
     assert swept["same_in_bf16"] is True
     assert swept["n_tokens"] == 72 * 24
     assert all(seconds > 0 for seconds in swept["seconds"].values())
 
 
-def test_the_report_says_what_was_not_reached(swept: dict, tmp_path: Path) -> None:
+def test_the_report_names_missed_targets(swept: dict[str, Any], tmp_path: Path) -> None:
     run = {"seconds": 2.0, "peak_bytes": 5e9}
     again = {"seconds": 1.0, "n_written": 0}
     peer = {"n_features": 2, "n_tokens": 4, "seconds": 1.0, "product_seconds": 0.1}

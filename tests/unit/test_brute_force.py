@@ -1,10 +1,11 @@
-"""The store's numbers against a plain float64 computation: the tiny subject whole, the demo in 64 features."""
+"""Stored numbers against a plain float64 computation: all of the tiny output, and 64 features of the demo."""
 
 from __future__ import annotations
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ DEMO = REPOSITORY / "demo"
 SPECIAL_IDS = [0, 1, 2]
 
 
-def _record(out: Path, feature_id: int) -> dict:
-    return json.loads((out / f"data/features/{feature_id:05d}.json").read_text())
+def _record(out: Path, feature_id: int) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((out / f"data/features/{feature_id:05d}.json").read_text())
+    return record
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def tiny_brute_force(tiny: TinyInputs) -> BruteForce:
     return BruteForce.compute(tiny.model, tiny.autoencoder, rows, list(range(D_HIDDEN)), 5, 3)
 
 
-def test_every_number_of_the_tiny_subject(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
+def test_every_number_of_the_tiny_output_equals_brute_force(
+    tiny_output: Path, tiny_brute_force: BruteForce
+) -> None:
     for feature_id in range(D_HIDDEN):
         tiny_brute_force.check(
             _record(tiny_output, feature_id), SPECIAL_IDS, n_top=6, intervals=(4, 3)
@@ -37,7 +41,7 @@ def test_every_number_of_the_tiny_subject(tiny_output: Path, tiny_brute_force: B
 def test_bf16_gives_the_same_records_to_the_byte(
     tiny: TinyInputs, tiny_output: Path, tmp_path: Path
 ) -> None:
-    """So every comparison made with the float32 output holds for it too."""
+    """Every comparison with the fp32 output therefore holds for bf16 too."""
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path), "--precision", "bf16"]) == 0
     for feature_id in range(D_HIDDEN):
         name = f"data/features/{feature_id:05d}.json"
@@ -59,8 +63,10 @@ def test_copies_are_counted_over_all_rows(tiny_output: Path, tiny_brute_force: B
         assert context["copies"] == tiny_brute_force.copies(context)
 
 
-def test_intervals_are_filled(tiny_output: Path, tiny_brute_force: BruteForce) -> None:
-    """Up to the few that a cell across a boundary may withhold."""
+def test_every_interval_has_the_contexts_that_exist(
+    tiny_output: Path, tiny_brute_force: BruteForce
+) -> None:
+    """A few contexts may be missing because a histogram cell crosses an interval's boundary."""
     tiny_brute_force.n_samples = tiny_brute_force.n_samples_possible = 0
     for feature_id in range(D_HIDDEN):
         tiny_brute_force.check(
@@ -70,7 +76,7 @@ def test_intervals_are_filled(tiny_output: Path, tiny_brute_force: BruteForce) -
     assert tiny_brute_force.n_samples >= 0.99 * tiny_brute_force.n_samples_possible
 
 
-def test_tokens_of_effects_are_those_of_the_vocabulary(tiny_output: Path) -> None:
+def test_tokens_of_logit_effects_have_their_text_in_the_vocabulary(tiny_output: Path) -> None:
     vocab = json.loads((tiny_output / "data/vocab.json").read_text())
     for feature_id in range(D_HIDDEN):
         logits = _record(tiny_output, feature_id)["logits"]
@@ -79,7 +85,7 @@ def test_tokens_of_effects_are_those_of_the_vocabulary(tiny_output: Path) -> Non
 
 
 @pytest.mark.slow
-def test_64_random_features_of_the_demo(demo_output: Path) -> None:
+def test_64_random_features_of_the_demo_equal_brute_force(demo_output: Path) -> None:
     features = sorted(random.Random(20).sample(range(4096), 64))
     rows = read_rows(DEMO / "text/held_out.jsonl", DEMO / "tokenizer/tokenizer.json", 128, 42)
     autoencoder = DEMO / "autoencoder/autoencoder.safetensors"

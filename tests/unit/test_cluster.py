@@ -1,4 +1,4 @@
-"""The sweep by many: shares swept apart and merged, and a Ray cluster of two nodes that loses a worker and a node."""
+"""Distributed sweeps: job slices that are merged, and a Ray cluster of two nodes that loses a worker and a node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ N_SHARDS = 867
 
 @pytest.fixture(scope="module")
 def preset(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny subject with twenty times its text, in many shards."""
+    """A preset of the tiny inputs with twenty times the text, in many shards."""
     folder = tmp_path_factory.mktemp("cluster")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
     texts = (f"{i} {text}" for i in range(20) for text in documents())
@@ -47,10 +47,10 @@ def one_process(preset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return folder_bytes(out / "data")
 
 
-def test_shares_are_swept_apart_and_merged(
+def test_job_slices_swept_separately_merge_to_the_same_data(
     preset: Path, one_process: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On three machines with folders of their own; what is missing is told, and merging twice changes nothing."""
+    """Three machines with separate folders; missing shards are reported, and merging twice changes nothing."""
     outs = [tmp_path / f"machine{i}" for i in (1, 2, 3)]
     for i in (3, 1):
         shared = ["sweep", str(preset), "--out", str(outs[i - 1]), "--shard", f"{i}/3"]
@@ -63,9 +63,9 @@ def test_shares_are_swept_apart_and_merged(
     outs[1].mkdir()
     (outs[1] / "sweep").mkdir()
     assert main([*merge, *others]) == 2
-    told = capsys.readouterr().err
-    assert "rows 16 to 31 have no state that this preset and machine would give" in told
-    assert f"--shard 2/{N_SHARDS}" in told
+    message = capsys.readouterr().err
+    assert "rows 16 to 31 have no state that this preset and machine would give" in message
+    assert f"--shard 2/{N_SHARDS}" in message
     assert not (outs[2] / "data").exists()
     assert main(["sweep", str(preset), "--out", str(outs[1]), "--shard", "2/3"]) == 0
     n_states = [len([*(out / "sweep").iterdir()]) for out in outs]
@@ -76,12 +76,12 @@ def test_shares_are_swept_apart_and_merged(
         assert folder_bytes(outs[2] / "data") == one_process
 
 
-@pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/3", "1/0", "1/3/5", "-1/3"])
-def test_share_that_is_none_is_refused(
-    share: str, preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("job_slice", ["0/3", "4/3", "3", "a/3", "1/0", "1/3/5", "-1/3"])
+def test_an_invalid_job_slice_is_refused(
+    job_slice: str, preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["sweep", str(preset), "--out", str(tmp_path), f"--shard={share}"]) == 2
-    assert f"--shard {share}: give I/N with I from 1 to N" in capsys.readouterr().err
+    assert main(["sweep", str(preset), "--out", str(tmp_path), f"--shard={job_slice}"]) == 2
+    assert f"--shard {job_slice}: give I/N with I from 1 to N" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_share_that_is_none_is_refused(
         (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(
+def test_conflicting_options_are_refused(
     options: list[str],
     complaint: str,
     preset: Path,
@@ -112,7 +112,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head and another node, with a processor each, that notice a lost one soon."""
+    """A head and another node with one processor each, which quickly notice a lost node."""
     settings = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
     node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "_system_config": settings})
@@ -132,7 +132,7 @@ def _wait(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 
 def _workers() -> list[psutil.Process]:
-    """Processes that sweep shards just now."""
+    """Processes that are sweeping shards."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         if any("ray::_shard_state" in part for part in process.info["cmdline"] or []):
@@ -163,17 +163,17 @@ def test_lost_worker_and_lost_node_change_no_byte(
     _wait(lambda: n_states() >= before + 10, process)
     cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
     assert n_states() < N_SHARDS - 20, "the run was over before the node was lost"
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
+    _, message = process.communicate(timeout=300)
+    assert process.returncode == 0, message
     assert n_states() == N_SHARDS
     assert folder_bytes(tmp_path / "data") == one_process
 
 
 @pytest.mark.slow
-def test_cluster_of_this_machine_goes_on_where_one_process_stopped(
+def test_a_local_cluster_resumes_where_one_process_stopped(
     preset: Path, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """States are the same whoever made them."""
+    """States are the same whichever engine computed them."""
     command = [sys.executable, "build.py", "sweep", str(preset), "--out", str(tmp_path)]
     assert main([*command[2:], "--shard", "1/2"]) == 0
     done = subprocess.run(
@@ -188,9 +188,7 @@ def test_cluster_of_this_machine_goes_on_where_one_process_stopped(
 
 
 @pytest.mark.slow
-def test_what_a_worker_cannot_read_is_told_as_one_process_tells_it(
-    tiny: TinyInputs, tmp_path: Path
-) -> None:
+def test_a_worker_reports_errors_as_a_single_process_does(tiny: TinyInputs, tmp_path: Path) -> None:
     config = load_config(str(tiny.preset), {})
     inputs = load_inputs(config)
     elsewhere = dataclasses.replace(config.autoencoder, source="/nowhere/at/all.safetensors")

@@ -1,16 +1,16 @@
-"""Every number of a configuration at its bounds, below and above them."""
+"""Every number of a configuration at, below and above its bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sitegen.cli import main
-from sitegen.config import Config, build_config
+from sitegen.config import Config, bounds_of, build_config
 from sitegen.errors import UsageError
 from tests.conftest import REPOSITORY
 from tests.tiny import TinyInputs
@@ -21,13 +21,12 @@ TABLE: dict[str, Any] = {
     "corpus": {"dataset": "some/text"},
 }
 NUMBERS = {
-    f"{section}.{one.name}": (one.metadata["least"], one.metadata["most"])
+    f"{section}.{name}": bounds
     for section, kind in typing.get_type_hints(Config).items()
     if dataclasses.is_dataclass(kind)
-    for one in dataclasses.fields(kind)
-    if one.metadata
+    for name, bounds in bounds_of(cast(Any, kind)).items()
 }
-# What other fields must be for a bound to be allowed
+# Values that other fields need before a bound is allowed
 TOGETHER = {
     "analysis.n_rows": {"analysis.n_quality_rows": 1},
     "analysis.n_quality_rows": {"analysis.n_rows": 10**9},
@@ -54,7 +53,7 @@ def test_every_number_has_bounds() -> None:
 
 
 @pytest.mark.parametrize("field", NUMBERS)
-def test_bounds_are_kept(field: str) -> None:
+def test_bounds_are_enforced(field: str) -> None:
     least, most = NUMBERS[field]
     section, _, name = field.partition(".")
     for value in (least, most):
@@ -64,17 +63,19 @@ def test_bounds_are_kept(field: str) -> None:
             with_value(field, value)
     for wrong in ("many", "", "1e999", "nan", [1], True, None):
         with pytest.raises(UsageError, match=rf"^{field} is "):
-            with_value(field, wrong)  # type: ignore[arg-type]  # what a TOML file may hold
+            with_value(field, wrong)  # type: ignore[arg-type]  # a TOML file may have this value
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [0, 1])
-def test_a_run_with_every_number_at_a_bound(tiny: TinyInputs, tmp_path: Path, end: int) -> None:
-    """All at once, but for those that would need more rows, features or tokens than there are."""
+def test_a_run_succeeds_with_every_number_at_a_bound(
+    tiny: TinyInputs, tmp_path: Path, end: int
+) -> None:
+    """All numbers at once, except those that would need more rows, features or tokens than exist."""
     bounds = {
         field: bound[end]
         for field, bound in NUMBERS.items()
-        if not field.startswith("autoencoder.")  # what its makers report is held against the run
+        if not field.startswith("autoencoder.")  # declared values are compared with the run
     }
     bounds |= {"sweep.batch_rows": 1} if end == 0 else {"sweep.shard_rows": 65536}
     if end == 1:  # a row is no longer than the model reads

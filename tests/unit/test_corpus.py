@@ -1,4 +1,4 @@
-"""Rows: what the reference analysis says of them, and a function of text and configuration alone."""
+"""Rows: equal to the reference analysis, and determined by text and configuration alone."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ def rows_of(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
     return load_rows(config, tokenizer, row_delimiters(config, tokenizer))
 
 
-def test_rows_are_those_of_a_plain_reading(
+def test_rows_equal_those_of_a_plain_implementation(
     tiny: TinyInputs, tokenizer: TextTokenizer, config: CorpusConfig
 ) -> None:
     expected = read_rows(tiny.corpus, tiny.tokenizer / "tokenizer.json", SEQ_LEN, 42)
     np.testing.assert_array_equal(rows_of(config, tokenizer).tokens, expected)
 
 
-def test_special_token_in_a_text_is_text(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
+def test_a_special_token_s_name_in_a_text_is_plain_text(
+    tokenizer: TextTokenizer, config: CorpusConfig
+) -> None:
     rows = rows_of(config, tokenizer).tokens
     assert (rows[:, 0] == tokenizer.bos_id).all()
     assert not (rows[:, 1:] == tokenizer.bos_id).any()
@@ -68,7 +70,7 @@ def test_other_files_of_the_same_text_give_the_same_rows(
     )
 
 
-def test_damaged_cache_is_made_again(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
+def test_a_damaged_cache_is_rebuilt(tokenizer: TextTokenizer, config: CorpusConfig) -> None:
     rows = rows_of(config, tokenizer)
     expected = rows.tokens.copy()
     path = Path(os.environ["XDG_CACHE_HOME"]) / "sae-sitegen/rows" / f"{rows.key}.npy"
@@ -99,16 +101,16 @@ def test_changed_text_is_read_anew(tmp_path: Path, tokenizer: TextTokenizer) -> 
         ("nothing.txt", "", "too few for one row"),
         ("empty.jsonl", '{"text": ""}\n', "too few for one row"),
         ("short.jsonl", '{"text": "a"}\n', "too few for one row"),
-        ("other.jsonl", '{"body": "a"}\n', "no column 'text'; it has body"),
+        ("other.jsonl", '{"body": "a"}\n', r"no column 'text' \(columns: body\)"),
         ("numbers.jsonl", '{"text": 3}\n', "line 1: column 'text' holds int, not text"),
         ("broken.jsonl", '{"text": "a"}\n{"text": \n', "line 2 cannot be read as JSON"),
-        ("list.jsonl", '["a"]\n', "line 1 is no JSON object: give one object a line"),
+        ("list.jsonl", '["a"]\n', "line 1 is not a JSON object; give one JSON object per line"),
         ("nulls.jsonl", '{"text": null}\n', "too few for one row"),
         ("broken.parquet", "PAR1", "broken.parquet cannot be read as Parquet"),
-        ("text.doc", "a", "a corpus file ends in .txt, .jsonl, .parquet"),
+        ("text.doc", "a", "give a file whose name ends in .txt, .jsonl, .parquet"),
     ],
 )
-def test_unfit_corpus_is_named(
+def test_an_unusable_corpus_is_named(
     name: str, content: str, complaint: str, tmp_path: Path, tokenizer: TextTokenizer
 ) -> None:
     path = tmp_path / name
@@ -117,10 +119,10 @@ def test_unfit_corpus_is_named(
         rows_of(CorpusConfig(files=(str(path),), seq_len=SEQ_LEN), tokenizer)
 
 
-def test_a_file_in_no_encoding_that_is_known(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+def test_a_file_in_an_unknown_encoding_is_refused(tmp_path: Path, tokenizer: TextTokenizer) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("caf\u00e9".encode("latin-1"))
-    with pytest.raises(SourceError, match=r"latin.txt is no UTF-8 text \(byte 3\)"):
+    with pytest.raises(SourceError, match=r"latin.txt is not UTF-8 text \(byte 3\)"):
         rows_of(CorpusConfig(files=(str(path),), seq_len=8), tokenizer)
 
 
@@ -137,10 +139,10 @@ def test_a_file_in_no_encoding_that_is_known(tmp_path: Path, tokenizer: TextToke
     ],
 )
 @pytest.mark.parametrize("kind", [".jsonl", ".parquet", ".txt"])
-def test_a_name_is_no_pattern(
+def test_a_file_name_is_never_a_pattern(
     name: str, decoy: str, kind: str, tmp_path: Path, tokenizer: TextTokenizer
 ) -> None:
-    """What is read is the file whose hash the provenance has, not one whose name the pattern fits."""
+    """The file whose hash the provenance has is read, not another one that matches its name as a pattern."""
     texts = {name: "zebra " * 40, decoy: "apple " * 40}
     for file, text in texts.items():
         path = (tmp_path / file).with_suffix(kind)
@@ -155,8 +157,8 @@ def test_a_name_is_no_pattern(
     assert rows.provenance.files[0].sha256 == hashlib.sha256(chosen.read_bytes()).hexdigest()
 
 
-def test_only_the_column_is_looked_at(tmp_path: Path, tokenizer: TextTokenizer) -> None:
-    """Other columns may be missing or of other types from file to file, and lines may be blank."""
+def test_only_the_text_column_is_examined(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    """Other columns may be missing or have other types in each file, and lines may be blank."""
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     first.write_bytes(
         b'\xef\xbb\xbf{"text": "one two three", "n": 1}\n\n{"text": null}\n{"n": 2}\n{"text": ""}\n'
@@ -173,11 +175,11 @@ def test_only_the_column_is_looked_at(tmp_path: Path, tokenizer: TextTokenizer) 
     assert again.documents == rows.documents
     without = tmp_path / "without.jsonl"
     without.write_text('{"body": "seven"}\n')
-    with pytest.raises(SourceError, match=r"without.jsonl has no column 'text'; it has body"):
+    with pytest.raises(SourceError, match=r"without.jsonl has no column 'text' \(columns: body\)"):
         rows_of(dataclasses.replace(config, files=(str(first), str(without))), tokenizer)
 
 
-def test_a_text_that_ends_after_some_documents(
+def test_the_text_ends_after_the_given_number_of_documents(
     tmp_path: Path, tokenizer: TextTokenizer, config: CorpusConfig
 ) -> None:
     path = tmp_path / "fewer.jsonl"
@@ -189,7 +191,7 @@ def test_a_text_that_ends_after_some_documents(
     assert found.key != rows_of(config, tokenizer).key
 
 
-def test_changed_bytes_of_a_cache_are_noticed(
+def test_changed_bytes_of_a_cache_are_detected(
     tokenizer: TextTokenizer, config: CorpusConfig
 ) -> None:
     rows = rows_of(config, tokenizer)

@@ -1,4 +1,4 @@
-"""The embedded demo: what it promises of itself, computed again from the files that are shipped."""
+"""The embedded demo: its stated properties, recomputed from the shipped files."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def quality() -> Quality:
     shipped = load_file(DEMO / "autoencoder/autoencoder.safetensors")
     autoencoder.load_state_dict({name: weight.float() for name, weight in shipped.items()})
     rows = read_rows(DEMO / "text/held_out.jsonl", DEMO / "tokenizer/tokenizer.json", 128, 42)
-    # Rows are shuffled, so that half of them say what all do; all take a minute more
+    # Rows are shuffled, so half of them are representative; all of them take a minute longer
     return evaluate(model.eval(), autoencoder.eval(), rows[:N_ROWS])
 
 
 @pytest.mark.slow
-def test_quality_on_held_out_text_reaches_what_was_asked(quality: Quality) -> None:
+def test_quality_on_held_out_text_reaches_its_target(quality: Quality) -> None:
     assert quality.reconstruction_score >= 0.85
     assert quality.explained_variance >= 0.75
     assert quality.l0 <= 50
@@ -60,7 +60,7 @@ def test_quality_on_held_out_text_reaches_what_was_asked(quality: Quality) -> No
 
 
 @pytest.mark.slow
-def test_quality_is_what_the_repository_says(quality: Quality) -> None:
+def test_measured_quality_equals_the_stated_quality(quality: Quality) -> None:
     said = json.loads((DEMO / "quality.json").read_text())
     for name, value in said.items():
         if name != "n_rows":
@@ -98,8 +98,8 @@ def test_demo_sweeps_300_000_tokens_or_more(demo_output: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> None:
-    """To 1e-4 of a nat, through TransformerLens' own pass with the activations changed at the hook point."""
+def test_ablation_equals_running_the_model_without_the_feature(demo_output: Path) -> None:
+    """Agrees to 1e-4 nats with TransformerLens' own forward pass with changed activations at the hook point."""
     inputs = load_inputs(load_config("demo"))
     weights, chosen = inputs.autoencoder, random.Random(4).sample(range(4096), 40)
     n_checked = 0
@@ -109,13 +109,13 @@ def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> Non
             for kind in ("features", "evidence")
         )
         ablation = evidence["ablation"]
-        for place, context in enumerate(record["contexts"][:3]):
+        for index, context in enumerate(record["contexts"][:3]):
             tokens = torch.from_numpy(
                 np.asarray(inputs.rows.tokens[context["row"]][None]).astype(np.int64)
             )
             x = inputs.model.hook_activations(tokens)
             before = inputs.model.losses(tokens)
-            for i in np.flatnonzero(np.array(ablation["context"]) == place):
+            for i in np.flatnonzero(np.array(ablation["context"]) == index):
                 offset, loss_change = ablation["offset"][i], ablation["loss_change"][i]
                 position = context["start"] + offset
                 without = x.clone()
@@ -129,20 +129,20 @@ def test_ablation_is_the_model_run_without_the_feature(demo_output: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_map_keeps_like_features_together(demo_output: Path) -> None:
+def test_the_map_keeps_similar_features_together(demo_output: Path) -> None:
     overview = json.loads((demo_output / "data/overview.json").read_text())
-    place = np.stack([overview["map"]["x"], overview["map"]["y"]], 1)
+    position = np.stack([overview["map"]["x"], overview["map"]["y"]], 1)
     near, far = [], []
     for feature in range(0, 4096, 16):
         record = json.loads((demo_output / f"data/features/{feature:05d}.json").read_text())
         nearest = record["neighbours"]["decoder"][0]["feature_id"]
-        near.append(np.linalg.norm(place[feature] - place[nearest]))
-        far.append(np.median(np.linalg.norm(place - place[feature], axis=1)))
+        near.append(np.linalg.norm(position[feature] - position[nearest]))
+        far.append(np.median(np.linalg.norm(position - position[feature], axis=1)))
     assert np.median(near) < 0.1 * np.median(far)
 
 
 @pytest.mark.slow
-def test_the_second_run_finds_most_features_again(demo_output: Path) -> None:
+def test_the_second_autoencoder_finds_most_features_again(demo_output: Path) -> None:
     other = json.loads((demo_output / "data/overview.json").read_text())["other"]
     assert other["n_features"] == 4096
     assert other["n_mutual_cosine"] > 1000
@@ -153,7 +153,7 @@ def test_the_second_run_finds_most_features_again(demo_output: Path) -> None:
 def test_peak_memory_is_the_same_for_eight_times_the_rows(
     demo_output: Path, tmp_path: Path
 ) -> None:
-    """Of the sweep: the rows themselves were made and cached when `demo_output` was built."""
+    """Measures the sweep alone: the rows were made and cached when `demo_output` was built."""
     peaks = []
     for n_rows in (585, 4680):
         arguments = ["sweep", "demo", "--out", str(tmp_path / str(n_rows)), "--rows", str(n_rows)]

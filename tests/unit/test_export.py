@@ -1,4 +1,4 @@
-"""The data as other tools read it, read back by them or by what their makers publish of the layout."""
+"""Exports for other tools, read back by these tools or according to their published layouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tiny import D_HIDDEN
 
 @pytest.fixture(scope="module")
 def out(tiny_output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny subject's output, with labels, exported to every tool."""
+    """The output folder of the tiny inputs, with labels, exported for every tool."""
     out = tmp_path_factory.mktemp("export") / "out"
     shutil.copytree(tiny_output, out)
     labels = out.parent / "mine.csv"
@@ -40,7 +40,8 @@ def records(out: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def vocab(out: Path) -> list[Any]:
-    return json.loads((out / "data/vocab.json").read_text())
+    vocab: list[Any] = json.loads((out / "data/vocab.json").read_text())
+    return vocab
 
 
 def test_parquet_is_read_by_pandas_and_datasets(out: Path, records: list[dict[str, Any]]) -> None:
@@ -68,7 +69,7 @@ def test_parquet_is_read_by_pandas_and_datasets(out: Path, records: list[dict[st
             assert row[name] == context[name]
 
 
-def test_characters_of_several_tokens_are_whole(
+def test_characters_of_several_tokens_are_exported_whole(
     out: Path, records: list[dict[str, Any]], vocab: list[Any]
 ) -> None:
     contexts = pd.read_parquet(out / "export/parquet/contexts.parquet")
@@ -96,12 +97,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
-def test_neuronpedia_has_its_columns_and_our_numbers(
+def test_the_neuronpedia_export_has_its_columns_and_our_numbers(
     out: Path, records: list[dict[str, Any]], vocab: list[Any]
 ) -> None:
     folder = out / "export/neuronpedia"
     features = _lines(folder / "features/batch-0.jsonl.gz")
-    # The columns that its own export writes, less ids of its users and what steering needs
+    # The columns of Neuronpedia's own export, without user ids and the columns for steering
     columns = (
         "modelId layer index maxActApprox frac_nonzero freq_hist_data_bar_heights hookName hasVector vector "
         "freq_hist_data_bar_values logits_hist_data_bar_heights logits_hist_data_bar_values neuron_alignment_indices "
@@ -149,7 +150,7 @@ def test_explanations_come_back_as_labels(out: Path, tmp_path: Path) -> None:
 
 
 class _Example(BaseModel):
-    """As circuit_tracer 0.5.0's frontend/feature_models.py has it, closed."""
+    """The model of circuit_tracer 0.5.0's frontend/feature_models.py, with no other fields allowed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     tokens_acts_list: list[float]
@@ -196,7 +197,7 @@ def test_circuit_tracer_reads_every_feature(out: Path, records: list[dict[str, A
 
 
 def test_one_number_stands_for_layer_and_feature() -> None:
-    """As circuit_tracer's `cantorUnpair` takes it apart."""
+    """Decoded as by circuit_tracer's `cantorUnpair`."""
     pairs = [(layer, feature) for layer in range(20) for feature in (0, 1, 5, 16_383)]
     for layer, feature in pairs:
         z = cantor_pair(layer, feature)
@@ -214,12 +215,14 @@ def test_exports_are_the_same_bytes_again_and_leave_no_trace_elsewhere(out: Path
     assert main(["check", str(out)]) == 0
 
 
-def test_export_of_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exporting_without_data_gives_a_one_line_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(tmp_path), "--to", "parquet"]) == 2
-    assert "holds no data/manifest.json" in capsys.readouterr().err
+    assert "contains no data/manifest.json" in capsys.readouterr().err
 
 
-def test_what_a_killed_export_left_is_in_nobody_s_way(out: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_export_do_not_hinder_the_next(out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "out")
     export = tmp_path / "out/export"
     shutil.copytree(export / "parquet", export / "parquet.partial")
@@ -234,5 +237,5 @@ def test_foreign_files_among_exports_are_left_alone(
     shutil.copytree(out, tmp_path / "out")
     (tmp_path / "out/export/parquet/mine.txt").write_text("kept")
     assert main(["export", str(tmp_path / "out"), "--to", "parquet"]) == 2
-    assert "holds something else (parquet/mine.txt)" in capsys.readouterr().err
+    assert "contains something that no run writes (parquet/mine.txt)" in capsys.readouterr().err
     assert (tmp_path / "out/export/parquet/mine.txt").read_text() == "kept"

@@ -1,4 +1,4 @@
-"""What is read at each hook point is what `transformers` computes there, in every family that TransformerLens loads."""
+"""Activations at each hook point equal those of `transformers`, in every family that TransformerLens loads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ATOL = 1e-5  # of activations of order 1
 
 @dataclass(frozen=True)
 class Inputs:
-    """One family's model on disk, read both ways."""
+    """One family's model on disk, read by this package and by plain `transformers`."""
 
     name: str
     folder: Path
@@ -72,7 +72,7 @@ class Inputs:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
-    """No progress bars and no warnings of configurations that no real model has."""
+    """Turn off progress bars, and warnings about configurations that no real model has."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -116,11 +116,11 @@ def near(found: Tensor, expected: Tensor) -> bool:
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of the largest value where that is above 1."""
+    """Largest difference, relative to the largest value if that is above 1."""
     return float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
 
 
-def test_every_family_stands_in_the_table() -> None:
+def test_every_family_is_in_the_table() -> None:
     from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 
     loaded = {
@@ -142,7 +142,7 @@ def test_hook_points_are_offered_or_refused_in_one_line(family: Inputs) -> None:
     assert all(line and "\n" not in line for line in refusals)
 
 
-def test_activations_are_those_of_transformers(family: Inputs) -> None:
+def test_activations_equal_those_of_transformers(family: Inputs) -> None:
     wrong = {}
     for point, model in family.models.items():
         found, expected = model.hook_activations(tokens()), family.expected[point]
@@ -151,18 +151,18 @@ def test_activations_are_those_of_transformers(family: Inputs) -> None:
     assert not wrong
 
 
-def test_losses_are_those_of_transformers(family: Inputs) -> None:
+def test_losses_equal_those_of_transformers(family: Inputs) -> None:
     for model in list(family.models.values())[:1]:
         expected = losses_of(family.expected["logits"])
         torch.testing.assert_close(model.losses(tokens()), expected, atol=ATOL, rtol=0)
 
 
-def test_losses_with_other_activations_are_those_of_transformers(family: Inputs) -> None:
+def test_losses_with_replaced_activations_equal_those_of_transformers(family: Inputs) -> None:
     wrong = {}
     generator = torch.Generator().manual_seed(3)
     for point, model in family.models.items():
         if point == MID and not FAMILIES[family.name].attn_out:
-            continue  # nothing in the model of transformers can be set to other values there
+            continue  # the model of transformers has no module there whose values could be replaced
         found = family.expected[point]
         other = 0.5 * found + 0.3 * torch.randn(found.shape, generator=generator)
         expected = losses_of(family.plain.logits_with(tokens(), point, other))
@@ -172,15 +172,15 @@ def test_losses_with_other_activations_are_those_of_transformers(family: Inputs)
 
 
 def losses_of(logits: Tensor) -> Tensor:
-    """[n_rows, seq_len - 1] cross-entropy of each next token."""
+    """Cross-entropy [n_rows, seq_len - 1] of each next token."""
     log_p = torch.log_softmax(logits, -1)[:, :-1]
     return -log_p.gather(2, tokens()[:, 1:, None])[..., 0]
 
 
-def test_logit_effects_are_those_of_the_weights(family: Inputs) -> None:
+def test_logit_effects_equal_those_of_the_weights(family: Inputs) -> None:
     if not family.models:
         return
-    # The parts that effects are multiplied out from are all there is behind the last layer
+    # The parts from which effects are computed are all parts after the last layer
     assert near(family.plain.logits_again(tokens()), family.expected["logits"])
     wrong = {}
     generator = torch.Generator().manual_seed(1)
@@ -193,7 +193,7 @@ def test_logit_effects_are_those_of_the_weights(family: Inputs) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "phi"])
-def test_centred_weights_take_the_mean_from_the_stream(
+def test_centred_weights_remove_the_mean_of_the_stream(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     inputs = saved(name, tokenizer, tmp_path_factory)
@@ -206,7 +206,7 @@ def test_centred_weights_take_the_mean_from_the_stream(
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "qwen2"])
-def test_folded_value_biases_are_taken_from_the_heads(
+def test_folded_value_biases_are_removed_from_the_heads(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     inputs = saved(name, tokenizer, tmp_path_factory)
@@ -217,16 +217,17 @@ def test_folded_value_biases_are_taken_from_the_heads(
 
 
 def value_bias(inputs: Inputs) -> Tensor:
-    """[n_heads * d_head] of each head; heads that share keys and values share their biases."""
+    """Value biases [n_heads * d_head] of all heads; heads with common keys and values have common biases."""
     attention = inputs.plain.part(FAMILIES[inputs.name].attn_out)
     width = inputs.expected[HEADS].shape[-1]
     n_heads = inputs.plain.model.config.num_attention_heads
     d_head = width // n_heads
     if inputs.name == "gpt2":
-        return attention.c_attn.bias.detach()[2 * width :]
+        return attention.get_parameter("c_attn.bias").detach()[2 * width :]
     if inputs.name == "gpt_neox":
-        return attention.query_key_value.bias.detach().view(n_heads, 3, d_head)[:, 2].flatten()
-    shared = attention.v_proj.bias.detach().view(-1, d_head)
+        bias = attention.get_parameter("query_key_value.bias").detach()
+        return bias.view(n_heads, 3, d_head)[:, 2].flatten()
+    shared = attention.get_parameter("v_proj.bias").detach().view(-1, d_head)
     return shared.repeat_interleave(n_heads // len(shared), 0).flatten()
 
 
@@ -234,28 +235,28 @@ def value_bias(inputs: Inputs) -> Tensor:
 def test_value_biases_that_attention_does_not_pass_whole_are_refused(
     name: str, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Attention sinks take a share of each head, so that a value's bias does not come out whole."""
+    """Attention sinks take a part of each head's weight, so that a value bias does not pass unchanged."""
     inputs = saved(name, tokenizer, tmp_path_factory)
     with pytest.raises(SourceError, match=r"^[^\n]*model\.processing[^\n]*$"):
         inputs.processed(HEADS, "fold_value_biases")
 
 
-def test_features_fire_where_plain_pytorch_says(gpt2: Inputs) -> None:
+def test_features_are_active_where_plain_pytorch_finds_them(gpt2: Inputs) -> None:
     rows = tokens(n_rows=40)
     expected = gpt2.plain.capture(rows)[POST].flatten(0, 1)
     W_enc, b_enc, b_dec = autoencoder(expected)
     pre = (expected - b_dec) @ W_enc + b_enc
     raw = gpt2.models[POST].hook_activations(rows).flatten(0, 1)
-    is_other = fires(raw, W_enc, b_enc, b_dec) != (pre > 0)
+    is_other = is_active(raw, W_enc, b_enc, b_dec) != (pre > 0)
     assert not (is_other & (pre.abs() > ATOL)).any()
     assert int(is_other.sum()) == 0
     assert 0.01 < float((pre > 0).float().mean()) < 0.5
     centred = gpt2.processed(POST, "center_writing_weights").hook_activations(rows).flatten(0, 1)
-    assert int((fires(centred, W_enc, b_enc, b_dec) != (pre > 0)).sum()) > 2000
+    assert int((is_active(centred, W_enc, b_enc, b_dec) != (pre > 0)).sum()) > 2000
 
 
 def autoencoder(stream: Tensor, d_hidden: int = 400) -> tuple[Tensor, Tensor, Tensor]:
-    """(W_enc, b_enc, b_dec) of features that fire on a tenth of the tokens or so."""
+    """W_enc, b_enc and b_dec of features that are active on about a tenth of the tokens."""
     generator = torch.Generator().manual_seed(2)
     W_enc = torch.randn(stream.shape[1], d_hidden, generator=generator)
     b_dec = 0.3 * torch.randn(stream.shape[1], generator=generator)
@@ -264,13 +265,13 @@ def autoencoder(stream: Tensor, d_hidden: int = 400) -> tuple[Tensor, Tensor, Te
     return W_enc, b_enc, b_dec
 
 
-def fires(stream: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Tensor:
-    """[n_tokens, d_hidden] whether this package finds a feature active on a token."""
+def is_active(stream: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Tensor:
+    """Whether this package finds each feature active on each token, [n_tokens, d_hidden]."""
     found = ActivationSearch(Encoder(W_enc, b_enc, b_dec), "fp32").active_entries(stream)
     active = torch.zeros(len(stream), W_enc.shape[1], dtype=torch.bool)
     active[found.token, found.feature] = True
     return active
 
 
-def test_points_are_those_of_one_layer() -> None:
+def test_all_hook_points_are_in_one_layer() -> None:
     assert set().union(*(kind.offered | kind.optional for kind in FAMILIES.values())) <= set(POINTS)

@@ -1,4 +1,4 @@
-"""Faults planted on purpose: what the check before the sweep finds of them. docs/fit.md holds the table."""
+"""Planted faults, and whether the fit check before the sweep finds them. docs/fit.md has the table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAMED, STOPPED, MISSED = "named", "stopped", "not found"
 
 @dataclass(frozen=True)
 class Trained:
-    """An autoencoder fitted to one reading of a model."""
+    """An autoencoder fitted to the activations of a model at one hook point."""
 
     point: str = POST
     family: str = "gpt2"
@@ -54,20 +54,20 @@ class Trained:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to read it wrong.
+    """A wrong configuration for an autoencoder.
 
-    found  what the check makes of it: it names the right reading, it stops the run, or it does not find it
-    names  what the message must hold, where the right reading is named
+    found  outcome of the check: it names the right configuration, it stops the run, or it does not find the fault
+    names  text that the message must contain if it names the right configuration
     """
 
-    told: str
+    description: str
     trained: Trained
     found: str
     names: str = ""
-    point: str = ""  # to read at; empty: the right one
-    family: str = ""  # to read in
+    point: str = ""  # configured hook point; empty: the right one
+    family: str = ""  # configured model family; empty: the right one
     architecture: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed settings
-    loses: str = ""  # a part that is lost: threshold
+    loses_threshold: bool = False
     swaps: str = ""  # a matrix that is transposed
     declared: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -77,12 +77,14 @@ def at(point: str, **more: Any) -> Trained:
 
 
 def misread(trained: str, read: str, found: str = NAMED, family: str = "gpt2") -> Fault:
-    told = f"{family}: trained at `{trained}`, read at `{read}`"
-    return Fault(told, at(trained, family=family), found, trained, point=read)
+    description = f"{family}: trained at `{trained}`, read at `{read}`"
+    return Fault(description, at(trained, family=family), found, trained, point=read)
 
 
-def unsaid(told: str, trained: Trained, found: str, names: str = "", **more: Any) -> Fault:
-    return Fault(told, trained, found, names, **more)
+def undeclared(
+    description: str, trained: Trained, found: str, names: str = "", **more: Any
+) -> Fault:
+    return Fault(description, trained, found, names, **more)
 
 
 FAULTS = [
@@ -107,7 +109,7 @@ FAULTS = [
     misread(PRE, AFTER, family="gpt_neox"),
     misread(MLP_OUT, ATTN_OUT, family="gpt_neox"),
     *(
-        unsaid(
+        undeclared(
             f"trained on the stream at `{point}` with centred weights, read without",
             at(point, is_centred=True),
             NAMED,
@@ -115,54 +117,54 @@ FAULTS = [
         )
         for point in (PRE, MID, POST)
     ),
-    unsaid("`b_dec` subtracted in training, not in reading", at(POST), NAMED, "b_dec subtracted",
+    undeclared("`b_dec` subtracted in training, not in reading", at(POST), NAMED, "b_dec subtracted",
            architecture={"subtracts_b_dec": False}),
-    unsaid("`b_dec` not subtracted in training, subtracted in reading",
+    undeclared("`b_dec` not subtracted in training, subtracted in reading",
            at(POST, subtracts_b_dec=False), NAMED, "b_dec not subtracted",
            architecture={"subtracts_b_dec": True}),
-    unsaid("the same at an MLP's neurons", at(NEURONS, subtracts_b_dec=False), NAMED,
+    undeclared("the same at an MLP's neurons", at(NEURONS, subtracts_b_dec=False), NAMED,
            "b_dec not subtracted", architecture={"subtracts_b_dec": True}),
-    unsaid("`b_dec` subtracted in training, not in reading, at the heads", at(HEADS), NAMED,
+    undeclared("`b_dec` subtracted in training, not in reading, at the heads", at(HEADS), NAMED,
            "b_dec subtracted", architecture={"subtracts_b_dec": False}),
-    unsaid("thresholds of a JumpReLU lost", at(POST, activation="jumprelu"), STOPPED,
-           loses="threshold"),
-    unsaid("thresholds of a JumpReLU lost, at an MLP's neurons",
-           at(NEURONS, activation="jumprelu"), STOPPED, loses="threshold"),
-    unsaid("thresholds of a JumpReLU lost, at the heads", at(HEADS, activation="jumprelu"),
-           STOPPED, loses="threshold"),
-    unsaid("k of a TopK lost", at(POST, activation="topk"), STOPPED, architecture={"k": 0}),
-    unsaid("k of a TopK lost, at an MLP's neurons", at(NEURONS, activation="topk"), STOPPED,
+    undeclared("thresholds of a JumpReLU lost", at(POST, activation="jumprelu"), STOPPED,
+           loses_threshold=True),
+    undeclared("thresholds of a JumpReLU lost, at an MLP's neurons",
+           at(NEURONS, activation="jumprelu"), STOPPED, loses_threshold=True),
+    undeclared("thresholds of a JumpReLU lost, at the heads", at(HEADS, activation="jumprelu"),
+           STOPPED, loses_threshold=True),
+    undeclared("k of a TopK lost", at(POST, activation="topk"), STOPPED, architecture={"k": 0}),
+    undeclared("k of a TopK lost, at an MLP's neurons", at(NEURONS, activation="topk"), STOPPED,
            architecture={"k": 0}),
-    unsaid("k of a TopK four times too large", at(POST, activation="topk"), STOPPED,
+    undeclared("k of a TopK four times too large", at(POST, activation="topk"), STOPPED,
            architecture={"k": 32}),
-    unsaid("k of a TopK a fourth of what it is", at(POST, activation="topk"), MISSED,
+    undeclared("k of a TopK a fourth of what it is", at(POST, activation="topk"), MISSED,
            architecture={"k": 2}),
-    unsaid("layer_norm lost", at(POST, normalisation="layer_norm"), NAMED, "layer_norm",
+    undeclared("layer_norm lost", at(POST, normalisation="layer_norm"), NAMED, "layer_norm",
            architecture={"normalisation": "none"}),
-    unsaid("constant_norm_rescale lost", at(POST, normalisation="constant_norm_rescale"), NAMED,
+    undeclared("constant_norm_rescale lost", at(POST, normalisation="constant_norm_rescale"), NAMED,
            "constant_norm_rescale", architecture={"normalisation": "none"}),
-    unsaid("layer_norm where there was none", at(POST), NAMED, "not normalised",
+    undeclared("layer_norm where there was none", at(POST), NAMED, "not normalised",
            architecture={"normalisation": "layer_norm"}),
-    unsaid("constant_norm_rescale where there was none", at(POST), NAMED, "not normalised",
+    undeclared("constant_norm_rescale where there was none", at(POST), NAMED, "not normalised",
            architecture={"normalisation": "constant_norm_rescale"}),
-    unsaid("layer_norm for constant_norm_rescale", at(POST, normalisation="constant_norm_rescale"),
+    undeclared("layer_norm for constant_norm_rescale", at(POST, normalisation="constant_norm_rescale"),
            NAMED, "constant_norm_rescale", architecture={"normalisation": "layer_norm"}),
-    unsaid("a square decoder transposed", at(POST, is_square=True), NAMED, "decoder transposed",
+    undeclared("a square decoder transposed", at(POST, is_square=True), NAMED, "decoder transposed",
            swaps="W_dec"),
-    unsaid("a square encoder transposed", at(POST, is_square=True), NAMED, "encoder transposed",
+    undeclared("a square encoder transposed", at(POST, is_square=True), NAMED, "encoder transposed",
            swaps="W_enc"),
-    unsaid("both transposed", at(POST, is_square=True), STOPPED, swaps="both"),
-    unsaid("another model of the same width", at(POST), STOPPED, family="gpt_neo"),
-    unsaid("another model of the same width, of another architecture", at(POST), STOPPED,
+    undeclared("both transposed", at(POST, is_square=True), STOPPED, swaps="both"),
+    undeclared("another model of the same width", at(POST), STOPPED, family="gpt_neo"),
+    undeclared("another model of the same width, of another architecture", at(POST), STOPPED,
            family="llama/scaled"),
-    unsaid("a model of the same shape with other weights", at(NEURONS), STOPPED,
+    undeclared("a model of the same shape with other weights", at(NEURONS), STOPPED,
            family="gpt-sw3"),
-    unsaid("inputs scaled in training to an average length of sqrt(width), not in reading",
+    undeclared("inputs scaled in training to an average length of sqrt(width), not in reading",
            at(MLP_OUT, scale=0.0), NAMED, "scaled to an average length"),
-    unsaid("inputs ten times larger in training", at(POST, scale=10.0), STOPPED),
-    unsaid("inputs a tenth in training", at(POST, scale=0.1), STOPPED),
-    unsaid("twice as many active features declared", at(POST), STOPPED, declared={"l0": 40.0}),
-    unsaid("more variance explained declared than can be", at(PRE, activation="topk"), MISSED,
+    undeclared("inputs ten times larger in training", at(POST, scale=10.0), STOPPED),
+    undeclared("inputs a tenth in training", at(POST, scale=0.1), STOPPED),
+    undeclared("twice as many active features declared", at(POST), STOPPED, declared={"l0": 40.0}),
+    undeclared("more variance explained declared than can be", at(PRE, activation="topk"), MISSED,
            declared={"explained_variance": 0.9}),
 ]  # fmt: skip
 
@@ -182,7 +184,7 @@ class Bench:
         rows = load_rows(
             config.corpus, self.tokenizer, row_delimiters(config.corpus, self.tokenizer)
         )
-        # The models know fewer ids than the tokenizer gives
+        # The models have a smaller vocabulary than the tokenizer
         self.rows = dataclasses.replace(rows, tokens=rows.tokens % 97)
         self.model = cache(self._model)
         self.autoencoder = cache(self._autoencoder)
@@ -203,7 +205,7 @@ class Bench:
         return load_model(str(folder), point, words, CPU)
 
     def _activations(self, trained: Trained) -> Tensor:
-        """[n, width] what the autoencoder is fitted to, first tokens left out."""
+        """Activations [n, width] that the autoencoder is fitted to, without each row's first token."""
         model = self.model(trained.family, trained.point)
         tokens = torch.from_numpy(self.rows.tokens[:N_ROWS].astype("int64"))
         x = model.hook_activations(tokens)[:, 1:].flatten(0, 1)
@@ -237,7 +239,7 @@ class Bench:
         if trained.activation == "jumprelu":
             threshold = torch.quantile((pre + b_enc).relu(), 0.9, dim=0)
         own = dataclasses.replace(empty, b_enc=b_enc, b_dec=b_dec, threshold=threshold)
-        features = own.features(x).double()
+        features = own.encode(x).double()
         ridge = 1e-3 * torch.eye(n, dtype=torch.float64)
         gram = features.T @ features
         W_dec = torch.linalg.solve(gram + ridge, features.T @ (given.x - b_dec).double())
@@ -249,9 +251,9 @@ class Bench:
         return Inputs(config, model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
 
     def fit(self, fault: Fault | None, trained: Trained) -> Fit:
-        """The fit as it is measured, right or with a fault.
+        """The measured fit of the right configuration, or of one with a fault.
 
-        raises  SourceError as a run does
+        raises  SourceError if the check stops the run
         """
         own = self.autoencoder(trained)
         if fault is None:
@@ -260,8 +262,8 @@ class Bench:
         own = dataclasses.replace(
             own, architecture=dataclasses.replace(own.architecture, **fault.architecture)
         )
-        if fault.loses:
-            own = dataclasses.replace(own, **{fault.loses: None})
+        if fault.loses_threshold:
+            own = dataclasses.replace(own, threshold=None)
         for name in ("W_enc", "W_dec"):
             if fault.swaps in (name, "both"):
                 own = dataclasses.replace(own, **{name: getattr(own, name).T.contiguous()})
@@ -270,11 +272,11 @@ class Bench:
         return measure_fit(self.inputs(own, model), self.config(point, **fault.declared))
 
 
-def test_there_are_fifty_faults() -> None:
-    assert len(FAULTS) == len({fault.told for fault in FAULTS}) == 50
+def test_there_are_fifty_distinct_faults() -> None:
+    assert len(FAULTS) == len({fault.description for fault in FAULTS}) == 50
 
 
-# Centred and scaled inputs are none that the model gives as it is
+# An unprocessed model does not give centred and scaled activations
 RIGHT = sorted(
     {
         fault.trained
@@ -286,14 +288,14 @@ RIGHT = sorted(
 
 
 @pytest.mark.parametrize("trained", RIGHT, ids=str)
-def test_the_right_reading_passes(bench: Bench, trained: Trained) -> None:
+def test_the_correct_configuration_passes_the_fit_check(bench: Bench, trained: Trained) -> None:
     fit = bench.fit(None, trained)
     assert not fit.objection
     assert fit.explained_variance > 0.3
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.told)
-def test_planted_fault(bench: Bench, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.description)
+def test_each_planted_fault_has_the_expected_outcome(bench: Bench, fault: Fault) -> None:
     if fault.found == MISSED:
         assert not bench.fit(fault, fault.trained).objection
         return
@@ -307,9 +309,9 @@ def test_planted_fault(bench: Bench, fault: Fault) -> None:
         assert fault.names in message or same_place in message
 
 
-def test_the_table_of_the_document_is_that_of_the_test() -> None:
+def test_the_documented_table_of_faults_equals_the_tested_one() -> None:
     document = (REPOSITORY / "docs/fit.md").read_text("utf-8")
     rows = [line for line in document.splitlines() if line.startswith("| ") and "`" in line]
     for fault in FAULTS:
-        assert f"| {fault.told} | {fault.found} |" in document, fault.told
+        assert f"| {fault.description} | {fault.found} |" in document, fault.description
     assert len(rows) <= len(FAULTS)

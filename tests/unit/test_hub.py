@@ -39,7 +39,7 @@ def hub(tiny: TinyInputs) -> Iterator[LoopbackHub]:
 def build(
     hub_endpoint: str, home: Path, *arguments: str, offline: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Runs build.py in a process of its own, since the libraries read the environment when imported."""
+    """Run build.py in a separate process, since the libraries read the environment when they are imported."""
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1" if offline else "0",
@@ -108,7 +108,7 @@ def test_numbers_from_the_hub_equal_brute_force(run1: Path, tiny: TinyInputs) ->
 
 @pytest.mark.slow
 def test_verify_runs_to_the_end_and_reports_honest_misses(hub: LoopbackHub, run1: Path) -> None:
-    """The Hub's weights are the tiny subject's, so what depends on weights is missed and what does not may hold."""
+    """The Hub has the weights of the tiny inputs, so numbers that depend on weights are missed and others may hold."""
     done = build(hub.endpoint, run1.parent, "verify", "gelu-1l-run1", *SMALL)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
@@ -124,33 +124,34 @@ def test_verify_runs_to_the_end_and_reports_honest_misses(hub: LoopbackHub, run1
     assert any(line.startswith("loss, ") and line.endswith("MISSES") for line in lines)
     assert "numbers hold" in done.stderr
     stages = [line.split(":")[0] for line in done.stderr.splitlines() if "/3 " in line]
-    assert stages == [
-        "1/3 reading the model, the autoencoder and the text …",
-        "2/3 comparing the autoencoder with the activations …",
+    assert list(dict.fromkeys(stages)) == [
+        "1/3 loading the model, the autoencoder and the text …",
+        "2/3 checking that the autoencoder fits the activations …",
         *(
-            f"3/3 computing the published numbers again, {step}"
+            f"3/3 computing published numbers again, {step}"
             for step in (
-                "reading the sample rows with all features",
+                "computing activations of all features on the sample",
                 "measuring losses with the reconstruction",
-                "counting densities",
+                "counting the tokens on which each feature is active",
             )
         ),
     ]
     assert "Traceback" not in done.stderr
-    told = json.loads((run1 / "data/overview.json").read_text())["published"]
-    assert [number["name"] for number in told] == [line.split("  ")[0] for line in lines[1:]]
+    numbers = json.loads((run1 / "data/overview.json").read_text())["published"]
+    assert [number["name"] for number in numbers] == [line.split("  ")[0] for line in lines[1:]]
     page = (run1 / "site/overview.html").read_text("utf-8")
-    assert page.count("<td>misses</td>") == sum(not number["holds"] for number in told) > 0
+    assert page.count("<td>misses</td>") == sum(not number["holds"] for number in numbers) > 0
 
 
-def test_verify_refuses_what_nothing_is_published_of(tmp_path: Path) -> None:
+def test_verify_refuses_a_preset_without_published_numbers(tmp_path: Path) -> None:
     done = build("http://127.0.0.1:9", tmp_path, "verify", "demo")
     assert done.returncode == 2
-    assert "no numbers are published of demo: give gelu-1l-run1, gelu-1l-run2" in done.stderr
+    assert "demo has no published numbers to verify; give one of" in done.stderr
+    assert ": gelu-1l-run1, gelu-1l-run2" in done.stderr
 
 
 @pytest.mark.slow
-def test_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
+def test_a_second_run_needs_no_hub(hub: LoopbackHub, run1: Path) -> None:
     home = run1.parent
     before = len(hub.requests)
     again = home / "again"
@@ -215,5 +216,5 @@ def test_state_dict_that_would_run_code_is_refused(tiny: TinyInputs, tmp_path: P
         str(tmp_path / "out"),
     )
     assert done.returncode == 2
-    assert "bad.pt is no file of plain tensors" in done.stderr
+    assert "bad.pt cannot be read as a file of plain tensors" in done.stderr
     assert not (tmp_path / "harm").exists()

@@ -1,4 +1,4 @@
-"""Datasets of the Hub as people publish them: several configurations, splits, scripts, files whose columns differ."""
+"""Datasets as people publish them on the Hub: several configurations, splits, scripts, files with different columns."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def texts(name: str, **settings: Any) -> list[str | None]:
     return list(open_documents(CorpusConfig(dataset=f"some/{name}", **settings)).texts())
 
 
-def test_a_configuration_that_is_named(hub: LoopbackHub) -> None:
+def test_a_named_configuration_of_a_dataset_is_read(hub: LoopbackHub) -> None:
     assert texts("several", configuration="two") == ["two"]
 
 
-def test_the_split_s_files_alone_are_read(hub: LoopbackHub) -> None:
+def test_only_the_files_of_the_split_are_read(hub: LoopbackHub) -> None:
     assert texts("splits") == ["one"]
     with pytest.raises(SourceError, match=r"cannot be read as Parquet"):
         texts("splits", split="test")
 
 
-def test_the_column_alone_is_read(hub: LoopbackHub) -> None:
-    """The other columns are of other types from file to file, or missing, which `datasets` refuses."""
+def test_only_the_text_column_is_read(hub: LoopbackHub) -> None:
+    """The other columns differ in type from file to file or are missing, which `datasets` refuses."""
     assert texts("columns") == ["a", None, "b"]
 
 
-def test_a_text_that_ends_early_needs_the_first_files_alone(hub: LoopbackHub) -> None:
+def test_a_limited_text_reads_only_the_first_files(hub: LoopbackHub) -> None:
     one = CorpusConfig(dataset="some/columns", n_documents=2)
     assert [file.name for file in open_documents(one).provenance.files] == ["train-0.jsonl"]
     assert not [line for line in hub.requests if "train-1" in line]
@@ -80,20 +80,28 @@ def test_other_formats_are_read_by_datasets(hub: LoopbackHub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message"),
     [
         ("several", {}, r"one.*two.*: set corpus.configuration to one of these$"),
         ("several", {"configuration": "three"}, r"three.*one.*two"),
         ("script", {}, r"give a dataset of Parquet or JSON files$"),
-        ("splits", {"split": "dev"}, r"no split 'dev'; it has train, test: set corpus.split$"),
-        ("columns", {"column": "body"}, r"no column 'body'; it has text, n: set corpus.column$"),
-        ("packed", {"column": "body"}, r"no column 'body'; it has text, n: set corpus.column$"),
+        ("splits", {"split": "dev"}, r"no split 'dev' \(splits: train, test\); set corpus.split$"),
+        (
+            "columns",
+            {"column": "body"},
+            r"no column 'body' \(columns: text, n\); set corpus.column$",
+        ),
+        (
+            "packed",
+            {"column": "body"},
+            r"no column 'body' \(columns: text, n\); set corpus.column$",
+        ),
         ("empty", {}, r"some/empty"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line(
-    hub: LoopbackHub, name: str, settings: dict[str, str], told: str
+def test_an_unreadable_dataset_gives_a_one_line_error(
+    hub: LoopbackHub, name: str, settings: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(SourceError, match=told) as refusal:
+    with pytest.raises(SourceError, match=message) as refusal:
         texts(name, **settings)
     assert "\n" not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""Whatever a Hub or the way to it gets wrong: a whole file, or one line with the reason and the remedy."""
+"""Faults of a Hub or of the connection end in a complete file, or in a one-line message with reason and remedy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from sitegen.cli import main
 from sitegen.config import CorpusConfig, load_config
@@ -41,7 +42,7 @@ NOWHERE = "http://127.0.0.1:9/gone"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A Hub with a large and a small file, which this process asks."""
+    """A Hub with a large and a small file, to which this process is connected."""
     loopback = LoopbackHub()
     loopback.add("models", "a/b", {LARGE: CONTENT, SMALL: CONTENT[:999]})
     with loopback.serving():
@@ -58,7 +59,7 @@ def gelu_files(tiny: TinyInputs) -> LoopbackHub:
 def gelu_hub(
     gelu_files: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LoopbackHub]:
-    """A Hub with all that the gelu-1l presets need, which this process asks."""
+    """A Hub with everything that the gelu-1l presets need, to which this process is connected."""
     with LoopbackHub(gelu_files.repositories).serving() as loopback:
         visit(loopback, tmp_path, monkeypatch)
         yield loopback
@@ -102,12 +103,12 @@ PASSING = {
 REASONS = {
     "headers: connection closed": "the connection to http://127.0.0.1:",
     "headers: no answer": "stopped sending",
-    "headers: 429": "too many requests from here (the Hub answered 429): wait",
+    "headers: 429": "too many requests from this machine or account (the Hub answered 429): wait",
     "headers: 500": "out of order (the Hub answered 500): wait",
     "headers: 503": "out of order (the Hub answered 503): wait",
     "body: stalled": "stopped sending",
     "body: too short": "should be of size 1024000 but has size 1023993",
-    "body: 429": "too many requests from here (the Hub answered 429): wait",
+    "body: 429": "too many requests from this machine or account (the Hub answered 429): wait",
     "body: 500": "out of order (the Hub answered 500): wait",
     "body: 503": "out of order (the Hub answered 503): wait",
     "body: redirected to nowhere": "http://127.0.0.1:9 cannot be reached",
@@ -119,7 +120,7 @@ LASTING = {
         Fault(status=401, code="GatedRepo"),
         "gated (the Hub answered 401): accept its terms at",
     ),
-    "403": (Fault(status=403), "does not allow it to this account (the Hub answered 403): ask"),
+    "403": (Fault(status=403), "this account has no access on the Hub (the Hub answered 403): ask"),
     "403, gated": (GATED, "gated (the Hub answered 403): accept its terms at"),
     "404": (Fault(status=404), "has no such file (the Hub answered 404): check its name"),
     "404, said": (
@@ -128,9 +129,9 @@ LASTING = {
     ),
     "404, repository": (Fault(status=404, code="RepoNotFound"), "no such repository on the Hub"),
     "404, revision": (Fault(status=404, code="RevisionNotFound"), "no such revision"),
-    "418": (Fault(status=418), "refuses it (the Hub answered 418): check"),
+    "418": (Fault(status=418), "refuses the request (the Hub answered 418): check"),
     "circle": (Fault(location=HERE), "redirects in a circle: check"),
-    "no place": (Fault(location="http://[nowhere"), "redirects to no valid address"),
+    "no place": (Fault(location="http://[nowhere"), "redirects to an invalid address"),
     "no ETag": (Fault(without="ETag"), "lacks the file's hash or commit"),
     "no commit": (Fault(without="X-Repo-Commit"), "lacks the file's hash or commit"),
     "wrong hash": (Fault(corrupted=True), "has hash"),
@@ -142,18 +143,18 @@ LASTING = {
 
 @pytest.mark.parametrize("name", [LARGE, SMALL])
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_ends_in_a_whole_file(
+def test_a_temporary_fault_ends_in_a_complete_file(
     hub: LoopbackHub, fault: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.faults = {name: [replaced(PASSING[fault], n_left=1)]}
     assert downloaded(name) == hub.repositories["models", "a/b"][name]
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("a/b/")]
-    assert len(told) == 1 or fault == "body: 429"  # which the client itself retries and tells
-    assert all(line.endswith(" s") or line.endswith("going on") for line in told)
+    printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("a/b/")]
+    assert len(printed) == 1 or fault == "body: 429"  # which the client itself retries and reports
+    assert all(line.endswith(" s") or line.endswith("resuming") for line in printed)
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_stays_is_tried_five_times_and_told(
+def test_a_lasting_temporary_fault_is_tried_five_times_and_reported(
     hub: LoopbackHub, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "body: stalled":
@@ -166,11 +167,11 @@ def test_a_fault_that_stays_is_tried_five_times_and_told(
     assert REASONS.get(fault, "the connection to http://127.0.0.2:") in str(raised.value)
     n_tries = 1 + len(client.PAUSES_S)
     assert sum(request.startswith("HEAD") for request in hub.requests) >= n_tries
-    assert not [*(Path(client.constants.HF_HUB_CACHE)).rglob("*.incomplete")]
+    assert not [*(Path(constants.HF_HUB_CACHE)).rglob("*.incomplete")]
 
 
 @pytest.mark.parametrize("fault", LASTING)
-def test_a_fault_that_will_not_pass_is_told_at_once(hub: LoopbackHub, fault: str) -> None:
+def test_a_permanent_fault_is_reported_at_once(hub: LoopbackHub, fault: str) -> None:
     struck, reason = LASTING[fault]
     name = SMALL if fault == "no ETag" else LARGE
     hub.faults = {name: [replaced(struck)]}
@@ -178,16 +179,16 @@ def test_a_fault_that_will_not_pass_is_told_at_once(hub: LoopbackHub, fault: str
         downloaded(name)
     require_one_line(f"build.py: {raised.value}", f"a/b/{name}")
     assert reason in str(raised.value)
-    assert len(hub.requests) <= 25  # a circle is walked for a while
+    assert len(hub.requests) <= 25  # a redirect loop is followed for a while
 
 
-def test_the_terms_of_a_gated_model_are_on_its_page(hub: LoopbackHub) -> None:
+def test_a_gated_model_s_error_names_the_page_with_its_terms(hub: LoopbackHub) -> None:
     hub.faults = {SMALL: [replaced(GATED)]}
     with pytest.raises(SourceError, match=re.escape(f"accept its terms at {hub.endpoint}/a/b, ")):
         downloaded(SMALL)
 
 
-def test_a_slow_download_is_no_fault_and_is_told_of(
+def test_a_slow_download_is_reported_and_not_interrupted(
     hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.faults = {LARGE: [Fault(parts=20)]}
@@ -195,27 +196,27 @@ def test_a_slow_download_is_no_fault_and_is_told_of(
     assert downloaded(LARGE) == CONTENT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 1
-    told = [
+    printed = [
         re.fullmatch(rf"a/b/{LARGE}: (\d+)kB of 1.02MB, .*B/s, .* left", line) for line in lines
     ]
-    done = [int(line[1]) for line in told if line]
+    done = [int(line[1]) for line in printed if line]
     assert len(done) == len(lines)
     assert done == sorted(set(done))
 
 
-def test_what_was_cut_off_is_taken_up_by_range(hub: LoopbackHub) -> None:
+def test_an_interrupted_download_resumes_by_range(hub: LoopbackHub) -> None:
     hub.faults = {LARGE: [Fault(1, ends_after=0.25), Fault(1, ends_after=0.5)]}
     assert downloaded(LARGE) == CONTENT
     assert hub.ranges == ["bytes=256000-", "bytes=640000-"]
 
 
-def test_a_hub_that_knows_no_ranges_sends_all_again(hub: LoopbackHub) -> None:
+def test_a_hub_without_ranges_sends_the_whole_file_again(hub: LoopbackHub) -> None:
     hub.faults = {LARGE: [Fault(1, ends_after=0.5), Fault(ignores_range=True)]}
     assert downloaded(LARGE) == CONTENT
     assert hub.ranges == ["bytes=512000-"]
 
 
-def test_pauses_grow_and_are_as_long_as_the_hub_asks(
+def test_pauses_grow_and_respect_what_the_hub_asks(
     hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -232,7 +233,7 @@ def test_pauses_grow_and_are_as_long_as_the_hub_asks(
     [PASSING[name] for name in PASSING if name.startswith("headers")]
     + [Fault(location=HERE), GATED],
 )
-def test_what_the_cache_has_takes_one_question(
+def test_a_cached_file_takes_one_request(
     hub: LoopbackHub, fault: Fault, capsys: pytest.CaptureFixture[str]
 ) -> None:
     downloaded(LARGE)
@@ -242,14 +243,14 @@ def test_what_the_cache_has_takes_one_question(
     assert downloaded(LARGE) == CONTENT
     assert len(hub.requests) <= 25
     assert len(set(hub.requests)) <= 1
-    assert capsys.readouterr().err.count("taking the copy in the cache") == 1
+    assert capsys.readouterr().err.count("using the copy in the cache") == 1
     n_asked = len(hub.requests)
     assert downloaded(LARGE) == CONTENT
     if client.connection.is_lost:
         assert len(hub.requests) == n_asked
 
 
-def test_a_hub_that_comes_back_is_asked_again(hub: LoopbackHub) -> None:
+def test_the_hub_is_asked_again_once_it_is_reachable(hub: LoopbackHub) -> None:
     downloaded(LARGE)
     hub.faults = {LARGE: [Fault(1, unheard=True)]}
     downloaded(LARGE)
@@ -258,7 +259,7 @@ def test_a_hub_that_comes_back_is_asked_again(hub: LoopbackHub) -> None:
     assert not client.connection.is_lost
 
 
-def test_a_damaged_copy_in_the_cache_is_refused_without_a_hub(hub: LoopbackHub) -> None:
+def test_a_damaged_cached_file_is_refused_offline(hub: LoopbackHub) -> None:
     path = client.download("a/b", [LARGE])[0][LARGE].resolve()
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     hub.faults = {LARGE: [Fault(unheard=True)]}
@@ -266,7 +267,7 @@ def test_a_damaged_copy_in_the_cache_is_refused_without_a_hub(hub: LoopbackHub) 
         downloaded(LARGE)
 
 
-def test_an_absent_file_is_known_to_be_absent_without_a_hub(hub: LoopbackHub) -> None:
+def test_a_file_known_to_be_absent_is_absent_offline(hub: LoopbackHub) -> None:
     assert [*client.download("a/b", [SMALL], optional=("none.json",))[0]] == [SMALL]
     hub.faults = {name: [Fault(unheard=True)] for name in (SMALL, "none.json")}
     hub.requests.clear()
@@ -283,7 +284,7 @@ def test_a_later_commit_is_fetched(hub: LoopbackHub) -> None:
 
 
 def replaced(fault: Fault, n_left: int | None = None) -> Fault:
-    """A fault of its own for each test, since it counts how often it struck."""
+    """A copy of a fault for one test, since a fault counts how often it occurred."""
     return Fault(**{**vars(fault), "n_left": n_left})
 
 
@@ -312,14 +313,18 @@ HEADERS = [name for name in PASSING if name.startswith("headers")]
 
 
 @pytest.mark.parametrize("fault", HEADERS)
-def test_a_fault_of_what_a_dataset_consists_of_passes(gelu_hub: LoopbackHub, fault: str) -> None:
+def test_a_temporary_fault_of_a_dataset_s_file_list_is_retried(
+    gelu_hub: LoopbackHub, fault: str
+) -> None:
     gelu_hub.faults = {API: [replaced(PASSING[fault], n_left=1)]}
     found = open_documents(CorpusConfig(dataset=DATASET))
     assert (list(found.texts()), found.provenance.revision) == (documents(), COMMIT)
 
 
 @pytest.mark.parametrize("fault", [*HEADERS, "401", "403", "404", "circle"])
-def test_a_fault_of_what_a_dataset_consists_of_is_told(gelu_hub: LoopbackHub, fault: str) -> None:
+def test_a_permanent_fault_of_a_dataset_s_file_list_is_reported(
+    gelu_hub: LoopbackHub, fault: str
+) -> None:
     struck, reason = LASTING.get(fault) or (PASSING[fault], REASONS[fault])
     gelu_hub.faults = {API: [replaced(struck)]}
     with pytest.raises(SourceError) as raised:
@@ -328,7 +333,7 @@ def test_a_fault_of_what_a_dataset_consists_of_is_told(gelu_hub: LoopbackHub, fa
     assert reason.partition(":")[0] in str(raised.value)
 
 
-def test_all_is_read_on_a_bad_day_of_the_hub_and_then_without_it(
+def test_everything_is_read_despite_many_faults_and_then_offline(
     gelu_hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load_config("gelu-1l-run1", {"corpus.seq_len": str(SEQ_LEN)})
@@ -341,7 +346,7 @@ def test_all_is_read_on_a_bad_day_of_the_hub_and_then_without_it(
     gelu_hub.faults = {name: [Fault(unheard=True)] for name in NEEDED}
     alone = load_inputs(config)
     assert len(gelu_hub.requests) == n_requests + 1
-    assert capsys.readouterr().err.count("taking the copy in the cache") == 1
+    assert capsys.readouterr().err.count("using the copy in the cache") == 1
     for part in ("model", "autoencoder", "tokenizer", "rows"):
         assert getattr(alone, part).provenance == getattr(online, part).provenance
     ids = online.ids(range(4))

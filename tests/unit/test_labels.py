@@ -1,10 +1,11 @@
-"""Labels files: what is read, what is refused, and what a site shows of them."""
+"""Labels files: what is read, what is refused, and what a site shows."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas
@@ -21,7 +22,7 @@ CSV = """feature,label,method,score
 """
 
 
-def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
+def test_csv_and_json_give_the_same_labels(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(CSV)
     entries = [
         {"feature": 7, "label": 'ends "of" lines, in code', "author": "reader", "score": 0.8},
@@ -44,9 +45,9 @@ def test_written_labels_are_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "is not valid JSON"),
         ('{"label": 1}', "no list of labels"),
         ("[3]", "entry 1: feature is None"),
         ('[{"feature": "x", "label": "a"}]', "feature is 'x'"),
@@ -63,20 +64,22 @@ def test_written_labels_are_read_back(tmp_path: Path) -> None:
         ('[{"feature": 1, "label": ""}]', "label is ''"),
         ('[{"feature": "1_0", "label": "a"}]', "feature is '1_0'"),
         ('[{"feature": "\u0661", "label": "a"}]', "feature is '\u0661'"),
-        ('[{"feature": 1, "label": "a\\u0000b"}]', "take control characters out"),
+        ('[{"feature": 1, "label": "a\\u0000b"}]', "remove its control characters"),
     ],
 )
-def test_a_bad_labels_file_is_refused_by_its_entry(content: str, told: str, tmp_path: Path) -> None:
+def test_a_bad_labels_file_is_refused_with_the_entry(
+    content: str, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "labels.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"labels\.json") as raised:
         read_labels(path)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
-def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
+def test_files_written_by_pandas_are_read(tmp_path: Path) -> None:
     table = pandas.DataFrame({"feature": [7, None, 3], "label": ["whales", "b", "the sea"]})
-    table = table[table["feature"].notna()]  # whose column stays one of floats
+    table = table[table["feature"].notna()]  # the column keeps a float type
     expected = [Label(3, "the sea", "", None), Label(7, "whales", "", None)]
     table.to_csv(tmp_path / "labels.csv")
     table.to_json(tmp_path / "list.json", orient="records")
@@ -121,7 +124,7 @@ def test_labels_are_merged_kept_and_forgotten(rendered: Path, tmp_path: Path) ->
     assert page.read_bytes() == before
 
 
-def test_a_label_of_no_feature_is_refused_and_nothing_changes(
+def test_a_label_of_an_unknown_feature_is_refused_and_nothing_changes(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "given.json").write_text('[{"feature": 99999, "label": "a"}]')
@@ -138,29 +141,29 @@ def test_a_star_without_a_label_is_no_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ('feature,label\n1,"' + "a" * 200_000, "is no CSV"),
-        ('feature,label\n1,"open\n2,x\n', "is no CSV"),
+        ('feature,label\n1,"' + "a" * 200_000, "is not valid CSV"),
+        ('feature,label\n1,"open\n2,x\n', "is not valid CSV"),
         (
             "feature,label\n3,birds\n7,cats, dogs and mice\n",
-            "entry 2, has more cells than the head",
+            "entry 2, has more cells than the header",
         ),
         (
             "feature;label\n1;a\n",
-            "has no column feature or feature_id or index: its head is feature;label",
+            r"has no column feature or feature_id or index \(columns: feature;label\)",
         ),
-        ("feature,lable\n1,a\n", "has no column label or description: its head is feature, lable"),
+        ("feature,lable\n1,a\n", r"has no column label or description \(columns: feature, lable\)"),
     ],
 )
-def test_a_damaged_csv_is_refused(content: str, told: str, tmp_path: Path) -> None:
+def test_a_damaged_csv_is_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(content)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_labels(tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize("content", ["", "feature,label\n"])
-def test_a_file_without_labels_takes_none_away(
+def test_a_file_without_labels_removes_none(
     content: str, rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = tmp_path / "given.csv"
@@ -169,17 +172,20 @@ def test_a_file_without_labels_takes_none_away(
     kept = (rendered / "labels.json").read_bytes()
     given.write_text(content)
     assert main(["render", str(rendered), "--labels", str(given)]) == 2
-    assert "given.csv holds no labels: --labels none forgets" in capsys.readouterr().err
+    assert (
+        "given.csv contains no labels: give another file, or --labels none"
+        in capsys.readouterr().err
+    )
     assert (rendered / "labels.json").read_bytes() == kept
 
 
-def test_a_label_that_cannot_be_shown_is_told_before_the_sweep(
+def test_a_label_that_cannot_be_shown_is_reported_before_the_sweep(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "given.csv").write_text(CSV)
     arguments = [str(tiny.preset), "--out", str(tmp_path / "out"), "--features", "0-3,8"]
     assert main(["run", *arguments, "--labels", str(tmp_path / "given.csv")]) == 2
-    assert "a label is of feature 7, which was not swept" in capsys.readouterr().err
+    assert "a label belongs to feature 7, which was not swept" in capsys.readouterr().err
     assert not (tmp_path / "out/data").exists()
 
 
@@ -210,7 +216,9 @@ def test_check_compares_the_labels(
     assert "site/labels.json is not what the data gives" in capsys.readouterr().out
 
 
-def _delphi(folder: Path, explanations: dict[str, str], scores: dict[str, list[dict]]) -> Path:
+def _delphi(
+    folder: Path, explanations: dict[str, str], scores: dict[str, Sequence[Mapping[str, object]]]
+) -> Path:
     for name, content in {
         **{f"explanations/{name}": json.dumps(text) for name, text in explanations.items()},
         **{f"scores/{name}": json.dumps(examples) for name, examples in scores.items()},
@@ -220,12 +228,12 @@ def _delphi(folder: Path, explanations: dict[str, str], scores: dict[str, list[d
     return folder
 
 
-def _answers(n_right: int, n_wrong: int, activating: bool) -> list[dict]:
+def _answers(n_right: int, n_wrong: int, activating: bool) -> list[dict[str, object]]:
     right = {"activating": activating, "prediction": activating, "str_tokens": ["a"]}
     return [right] * n_right + [{**right, "prediction": not activating}] * n_wrong
 
 
-def test_delphi_s_explanations_with_their_balanced_accuracy(tmp_path: Path) -> None:
+def test_delphi_s_explanations_are_read_with_their_balanced_accuracy(tmp_path: Path) -> None:
     unanswered = {"activating": True, "prediction": None}
     folder = _delphi(
         tmp_path,
@@ -252,22 +260,22 @@ def test_a_long_explanation_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("explanations", "told"),
+    ("explanations", "message"),
     [
-        ({}, "holds no labels: a folder is Neuronpedia's export"),
-        ({"a_latent1.txt": "x", "b_latent1.txt": "y"}, r"of several hook points \(a, b\)"),
+        ({}, "contains no labels: give a folder of Neuronpedia's export"),
+        ({"a_latent1.txt": "x", "b_latent1.txt": "y"}, r"for several hook points \(a, b\)"),
         ({"a_latent1.txt": ""}, r"a_latent1\.txt: label is ''"),
         ({"a_latent1.txt": ["x"]}, r"a_latent1\.txt: label is \['x'\]"),
     ],
 )
-def test_a_bad_folder_is_refused_by_its_file(
-    explanations: dict[str, str], told: str, tmp_path: Path
+def test_a_bad_folder_is_refused_with_the_file(
+    explanations: dict[str, str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_labels(_delphi(tmp_path, explanations, {}))
 
 
-def test_neuronpedia_s_lines_and_its_list(tmp_path: Path) -> None:
+def test_neuronpedia_s_json_lines_and_lists_are_read(tmp_path: Path) -> None:
     entry = {"modelId": "gpt2-small", "layer": "0-res-jb", "index": "14"}
     entry |= {"description": "whales", "typeName": "oai_token-act-pair"}
     expected = [Label(14, "whales", "gpt-4o", None)]
@@ -282,10 +290,10 @@ def test_neuronpedia_s_lines_and_its_list(tmp_path: Path) -> None:
     odd = json.dumps({**entry, "description": "a\u2028b"}, ensure_ascii=False)
     path.write_bytes(gzip.compress(f"{odd}\n\n{line}\n\n".encode()))
     assert [one.label for one in read_labels(path)] == ["a\u2028b", "whales"]
-    for content, told in (
-        (b"no gzip", "is no gzip file"),
-        (gzip.compress(b"{"), "line 1, is no JSON"),
+    for content, message in (
+        (b"no gzip", "is not a complete gzip file"),
+        (gzip.compress(b"{"), "line 1, is not valid JSON"),
     ):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             read_labels(tmp_path)

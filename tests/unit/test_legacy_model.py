@@ -1,4 +1,4 @@
-"""Models in TransformerLens' old layout, from the files that were hashed: the same bits as by its own loader."""
+"""Models in TransformerLens' legacy layout, from the hashed files, equal those of its own loader to the bit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
 
 
 def require_same(name: str, hub: LoopbackHub, tiny: TinyInputs) -> None:
-    """That a model of the Hub gives the bits that TransformerLens' own loader gives, with nothing asked for twice."""
+    """Assert that a model equals that of TransformerLens' own loader to the bit, and no file was requested twice."""
     tokenizer = AutoTokenizer.from_pretrained(str(tiny.tokenizer))
     found = boot_model(name, tokenizer, torch.device("cpu"))
     assert sum(bool(BODY.match(request)) for request in hub.requests) == 2
@@ -90,7 +90,7 @@ def files(weights: dict[str, Tensor]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("change", [as_made, without_bias, with_buffers, in_half_precision])
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_bits_are_those_of_the_maker_s_loader(
+def test_the_model_equals_that_of_transformerlens_to_the_bit(
     hub: LoopbackHub,
     tiny: TinyInputs,
     change: Change,

@@ -1,8 +1,7 @@
-"""The model that pages run: what is exported of it, what it gives in plain steps, and what is refused."""
+"""The model that pages run: its export, its plain computation, and what is refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -37,7 +36,7 @@ def inputs(tiny: TinyInputs) -> Inputs:
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("hook", HOOKS)
-def test_plain_steps_give_what_the_model_gives(gpt2: Path, hook: str, layer: int) -> None:
+def test_the_plain_transformer_equals_the_model(gpt2: Path, hook: str, layer: int) -> None:
     model = load(gpt2, f"blocks.{layer}.{hook}")
     plain = plain_transformer(model, 48)
     expected = model.hook_activations(TOKENS)
@@ -45,7 +44,7 @@ def test_plain_steps_give_what_the_model_gives(gpt2: Path, hook: str, layer: int
     assert not any(name.startswith(f"layers.{layer + 1}") for name in plain.weights)
 
 
-def test_one_layer_with_layer_norm_weights(tiny: TinyInputs, inputs: Inputs) -> None:
+def test_a_layer_with_layer_norm_weights_equals_the_model(tiny: TinyInputs, inputs: Inputs) -> None:
     ids = inputs.ids(range(9))
     plain = plain_transformer(inputs.model, ids.shape[1])
     expected = inputs.model.hook_activations(ids)
@@ -55,7 +54,7 @@ def test_one_layer_with_layer_norm_weights(tiny: TinyInputs, inputs: Inputs) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("positional_embedding_type", "rotary", "its positions are rotary"),
         ("normalization_type", "RMS", "its norms are RMS"),
@@ -64,11 +63,11 @@ def test_one_layer_with_layer_norm_weights(tiny: TinyInputs, inputs: Inputs) -> 
         ("n_key_value_heads", 1, "its heads share keys"),
     ],
 )
-def test_other_makes_are_refused_by_name(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, field: str, value: object, told: str
+def test_other_architectures_are_refused_by_name(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, field: str, value: object, message: str
 ) -> None:
     monkeypatch.setattr(inputs.model.bridge.cfg, field, value)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         plain_transformer(inputs.model, 24)
 
 
@@ -83,21 +82,24 @@ def test_a_model_that_computes_something_else_is_refused(
         live_model(inputs, maxima, config)
 
 
-def test_too_large_a_model_is_left_out_and_said(
+def test_a_model_that_is_too_large_is_left_out_and_reported(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     arguments = ["--rows", "40", "--features", "0-5", "--set", "live.max_megabytes=0"]
     assert main(["run", str(tiny.preset), "--out", str(out), *arguments]) == 0
-    assert "no text can be tried on the pages: its int16 weights take" in capsys.readouterr().err
-    assert not read_manifest(out / "data")["live"]["is_there"]
+    assert (
+        "the pages cannot run the model on a reader's text: the model's int16 weights need at least"
+        in capsys.readouterr().err
+    )
+    assert not read_manifest(out / "data").live.is_there
     assert not (out / "site/load/live").exists()
     assert not (out / "site/active.html").exists()
     assert "active.html" not in (out / "site/index.html").read_text()
-    assert "On your own text" not in (out / "site/features/3.html").read_text()
+    assert "Try your own text" not in (out / "site/features/3.html").read_text()
 
 
-def test_numbers_in_files_are_those_of_the_encoder(tiny_output: Path, inputs: Inputs) -> None:
+def test_numbers_in_files_equal_those_of_the_encoder(tiny_output: Path, inputs: Inputs) -> None:
     model = read_live(tiny_output / "data")
     assert model is not None
     autoencoder = inputs.autoencoder
@@ -113,7 +115,7 @@ def test_numbers_in_files_are_those_of_the_encoder(tiny_output: Path, inputs: In
     torch.testing.assert_close(x @ autoencoder.W_enc + bias, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_definition_spelt_out_gives_the_same_ids() -> None:
+def test_the_expanded_tokenizer_definition_gives_the_same_ids() -> None:
     tokenizer = load_tokenizer(str(REPOSITORY / "demo/tokenizer"))
     spelt_out = Tokenizer.from_str(published_tokenizer(tokenizer).decode())
     texts = ["a  \u0085 1\u0663 \u2167\ufeff\n \u07c5", "word\n\n  12's", "\u3000 \u180e x"]
@@ -150,7 +152,7 @@ def test_check_finds_what_is_missing_changed_or_strange(tiny_output: Path, tmp_p
     assert "weights.safetensors is damaged" in found
 
 
-def test_export_is_the_same_again(tiny_output: Path) -> None:
+def test_the_live_export_is_reproducible(tiny_output: Path) -> None:
     first, second = (dict(live_scripts(tiny_output / "data", [0])) for _ in range(2))
     assert first == second
     assert len(first) == len(list((tiny_output / "site/load/live").rglob("*.js")))
@@ -159,7 +161,7 @@ def test_export_is_the_same_again(tiny_output: Path) -> None:
 def test_the_settings_fit_their_record(tiny_output: Path) -> None:
     model = read_live(tiny_output / "data")
     assert model is not None
-    assert dataclasses.asdict(model.settings.model)["hook"] == "mlp_post"
+    assert model.settings.model.hook == "mlp_post"
     assert model.settings.seq_len == 24
     assert model.settings.n_checked == 8 * 24
 

@@ -1,4 +1,4 @@
-"""Two runs into one folder: the second is told of the first, which no kill can leave the folder locked by."""
+"""Two runs into one folder: the second reports the first, and a killed run leaves no lock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with locked(Path(sys.argv[1]), shared=sys.argv[2] == "shared"), ProcessPoolExecu
 
 @contextmanager
 def held_by_another(root: Path, how: str = "alone") -> Iterator[subprocess.Popen[str]]:
-    """A process, with a worker of its own, that holds the lock until the block ends."""
+    """A process, with a worker, that holds the lock until the block ends."""
     command = [sys.executable, "-c", HOLD, str(root), how]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -54,7 +54,7 @@ def out(tiny_output: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_every_command_that_writes_is_told_of_the_run_that_does(
+def test_every_writing_command_reports_a_running_one(
     tiny: TinyInputs, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     preset, folder = str(tiny.preset), str(out)
@@ -72,14 +72,14 @@ def test_every_command_that_writes_is_told_of_the_run_that_does(
         ):
             assert main(command) == 2
             assert capsys.readouterr().err == (
-                f"build.py: {folder}: another run (process {other.pid}) is writing there: "
-                "wait for it, or give another folder\n"
+                f"build.py: {folder}: another run (process {other.pid}) is writing to this folder: "
+                "wait until it ends, or give another folder\n"
             )
         assert main(["check", folder]) == 0
         assert folder_bytes(out) == before
 
 
-def test_a_killed_run_locks_nothing_even_if_its_workers_outlive_it(out: Path) -> None:
+def test_a_killed_run_holds_no_lock_even_if_its_workers_outlive_it(out: Path) -> None:
     with held_by_another(out) as other:
         other.kill()
         other.wait()
@@ -89,36 +89,36 @@ def test_a_killed_run_locks_nothing_even_if_its_workers_outlive_it(out: Path) ->
         assert not (out / LOCK_FILE).exists()
 
 
-def test_shares_of_a_sweep_write_side_by_side_and_nothing_else_does(
+def test_only_job_slices_of_a_sweep_may_write_at_the_same_time(
     tiny: TinyInputs, tmp_path: Path
 ) -> None:
     with held_by_another(tmp_path / "out", "shared") as other:
-        share = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--shard", "1/9"]
-        assert main(share) == 0
-        told = rf"another run \(process {other.pid}\) is writing there"
-        with pytest.raises(OutputError, match=told), locked(tmp_path / "out"):
+        job_slice = ["sweep", str(tiny.preset), "--out", str(tmp_path / "out"), "--shard", "1/9"]
+        assert main(job_slice) == 0
+        message = rf"another run \(process {other.pid}\) is writing to this folder"
+        with pytest.raises(OutputError, match=message), locked(tmp_path / "out"):
             pass
-        assert (tmp_path / "out" / LOCK_FILE).exists()  # the other's still
+        assert (tmp_path / "out" / LOCK_FILE).exists()  # still held by the other slice
     with locked(tmp_path / "out"):
         pass
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sweep"]
 
 
-def test_what_fails_leaves_neither_lock_nor_folder(tiny: TinyInputs, tmp_path: Path) -> None:
+def test_a_failing_command_leaves_neither_lock_nor_folder(tiny: TinyInputs, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "out"
     command = ["sweep", str(tiny.preset), "--out", str(folder), "--features", "90-99"]
     assert main(command) == 2
     assert not (tmp_path / "new").exists()
 
 
-def test_a_reader_leaves_a_data_folder_alone_that_a_run_is_about_to_replace(out: Path) -> None:
+def test_a_reader_does_not_restore_a_data_folder_that_a_run_is_replacing(out: Path) -> None:
     (out / "data").rename(out / "data.former")
     with held_by_another(out), pytest.raises(OutputError, match="another run"):
         finished_output(out)
     assert finished_output(out).data.is_dir()
 
 
-def test_a_folder_that_knows_no_locks_is_written_to_all_the_same(
+def test_a_file_system_without_locks_is_still_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int, how: int) -> None:

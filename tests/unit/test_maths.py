@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_activations_of_two_features_by_hand() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """An encoder and hook-point activations; biases and norms spread over several powers of two."""
+    """An encoder and hook-point activations, with biases and norms over several powers of two."""
 
     x: torch.Tensor
     W_enc: torch.Tensor
@@ -53,7 +54,7 @@ def make_case(seed: int) -> Case:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_firings_equal_float64(precision: str, seed: int) -> None:
+def test_active_entries_equal_float64(precision: str, seed: int) -> None:
     case = make_case(seed)
     expected = torch.relu((case.x.double() - case.b_dec) @ case.W_enc.double() + case.b_enc).T
     entries = ActivationSearch(case.encoder, precision).active_entries(case.x)
@@ -68,7 +69,7 @@ def test_firings_equal_float64(precision: str, seed: int) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.parametrize("seed", range(10))
-def test_every_precision_finds_the_same_to_the_bit(precision: str, seed: int) -> None:
+def test_every_precision_finds_the_same_entries_to_the_bit(precision: str, seed: int) -> None:
     case = make_case(seed)
     exact = ActivationSearch(case.encoder, "fp32").active_entries(case.x)
     found = ActivationSearch(case.encoder, precision).active_entries(case.x)
@@ -92,7 +93,9 @@ def test_a_product_that_is_off_by_more_than_its_bound_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = make_case(5)
-    monkeypatch.setattr("sitegen.maths.encoder._length", lambda rows: rows.new_zeros(len(rows)))
+    for module in ("encoder", "error_bound"):
+        name = f"sitegen.maths.{module}.measure_lengths"
+        monkeypatch.setattr(name, lambda rows: rows.new_zeros(len(rows)))
     search = ActivationSearch(case.encoder, "bf16")
     with pytest.raises(PrecisionError, match="give --precision fp32"):
         search.active_entries(case.x)
@@ -100,7 +103,7 @@ def test_a_product_that_is_off_by_more_than_its_bound_is_refused(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
 @pytest.mark.parametrize("scale", [1e-39, 1e-24, 1e-12, 1e12])
-def test_weights_of_any_size_lose_no_firing(precision: str, scale: float) -> None:
+def test_weights_of_any_size_lose_no_active_entry(precision: str, scale: float) -> None:
     case = make_case(8)
     W_enc = case.W_enc * torch.where(torch.arange(71) % 4 == 1, scale, 1.0)
     encoder = Encoder(W_enc, torch.zeros(71), case.b_dec)
@@ -164,7 +167,7 @@ def test_nearest_directions_by_hand() -> None:
     assert cosine[1].tolist() == [0.0, 0.0]  # a row of zeros has no direction
 
 
-def test_matches_are_mutual_or_not() -> None:
+def test_mutual_matches_are_recognised() -> None:
     search = MatchSearch(3, 2)
     search.add(0, torch.tensor([[0.9, 0.1], [0.95, 0.2]]))
     search.add(2, torch.tensor([[-torch.inf, -torch.inf]]))
@@ -214,15 +217,15 @@ def test_ablation_equals_two_softmaxes(d_vocab: int) -> None:
     with_it = torch.log_softmax(double.logits(residual[token].double()), 1)
     left = residual[token].double() - activation[:, None].double() * written[feature].double()
     change = with_it - torch.log_softmax(double.logits(left), 1)
-    tolerance = {"atol": 2e-5, "rtol": 1e-4, "check_dtype": False}
+    assert_close = partial(torch.testing.assert_close, atol=2e-5, rtol=1e-4, check_dtype=False)
     largest = change.sort(1, descending=True).values[:, :5]
-    torch.testing.assert_close(found.promoted_change, largest, **tolerance)
-    torch.testing.assert_close(change.gather(1, found.promoted_id), largest, **tolerance)
+    assert_close(found.promoted_change, largest)
+    assert_close(change.gather(1, found.promoted_id), largest)
     smallest = change.sort(1).values[:, :5]
-    torch.testing.assert_close(found.suppressed_change, smallest, **tolerance)
-    torch.testing.assert_close(change.gather(1, found.suppressed_id), smallest, **tolerance)
+    assert_close(found.suppressed_change, smallest)
+    assert_close(change.gather(1, found.suppressed_id), smallest)
     follows = next_id[token]
     expected = change.gather(1, follows.clamp(min=0)[:, None])[:, 0]
     assert torch.isnan(found.loss_change).tolist() == (follows < 0).tolist()
     known = follows >= 0
-    torch.testing.assert_close(found.loss_change[known], expected[known], **tolerance)
+    assert_close(found.loss_change[known], expected[known])

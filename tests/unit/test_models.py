@@ -1,4 +1,4 @@
-"""Models beyond gelu-1l: several layers, another architecture, other hook points; a site from one TOML file."""
+"""Models other than gelu-1l: several layers, another architecture, other hook points; a site from one TOML file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from sitegen.cli import main
@@ -26,7 +27,7 @@ D_MODEL = 24
         ("blocks.1.hook_resid_pre", False),
     ],
 )
-def test_ablation_is_exact_behind_the_last_layer_alone(
+def test_ablation_is_exact_only_after_the_last_layer(
     gpt2: Path, hook_point: str, is_exact: bool
 ) -> None:
     model = load(gpt2, hook_point)
@@ -44,10 +45,10 @@ def load(folder: Path, hook_point: str) -> HookedModel:
     return load_model(str(folder), hook_point, AutoTokenizer.from_pretrained(folder), CPU)
 
 
-def test_second_layer_gives_what_transformers_gives(gpt2: Path) -> None:
+def test_second_layer_activations_equal_those_of_transformers(gpt2: Path) -> None:
     tokens = torch.arange(60).reshape(3, 20)
     plain = GPT2LMHeadModel.from_pretrained(gpt2).eval()
-    found = {}
+    found: dict[str, Tensor] = {}
     plain.transformer.h[1].mlp.act.register_forward_hook(
         lambda module, given, out: found.update(mlp=out)
     )
@@ -73,7 +74,7 @@ def test_stopping_at_the_hook_changes_no_bit(tiny: TinyInputs) -> None:
 @pytest.mark.parametrize(
     ("hook_point", "width"), [("blocks.1.mlp.hook_post", 96), ("blocks.1.hook_resid_pre", 24)]
 )
-def test_site_from_one_toml_file(
+def test_one_toml_file_gives_a_site(
     gpt2: Path, tiny: TinyInputs, tmp_path: Path, hook_point: str, width: int
 ) -> None:
     x = activations_of(gpt2, hook_point, tiny.tokenizer, tiny.corpus)

@@ -1,4 +1,4 @@
-"""A site as a branch: what is sent, what is said before, what is refused; against a bare repository on disk."""
+"""Publishing a site as a branch of a bare repository on disk: what is shown, what is sent, what is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY, folder_bytes
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A git that knows a name, and nothing of whoever runs the tests."""
+    """Configure git with a name, and without the settings of the user who runs the tests."""
     settings = tmp_path / "gitconfig"
     settings.write_text("[user]\nname = Test\nemail = test@example.org\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
@@ -46,12 +46,12 @@ def git(*arguments: str, folder: Path | None = None) -> str:
 
 
 def raw(repository: Path, name: str) -> bytes:
-    """A file's bytes as a repository holds them."""
+    """The bytes of a file as stored in a repository."""
     return subprocess.check_output(["git", "cat-file", "blob", name], cwd=repository)
 
 
 def as_another(remote: Path, work: Path, files: dict[str, bytes]) -> str:
-    """Commits files to the branch by another hand; returns the commit."""
+    """Commit files to the branch as another user; returns the commit."""
     git("clone", "--quiet", "--branch", "gh-pages", str(remote), str(work))
     for name, content in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +63,14 @@ def as_another(remote: Path, work: Path, files: dict[str, bytes]) -> str:
 
 
 def push(output: OutputFolder, remote: Path) -> str:
-    """Publishes without the check that comes before; returns what is said of it."""
+    """Publish without the preceding check; returns the summary."""
     with publication(output, str(remote), "gh-pages") as prepared:
         prepared.push()
         return str(prepared)
 
 
 def bytes_of_branch(remote: Path, work: Path) -> dict[str, bytes]:
-    """Every file of the branch as the repository holds it, whatever a checkout would make of it."""
+    """The stored bytes of every file of the branch, without the conversions of a checkout."""
     plain = ["-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"]
     git(*plain, "clone", "--quiet", "--branch", "gh-pages", str(remote), str(work))
     shutil.rmtree(work / ".git")
@@ -96,7 +96,7 @@ def test_the_branch_holds_the_site(
     assert not (output.site / ".git").exists()
 
 
-def test_a_folder_named_from_where_one_stands(
+def test_a_relative_output_folder_can_be_published(
     output: OutputFolder, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(output.root.parent)
@@ -104,7 +104,7 @@ def test_a_folder_named_from_where_one_stands(
     assert "index.html" in git("ls-tree", "--name-only", "gh-pages", folder=remote).split()
 
 
-def test_a_second_time_replaces_the_first(
+def test_publishing_again_replaces_the_first_site(
     output: OutputFolder, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert publish(output, remote, "--yes") == 0
@@ -113,7 +113,7 @@ def test_a_second_time_replaces_the_first(
     labels.rename(output.root.parent / "mine.csv")
     assert main(["render", str(output.root), "--labels", str(output.root.parent / "mine.csv")]) == 0
     assert publish(output, remote, "--yes") == 0
-    assert "in the place of the site that stands there" in capsys.readouterr().err
+    assert "replacing the site that is there now" in capsys.readouterr().err
     assert git("rev-list", "--count", "gh-pages", folder=remote).strip() == "1"
     assert "whales" in git("show", "gh-pages:features/5.html", folder=remote)
 
@@ -128,20 +128,20 @@ OF_OTHERS = {
 }
 
 
-def test_what_others_put_on_the_branch_is_kept(
+def test_files_of_others_on_the_branch_are_kept(
     output: OutputFolder, remote: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(output, remote)
     theirs = as_another(remote, tmp_path / "work", {**OF_OTHERS, "features/9999.html": b"old"})
     assert publish(output, remote, "--yes") == 0
-    told = "; kept as they are: .gitattributes, .github/workflows/pages.yml, CNAME, LICENSE, docs/"
-    assert told in (said := capsys.readouterr().err)
+    message = "; kept unchanged: .gitattributes, .github/workflows/pages.yml, CNAME, LICENSE, docs/"
+    assert message in (said := capsys.readouterr().err)
     assert " and 1 more\n" in said
     assert "fatal" not in said
     commits = git("rev-list", "gh-pages", folder=remote).split()
     assert len(commits) == 3
     assert commits[1] == theirs
-    push(output, remote)  # gives way to the one before, so that the branch does not grow
+    push(output, remote)  # replaces the previous commit, so that the branch does not grow
     assert git("rev-list", "gh-pages", folder=remote).split()[1:] == commits[1:]
     held = git("ls-tree", "-r", "-z", "--name-only", "gh-pages", folder=remote).split("\0")
     assert {*held} - {""} == {*folder_bytes(output.site), *OF_OTHERS}
@@ -150,13 +150,13 @@ def test_what_others_put_on_the_branch_is_kept(
     assert raw(remote, "gh-pages:index.html") == (output.site / "index.html").read_bytes()
 
 
-def test_what_is_pushed_meanwhile_is_not_lost(
-    output: OutputFolder, remote: Path, tmp_path: Path
-) -> None:
+def test_a_concurrent_push_is_not_lost(output: OutputFolder, remote: Path, tmp_path: Path) -> None:
     with publication(output, str(remote), "gh-pages") as prepared:
         push(output, remote)
         (output.site / "404.html").write_text("of another run")
-        with pytest.raises(UsageError, match="somebody pushed to it meanwhile, so nothing was"):
+        with pytest.raises(
+            UsageError, match="somebody has pushed to it in the meantime, so nothing was"
+        ):
             prepared.push()
     with publication(output, str(remote), "gh-pages") as prepared:
         theirs = as_another(remote, tmp_path / "work", {"CNAME": b"example.org"})
@@ -165,9 +165,7 @@ def test_what_is_pushed_meanwhile_is_not_lost(
     assert git("rev-parse", "gh-pages", folder=remote).strip() == theirs
 
 
-def test_a_branch_that_nothing_may_be_taken_from_is_built_on(
-    output: OutputFolder, remote: Path
-) -> None:
+def test_a_branch_that_forbids_rewriting_is_extended(output: OutputFolder, remote: Path) -> None:
     git("config", "receive.denyNonFastForwards", "true", folder=remote)
     push(output, remote)
     first = git("rev-parse", "gh-pages", folder=remote).strip()
@@ -237,7 +235,7 @@ def _other_defaults(home: Path) -> str:
         _other_defaults,
     ],
 )
-def test_no_setting_of_git_is_in_the_way(
+def test_publishing_works_with_unusual_git_settings(
     settings: Callable[[Path], str],
     output: OutputFolder,
     remote: Path,
@@ -257,7 +255,7 @@ def test_no_setting_of_git_is_in_the_way(
     assert author == "sae-sitegen <sae-sitegen@localhost>"
 
 
-def test_who_publishes_is_whom_the_repository_around_names(
+def test_the_commit_author_is_the_surrounding_repository_s_user(
     output: OutputFolder, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git("init", "--quiet", str(tmp_path / "mine"))
@@ -265,14 +263,14 @@ def test_who_publishes_is_whom_the_repository_around_names(
     monkeypatch.chdir(tmp_path / "mine")
     monkeypatch.setenv("GIT_COMMITTER_EMAIL", "ci@example.org")
     push(output, remote)
-    told = git("log", "-1", "--format=%an %ae %cn %ce", "gh-pages", folder=remote).strip()
-    assert told == "Somebody test@example.org Somebody ci@example.org"
+    message = git("log", "-1", "--format=%an %ae %cn %ce", "gh-pages", folder=remote).strip()
+    assert message == "Somebody test@example.org Somebody ci@example.org"
 
 
-def test_a_hook_of_another_repository_is_no_place(
+def test_publishing_works_within_a_hook_of_another_repository(
     output: OutputFolder, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Git tells its hooks of their repository by variables, which are not of this one."""
+    """Git passes the hook's repository in environment variables, which must not apply to the published branch."""
     git("init", "--quiet", str(tmp_path / "another"))
     git("init", "--quiet", str(tmp_path / "mine"))
     git("remote", "add", "origin", str(remote), folder=tmp_path / "mine")
@@ -286,7 +284,7 @@ def test_a_hook_of_another_repository_is_no_place(
     assert not (tmp_path / "another/.git/index").exists()
 
 
-def test_a_branch_of_something_else_is_left_alone(
+def test_a_branch_with_other_content_is_left_alone(
     output: OutputFolder, remote: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = tmp_path / "work"
@@ -297,11 +295,11 @@ def test_a_branch_of_something_else_is_left_alone(
     git("push", "--quiet", "origin", "HEAD:main", folder=work)
     assert publish(output, remote, "--branch", "main", "--yes") == 2
     assert "branch main of" in (said := capsys.readouterr().err)
-    assert "holds something else than a site" in said
+    assert "contains something other than a site" in said
     assert git("show", "main:thesis.tex", folder=remote) == "years of work"
 
 
-def test_what_check_refuses_is_not_sent(
+def test_a_site_with_findings_is_not_published(
     output: OutputFolder, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (output.site / "features/3.html").unlink()
@@ -310,7 +308,7 @@ def test_what_check_refuses_is_not_sent(
     assert git("branch", "--list", folder=remote) == ""
 
 
-def test_it_asks_first(
+def test_publishing_asks_first(
     output: OutputFolder,
     remote: Path,
     capsys: pytest.CaptureFixture[str],
@@ -326,7 +324,7 @@ def test_it_asks_first(
 
 
 @pytest.mark.parametrize(
-    ("remote_name", "told"),
+    ("remote_name", "message"),
     [
         (
             "/nowhere/at/all.git",
@@ -335,10 +333,10 @@ def test_it_asks_first(
         ("upstream", "git remote: fatal: not a git repository"),
     ],
 )
-def test_an_unreachable_remote_is_one_line(
+def test_an_unreachable_remote_gives_a_one_line_error(
     output: OutputFolder,
     remote_name: str,
-    told: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -346,7 +344,7 @@ def test_an_unreachable_remote_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert publish(output, remote_name, "--yes") == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"build.py: {told}")
+    assert said.startswith(f"build.py: {message}")
     assert said.count("\n") == 1
     assert ("give a URL or a folder with --remote" in said) == (remote_name == "upstream")
 
@@ -357,7 +355,7 @@ def test_a_name_that_git_does_not_take_is_refused(
     assert publish(output, remote, "--branch", "a b", "--yes") == 2
     assert (
         capsys.readouterr().err
-        == "build.py: --branch 'a b': git takes no such name, give another\n"
+        == "build.py: --branch 'a b' is not a name that git allows for a branch: give another\n"
     )
 
 

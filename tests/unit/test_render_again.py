@@ -1,4 +1,4 @@
-"""A second render writes what has changed and nothing else; an interrupted one goes on where it stopped."""
+"""A second render writes only what has changed; an interrupted one resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.conftest import folder_bytes
 
 @pytest.fixture
 def out(tiny_output: Path, tmp_path: Path) -> Path:
-    """A finished output of its own to change."""
+    """A copy of the finished output that a test may change."""
     shutil.copytree(tiny_output / "data", tmp_path / "data")
     assert main(["render", str(tmp_path)]) == 0
     return tmp_path
 
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of each file what tells it from a later one of the same name."""
+    """Inode and modification time of each file, which identify a rewritten one."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -30,14 +30,14 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def rewritten(out: Path, before: dict[str, tuple[int, int]]) -> set[str]:
-    """The files that are others after one more render."""
+    """Names of the files that another render rewrites."""
     assert main(["render", str(out)]) == 0
     return {
         name for name, identity in identities(out / "site").items() if before.get(name) != identity
     }
 
 
-def test_nothing_changed_nothing_written(out: Path) -> None:
+def test_an_unchanged_site_is_not_rewritten(out: Path) -> None:
     assert rewritten(out, identities(out / "site")) == set()
 
 
@@ -69,7 +69,7 @@ def test_a_changed_title_rewrites_every_page(out: Path) -> None:
     assert "Another title" in (out / "site/features/0.html").read_text()
 
 
-def test_an_interrupted_render_goes_on(out: Path) -> None:
+def test_an_interrupted_render_resumes(out: Path) -> None:
     whole = folder_bytes(out / "site")
     partial = (out / "site").rename(out / "site.partial")
     (partial / "index.html").unlink()
@@ -88,7 +88,7 @@ def test_an_interrupted_render_goes_on(out: Path) -> None:
     assert folder_bytes(out / "site") == whole
 
 
-def test_a_page_changed_by_hand_is_made_again(out: Path) -> None:
+def test_a_page_changed_by_hand_is_rendered_again(out: Path) -> None:
     page = out / "site/features/3.html"
     content = page.read_text()
     page.write_text(content.replace("Feature", "Feeture", 1))
@@ -96,8 +96,8 @@ def test_a_page_changed_by_hand_is_made_again(out: Path) -> None:
     assert page.read_text() == content
 
 
-def test_what_is_taken_over_is_never_written_through(out: Path) -> None:
-    """An interrupted render holds links to the former pages; writing one must not change the former site."""
+def test_reused_pages_are_never_written_through(out: Path) -> None:
+    """An interrupted render has hard links to the previous pages; writing one must not change the previous site."""
     former = folder_bytes(out / "site")
     shutil.copytree(
         out / "site", out / "site.partial", copy_function=lambda a, b: Path(b).hardlink_to(a)
@@ -109,7 +109,9 @@ def test_what_is_taken_over_is_never_written_through(out: Path) -> None:
     assert folder_bytes(out / "site") == former
 
 
-def test_a_stopped_render_keeps_what_it_did(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_render_keeps_its_finished_pages(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(out / "site")
 
     def stop(*_: object) -> None:

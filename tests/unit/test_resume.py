@@ -1,4 +1,4 @@
-"""One process, shards computed apart, a run killed again and again: the same bytes."""
+"""One process, separately computed shards, and a run that is killed repeatedly give the same bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one_process(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> d
     return folder_bytes(out / "data")
 
 
-def test_seven_shards_computed_apart_and_merged(
+def test_seven_shards_computed_separately_merge_to_the_same_data(
     tiny: TinyInputs, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     config = load_config(str(tiny.preset), {"sweep.shard_rows": 104})
@@ -55,7 +55,7 @@ def test_seven_shards_computed_apart_and_merged(
 
 
 @pytest.mark.slow
-def test_killed_three_times_and_resumed(
+def test_a_run_killed_three_times_resumes_to_the_same_bytes(
     tiny: TinyInputs, one_process: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = [
@@ -83,7 +83,7 @@ def test_killed_three_times_and_resumed(
 STEPS = ("measure_fit", "read_contexts", "count_copies", "read_sample", "find_relations")
 
 
-def test_an_interrupted_analysis_goes_on_with_the_part_it_was_in(
+def test_an_interrupted_analysis_resumes_with_the_part_it_was_in(
     tiny: TinyInputs,
     one_process: dict[str, bytes],
     tmp_path: Path,
@@ -121,8 +121,8 @@ def test_an_interrupted_analysis_goes_on_with_the_part_it_was_in(
     damaged.write_bytes(content)
     assert main(command) == 0
     assert calls == [*STEPS, "count_copies"]
-    told = capsys.readouterr().err
-    assert re.findall("(\\d)/9 .*: kept from the interrupted run", told) == list("2456")
+    last_line = capsys.readouterr().err
+    assert re.findall("(\\d)/9 .*: already done by the interrupted run", last_line) == list("2456")
     assert folder_bytes(tmp_path / "data") == one_process
     assert not list((tmp_path / "sweep").glob("part-*"))
 
@@ -148,7 +148,7 @@ def test_damaged_or_foreign_shards_are_computed_again(
     assert folder_bytes(tmp_path / "data") == one_process
 
 
-def test_changed_special_token_makes_no_use_of_old_shards(tiny: TinyInputs, tmp_path: Path) -> None:
+def test_a_changed_special_token_invalidates_old_shards(tiny: TinyInputs, tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer"
     shutil.copytree(tiny.tokenizer, tokenizer)
     arguments = ["sweep", str(tiny.preset), "--set", f"model.tokenizer={tokenizer}", "--out"]
@@ -192,26 +192,26 @@ def test_subset_of_features_has_the_same_records(
     assert (tmp_path / "site/features/40.html").is_file()
 
 
-def test_what_was_checked_is_checked_again_once_it_has_changed(
+def test_a_checked_output_is_checked_again_once_it_has_changed(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", str(tiny.preset), "--out", str(tmp_path), "--rows", "96", "--features", "0-7"]
 
-    def told() -> str:
+    def last_line() -> str:
         assert main(command) == 0
         return capsys.readouterr().err.splitlines()[-1]
 
-    first = told()
-    assert told() == f"{first} (nothing has changed since they were checked)"
+    first = last_line()
+    assert last_line() == f"{first} (unchanged since the last check)"
     strange = tmp_path / "data/strange.json"
     strange.write_text("{}")
     (tmp_path / "site/features/5.html").write_text("edited")
     assert main(["check", str(tmp_path)]) == 1
     strange.unlink()
     capsys.readouterr()
-    assert told().startswith(first)
+    assert last_line().startswith(first)
     (tmp_path / "site/static/site.css").write_text("")
-    assert told().startswith(first)
+    assert last_line().startswith(first)
 
 
 def test_finished_data_is_kept_until_something_changes(
@@ -219,21 +219,23 @@ def test_finished_data_is_kept_until_something_changes(
 ) -> None:
     command = ["sweep", str(tiny.preset), "--out", str(tmp_path), "--rows", "96"]
 
-    def told(*more: str) -> str:
+    def last_line(*more: str) -> str:
         assert main([*command, *more]) == 0
         return capsys.readouterr().err.splitlines()[-1]
 
-    assert told().startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(f"wrote {tmp_path}/data")
     expected = folder_bytes(tmp_path / "data")
-    assert told().startswith(f"kept {tmp_path}/data: it was computed from the same inputs before")
-    assert told("--set", "site.title=Other").startswith(f"wrote {tmp_path}/data")
-    assert told().startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(
+        f"kept {tmp_path}/data, which an earlier run computed from the same inputs"
+    )
+    assert last_line("--set", "site.title=Other").startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(f"wrote {tmp_path}/data")
     record = tmp_path / "data/features/00007.json"
     damaged = record.read_bytes().replace(b"7", b"8", 1)
     record.write_bytes(damaged)
-    assert told().startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(f"wrote {tmp_path}/data")
     (tmp_path / "data/features/00008.json").unlink()
-    assert told().startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(f"wrote {tmp_path}/data")
     (tmp_path / "computed.json").write_text("[]")
-    assert told().startswith(f"wrote {tmp_path}/data")
+    assert last_line().startswith(f"wrote {tmp_path}/data")
     assert folder_bytes(tmp_path / "data") == expected

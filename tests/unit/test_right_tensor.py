@@ -1,4 +1,4 @@
-"""What would show features of the wrong activations ends a run in one line, with exit code 2 and nothing written."""
+"""A run that would read the wrong activations ends with a one-line message, exit code 2 and nothing written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def model(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """GPT-2 of three layers that each change the stream a lot; the tiny tokenizer knows 333 ids."""
+    """A GPT-2 of three layers that each change the stream a lot, with a vocabulary for the tiny tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "model"
     build("gpt2", vocab_size=333).save_pretrained(folder)
     return folder
@@ -38,7 +38,7 @@ def model(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(
     tiny: TinyInputs, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Refused:
-    """The one line with which a sweep of a configuration ends."""
+    """A function that returns the one-line message with which a sweep of a configuration ends."""
 
     def refusal(**fields: Any) -> str:
         given = {"model.name": model, "model.tokenizer": tiny.tokenizer, "corpus.seq_len": 32}
@@ -48,24 +48,24 @@ def refused(
         preset.write_text("\n".join([*lines, f'corpus.files = ["{tiny.corpus}"]\n']))
         capsys.readouterr()
         assert main(["sweep", str(preset), "--out", str(tmp_path / "out"), "--rows", "96"]) == 2
-        told = [line for line in capsys.readouterr().err.splitlines() if "build.py" in line]
-        assert len(told) == 1
+        message = [line for line in capsys.readouterr().err.splitlines() if "build.py" in line]
+        assert len(message) == 1
         assert not (tmp_path / "out/data").exists()
-        return told[0]
+        return message[0]
 
     return refusal
 
 
 @pytest.fixture
 def fitted(tiny: TinyInputs, model: Path, tmp_path: Path) -> Path:
-    """An autoencoder of the stream behind the second layer, in the format that needs no settings."""
+    """An autoencoder of the stream after the second layer, in the format that needs no settings."""
     weights = fitted_weights(activations_of(model, STREAM, tiny.tokenizer, tiny.corpus), 60)
     save_file(weights, tmp_path / "mine.safetensors")
     return tmp_path / "mine.safetensors"
 
 
 def saelens(folder: Path, weights: Path, **metadata: Any) -> Path:
-    """The same as SAELens would save it."""
+    """The same autoencoder as SAELens would save it."""
     folder.mkdir()
     (folder / "sae_weights.safetensors").write_bytes(weights.read_bytes())
     settings = {"architecture": "standard", "apply_b_dec_to_input": True, "metadata": metadata}
@@ -73,22 +73,24 @@ def saelens(folder: Path, weights: Path, **metadata: Any) -> Path:
     return folder
 
 
-def test_a_neighbouring_layer(refused: Refused, fitted: Path) -> None:
-    told = refused(autoencoder__source=fitted, model__hook_point="blocks.0.hook_resid_pre")
-    assert f'set model.hook_point = "{STREAM}"' in told
-    assert "mine.safetensors does not fit blocks.0.hook_resid_pre of model" in told
+def test_a_neighbouring_layer_is_refused_with_the_right_hook_point(
+    refused: Refused, fitted: Path
+) -> None:
+    message = refused(autoencoder__source=fitted, model__hook_point="blocks.0.hook_resid_pre")
+    assert f'set model.hook_point = "{STREAM}"' in message
+    assert "mine.safetensors does not fit blocks.0.hook_resid_pre of model" in message
 
 
-def test_a_place_named_as_transformers_names_it(
+def test_a_hook_point_in_transformers_notation_is_translated(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
     source = saelens(tmp_path / "sae", fitted, hook_name="model.layers.1")
-    told = refused(autoencoder__source=source, model__hook_point="blocks.0.hook_resid_post")
-    assert "sae was trained on model.layers.1, not on blocks.0.hook_resid_post: give" in told
-    assert STREAM in told
+    message = refused(autoencoder__source=source, model__hook_point="blocks.0.hook_resid_post")
+    assert "sae was trained on model.layers.1, not on blocks.0.hook_resid_post: set" in message
+    assert STREAM in message
 
 
-def test_a_place_by_a_name_that_is_not_known_is_told(
+def test_an_unknown_hook_point_name_is_reported(
     tiny: TinyInputs,
     model: Path,
     fitted: Path,
@@ -102,35 +104,35 @@ def test_a_place_by_a_name_that_is_not_known_is_told(
         f'autoencoder.source = "{source}"\ncorpus.files = ["{tiny.corpus}"]\ncorpus.seq_len = 32\n'
     )
     assert main(["sweep", str(preset), "--out", str(tmp_path / "out"), "--rows", "96"]) == 0
-    told = "sae was trained on 'resid_post_layer_1', a name that is not known here"
-    assert told in capsys.readouterr().err
+    message = "sae was trained on 'resid_post_layer_1', which is not a known name of a hook point"
+    assert message in capsys.readouterr().err
 
 
-def test_processing_that_the_autoencoder_asks_for(
+def test_processing_required_by_the_autoencoder_is_applied(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
-    """The weights are those of the unprocessed stream, so that the settings are found to be wrong."""
+    """The weights fit the unprocessed stream, so the settings are found to be wrong."""
     asked_for = {"center_writing_weights": True}
     source = saelens(tmp_path / "sae", fitted, model_from_pretrained_kwargs=asked_for)
-    told = refused(autoencoder__source=source, model__hook_point=STREAM)
-    assert "its reconstruction varies along the mean" in told
-    assert 'set model.processing = ["none"]' in told
+    message = refused(autoencoder__source=source, model__hook_point=STREAM)
+    assert "its reconstruction varies along the mean" in message
+    assert 'set model.processing = ["none"]' in message
 
 
-def test_settings_in_a_layout_that_is_not_known(
+def test_settings_in_an_unknown_layout_are_refused(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
-    """Llama Scope's, whose settings stand two folders up."""
+    """The layout of Llama Scope, whose settings are two folders up."""
     (tmp_path / "scope/checkpoints").mkdir(parents=True)
     (tmp_path / "scope/hyperparams.json").write_text('{"act_fn": "jumprelu"}')
     source = tmp_path / "scope/checkpoints/final.safetensors"
     source.write_bytes(fitted.read_bytes())
-    told = refused(autoencoder__source=source, model__hook_point=STREAM)
-    assert "final.safetensors: its settings stand in hyperparams.json" in told
-    assert "set autoencoder.activation (relu, jumprelu, topk, batchtopk) and" in told
+    message = refused(autoencoder__source=source, model__hook_point=STREAM)
+    assert "final.safetensors: its settings are in hyperparams.json" in message
+    assert "set autoencoder.activation (relu, jumprelu, topk, batchtopk) and" in message
 
 
-def test_a_plain_file_that_leaves_its_activation_open(
+def test_a_plain_file_without_an_activation_function_is_refused(
     refused: Refused, fitted: Path, tmp_path: Path, gpt2: Path
 ) -> None:
     linear = {"encoder.weight": torch.eye(24), "encoder.bias": torch.zeros(24)}
@@ -138,41 +140,43 @@ def test_a_plain_file_that_leaves_its_activation_open(
         {**linear, "decoder.weight": torch.eye(24).clone(), "bias": torch.zeros(24).clone()},
         tmp_path / "linear.safetensors",
     )
-    told = refused(autoencoder__source=tmp_path / "linear.safetensors", model__hook_point=STREAM)
-    assert "does not say its activation function" in told
+    message = refused(autoencoder__source=tmp_path / "linear.safetensors", model__hook_point=STREAM)
+    assert "does not state its activation function" in message
 
 
-def test_a_declared_number_that_is_missed(refused: Refused, fitted: Path) -> None:
-    told = refused(autoencoder__source=fitted, model__hook_point=STREAM, autoencoder__l0=30.0)
-    assert "features are active on a token on average where 30 are declared" in told
+def test_a_missed_declared_number_is_refused(refused: Refused, fitted: Path) -> None:
+    message = refused(autoencoder__source=fitted, model__hook_point=STREAM, autoencoder__l0=30.0)
+    assert "features are active on a token, but 30 are declared" in message
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
-def test_neurons_of_experts(refused: Refused, fitted: Path, tmp_path: Path, family: str) -> None:
+def test_neurons_of_experts_are_refused(
+    refused: Refused, fitted: Path, tmp_path: Path, family: str
+) -> None:
     build(family).save_pretrained(tmp_path / "experts")
-    told = refused(
+    message = refused(
         autoencoder__source=fitted,
         model__name=tmp_path / "experts",
         model__hook_point="blocks.1.mlp.hook_post",
     )
-    assert "blocks.1.mlp.hook_post" in told
+    assert "blocks.1.mlp.hook_post" in message
 
 
-def test_value_biases_that_do_not_pass_whole(
+def test_folding_value_biases_through_attention_sinks_is_refused(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
     build("gpt_oss").save_pretrained(tmp_path / "sinks")
-    told = refused(
+    message = refused(
         autoencoder__source=fitted,
         model__name=tmp_path / "sinks",
         model__hook_point="blocks.1.attn.hook_z",
         model__processing=["fold_value_biases"],
     )
-    assert "fold_value_biases" in told
+    assert "fold_value_biases" in message
 
 
 def test_a_folder_comes_before_an_alias(gpt2: Path, tiny: TinyInputs, tmp_path: Path) -> None:
-    """`pythia-70m` is TransformerLens' name for a model of the Hub, which cannot be reached here."""
+    """`pythia-70m` is TransformerLens' name for a model of the Hub, which is not available here."""
     folder = tmp_path / "elsewhere/pythia-70m"
     GPT2LMHeadModel.from_pretrained(gpt2).save_pretrained(folder)
     preset = tmp_path / "elsewhere/mine.toml"
@@ -190,7 +194,7 @@ def test_a_folder_comes_before_an_alias(gpt2: Path, tiny: TinyInputs, tmp_path: 
     assert hashes["model.safetensors"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_model_in_several_files(gpt2: Path, tiny: TinyInputs, tmp_path: Path) -> None:
+def test_a_model_in_several_files_is_read(gpt2: Path, tiny: TinyInputs, tmp_path: Path) -> None:
     folder = tmp_path / "sharded"
     GPT2LMHeadModel.from_pretrained(gpt2).save_pretrained(folder, max_shard_size="20KB")
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))

@@ -1,4 +1,4 @@
-"""Rows of tokenizers without BOS or EOS, and of tokens that a configuration names: from the ids to the pages."""
+"""Rows of tokenizers without BOS or EOS, and row delimiters set in a configuration: from the ids to the pages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sitegen.analysis.live import live_model
 from sitegen.cli import main
 from sitegen.config import CorpusConfig, load_config
 from sitegen.errors import SourceError, UsageError
+from sitegen.records import RowDelimitersRecord
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sources.row_delimiters import RowDelimiters, row_delimiters
@@ -29,7 +31,7 @@ LINE_END = 198
 
 @pytest.fixture(scope="module")
 def corpus(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny subject's text, with empty documents at both ends and in the middle."""
+    """The text of the tiny inputs, with empty documents at both ends and in the middle."""
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
     texts = ["", *documents()[:60], "", "", *documents()[60:], ""]
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts) + "\n")
@@ -60,7 +62,7 @@ def rows_of(tokenizer: Path, corpus: Path, bos: str = "", separator: str = "") -
         ("bare", "<|endoftext|>", "", RowDelimiters(END, None)),
     ],
 )
-def test_rows_are_those_of_a_plain_reading(
+def test_rows_equal_those_of_a_plain_implementation(
     tiny: TinyInputs,
     corpus: Path,
     tokenizer: str,
@@ -80,7 +82,7 @@ def test_rows_are_those_of_a_plain_reading(
     np.testing.assert_array_equal(rows.tokens, plain)
 
 
-def test_the_shortest_rows(tiny: TinyInputs, tmp_path: Path) -> None:
+def test_rows_may_be_as_short_as_two_tokens(tiny: TinyInputs, tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     path.write_text('{"text": "abc"}\n')
     tokenizer = load_tokenizer(str(tiny.bare))
@@ -98,7 +100,7 @@ def test_the_shortest_rows(tiny: TinyInputs, tmp_path: Path) -> None:
 
 
 def test_rows_that_were_cached_before_stay_valid(tiny: TinyInputs) -> None:
-    """The key of a configuration that names no tokens is a hash of what it has always been."""
+    """A configuration without named delimiters has the same cache key as before delimiters could be configured."""
     rows = rows_of(tiny.tokenizer, tiny.corpus)
     facts = [
         1,
@@ -114,7 +116,7 @@ def test_rows_that_were_cached_before_stay_valid(tiny: TinyInputs) -> None:
     assert rows.key == hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def test_rows_of_other_marks_have_another_key(tiny: TinyInputs) -> None:
+def test_rows_with_other_delimiters_have_another_key(tiny: TinyInputs) -> None:
     asked_for = [("", ""), ("none", ""), ("", "none"), ("<|EOS|>", ""), ("", "<|PAD|>")]
     keys = {rows_of(tiny.tokenizer, tiny.corpus, *delimiters).key for delimiters in asked_for}
     assert len(keys) == len(asked_for)
@@ -127,9 +129,12 @@ def test_rows_of_other_marks_have_another_key(tiny: TinyInputs) -> None:
     [
         (
             {"corpus.bos": "<|nothing|>"},
-            "corpus.bos is '<|nothing|>', which is no token of qwen: give the text of one token of its vocabulary",
+            "corpus.bos is '<|nothing|>', which is not a token of qwen: give the text of a single token of its",
         ),
-        ({"corpus.separator": "two words"}, "corpus.separator is 'two words', which is no token"),
+        (
+            {"corpus.separator": "two words"},
+            "corpus.separator is 'two words', which is not a token",
+        ),
         (
             {"corpus.separator": "bos"},
             "corpus.separator is bos, but rows have no BOS: set corpus.bos to a token of qwen",
@@ -138,7 +143,7 @@ def test_rows_of_other_marks_have_another_key(tiny: TinyInputs) -> None:
         ({"corpus.seq_len": "1"}, "corpus.seq_len is 1: a row needs two tokens at least"),
     ],
 )
-def test_what_cannot_be_a_mark_is_refused_in_a_line(
+def test_an_unusable_row_delimiter_is_refused(
     tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -155,14 +160,15 @@ def test_what_cannot_be_a_mark_is_refused_in_a_line(
 
 @pytest.fixture(scope="module")
 def output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished output folder of the tiny subject with the tokenizer that has no BOS."""
+    """The finished output folder of the tiny inputs with the tokenizer that has no BOS."""
     out = tmp_path_factory.mktemp("run") / "qwen"
     assert main(["run", str(tiny.qwen_preset), "--out", str(out)]) == 0
     return out
 
 
-def record_of(out: Path, feature: int) -> dict:
-    return json.loads((out / f"data/features/{feature:05d}.json").read_text())
+def record_of(out: Path, feature: int) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((out / f"data/features/{feature:05d}.json").read_text())
+    return record
 
 
 def check(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,27 +177,27 @@ def check(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 findings" in "".join(capsys.readouterr())
 
 
-def test_a_site_of_a_tokenizer_without_bos(
+def test_a_tokenizer_without_bos_gives_a_complete_site(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(output, capsys)
     manifest = read_manifest(output / "data")
-    assert manifest["rows"].startswith(
+    assert manifest.rows.startswith(
         "documents joined with EOS behind each, cut to rows that begin with text, the rest dropped"
     )
-    assert manifest["row_delimiters"] == {"bos_id": None, "separator_id": END}
-    assert manifest["special_ids"] == [END, START, STOP]
+    assert manifest.row_delimiters == RowDelimitersRecord(None, END)
+    assert manifest.special_ids == [END, START, STOP]
     about = (output / "site/about.html").read_text()
     assert "cut to rows that begin with text" in about
-    assert "is above 0, the token between documents included." in about
+    assert "on which the feature is active, including the token between documents." in about
     notes = [path.read_text() for path in (output / "site/features").iterdir()]
-    told = [found[0] for note in notes if (found := re.search("on special tokens.*?\\(", note))]
-    assert told
-    assert set(told) == {"on special tokens such as the one between documents ("}
+    message = [found[0] for note in notes if (found := re.search("such as the one.*?\\(", note))]
+    assert message
+    assert set(message) == {"such as the one between documents ("}
 
 
-def test_every_number_without_bos(tiny: TinyInputs, output: Path) -> None:
-    """The place at a row's start is one like any other: what is strongest there is shown."""
+def test_every_number_without_bos_equals_brute_force(tiny: TinyInputs, output: Path) -> None:
+    """The first position of a row is like any other: it may be a peak."""
     rows = read_rows(tiny.corpus, tiny.qwen / "tokenizer.json", SEQ_LEN, 42, None, END)
     features = list(range(D_HIDDEN))
     plain = BruteForce.compute(tiny.model, tiny.autoencoder, rows, features, 5, 3)
@@ -209,42 +215,42 @@ def test_every_number_without_bos(tiny: TinyInputs, output: Path) -> None:
     assert n_first > 0
 
 
-def test_a_site_with_neither_token(
+def test_a_tokenizer_with_neither_token_gives_a_complete_site(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--rows", "60", "--features", "0-9", "--set", f"model.tokenizer={tiny.bare}"]
     assert main(["run", str(tiny.preset), "--out", str(tmp_path), *options]) == 0
     check(tmp_path, capsys)
     manifest = read_manifest(tmp_path / "data")
-    assert manifest["rows"].startswith(
+    assert manifest.rows.startswith(
         "documents joined with nothing between them, cut to rows that begin with text,"
     )
-    assert manifest["row_delimiters"] == {"bos_id": None, "separator_id": None}
-    assert manifest["special_ids"] == []
-    assert "on which the activation is above 0.</dd>" in (tmp_path / "site/about.html").read_text()
+    assert manifest.row_delimiters == RowDelimitersRecord(None, None)
+    assert manifest.special_ids == []
+    assert "on which the feature is active.</dd>" in (tmp_path / "site/about.html").read_text()
     records = [record_of(tmp_path, feature) for feature in range(10)]
     assert not any(record["special"]["n_active"] for record in records)
 
 
-def test_named_tokens_are_special_and_told(
+def test_named_delimiters_are_special_tokens_and_reported(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line end that stands between documents is the peak of no context, in the text neither."""
+    """A line end that separates documents is never a peak, even where it is part of the text."""
     options = ["--set", "corpus.bos=<|im_end|>", "--set", "corpus.separator=\n"]
     assert main(["run", str(tiny.qwen_preset), "--out", str(tmp_path), *options]) == 0
     check(tmp_path, capsys)
     manifest = read_manifest(tmp_path / "data")
-    assert manifest["rows"].startswith(
+    assert manifest.rows.startswith(
         r"documents joined with '\n' behind each, cut to rows that begin with '<|im_end|>',"
     )
-    assert manifest["special_ids"] == [LINE_END, END, START, STOP]
-    assert manifest["config"]["corpus"]["separator"] == "\n"
+    assert manifest.special_ids == [LINE_END, END, START, STOP]
+    assert manifest.config.corpus.separator == "\n"
     rows = read_rows(tiny.corpus, tiny.qwen / "tokenizer.json", SEQ_LEN, 42, STOP, LINE_END)
     features = [0, 5, 20]
     plain = BruteForce.compute(tiny.model, tiny.autoencoder, rows, features, 5, 3)
     for feature in features:
         record = record_of(tmp_path, feature)
-        plain.check(record, manifest["special_ids"], n_top=6, intervals=(4, 3))
+        plain.check(record, manifest.special_ids, n_top=6, intervals=(4, 3))
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +258,7 @@ def inputs(tiny: TinyInputs) -> Inputs:
     return load_inputs(load_config(str(tiny.qwen_preset)))
 
 
-def test_the_live_model_puts_nothing_before_a_text(
+def test_the_live_model_adds_nothing_before_a_text(
     tiny: TinyInputs, inputs: Inputs, output: Path
 ) -> None:
     maxima = np.full(len(inputs.feature_ids), 20, np.float32)
@@ -266,7 +272,7 @@ def test_the_live_model_puts_nothing_before_a_text(
     assert b"<|endoftext|>" not in model.tokenizer
     script = (output / "site/load/live/settings.js").read_text()
     assert '"bos_id":null' in script
-    assert f"A text may have {SEQ_LEN} tokens" in (output / "site/active.html").read_text()
+    assert f"A text may have up to {SEQ_LEN} tokens" in (output / "site/active.html").read_text()
 
 
 def test_published_numbers_are_computed_without_bos(tiny: TinyInputs, inputs: Inputs) -> None:
@@ -286,7 +292,7 @@ def test_published_numbers_are_computed_without_bos(tiny: TinyInputs, inputs: In
 
 @pytest.mark.parametrize("tokenizer", ["qwen", "bare"])
 def test_the_model_s_loader_adds_no_token(gpt2: Path, tiny: TinyInputs, tokenizer: str) -> None:
-    """TransformerLens gives a tokenizer without BOS or EOS both; the rows know nothing of them."""
+    """TransformerLens adds BOS and EOS to a tokenizer without them; the rows do not contain them."""
     before = load_tokenizer(str(tiny.folder / tokenizer))
     options = {
         "model.name": str(gpt2),
@@ -309,6 +315,6 @@ def test_tokens_are_found_by_their_text(tiny: TinyInputs) -> None:
     ids = [tokenizer.id_of(text) for text in (*QWEN_SPECIALS, "\n", " the", "\u010a", "")]
     assert ids[:4] == [END, START, STOP, LINE_END]
     assert tokenizer.encode([" the"]) == [[ids[4]]]
-    assert ids[5:] == [None, None]  # how the file writes a line end is not its text
+    assert ids[5:] == [None, None]  # the byte-level form of a line end is not its text
     assert tokenizer.text_of(LINE_END) == "\n"
     assert load_tokenizer(str(tiny.tokenizer)).id_of("<|BOS|>") == 1

@@ -1,11 +1,11 @@
-"""The site's scripts, by the TypeScript compiler in strict mode."""
+"""The site's scripts, checked by the TypeScript compiler in strict mode, and the layout of its templates."""
 
 from __future__ import annotations
 
 import subprocess
 
 from sitegen.render.assets import FIRST_SCRIPT, SCRIPTS, STYLES
-from sitegen.render.environment import STATIC_FOLDER
+from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_environment
 from tests.conftest import REPOSITORY
 
 
@@ -26,3 +26,34 @@ def test_every_script_and_style_sheet_is_published() -> None:
     styles = {path.stem for path in (STATIC_FOLDER / "css").glob("*.css")}
     assert scripts == {*SCRIPTS, FIRST_SCRIPT}
     assert styles == set(STYLES)
+
+
+def test_templates_have_no_long_lines() -> None:
+    """No formatter keeps the white space of these templates, so they are wrapped by hand."""
+    long_lines = [
+        f"{path.relative_to(TEMPLATES_FOLDER)}:{number}"
+        for path in TEMPLATES_FOLDER.rglob("*.html")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 120
+    ]
+    assert long_lines == []
+
+
+def test_layout_of_templates_does_not_reach_pages() -> None:
+    source = """
+<ol>
+    {% for token in tokens %}
+    <li>
+        <p>
+            {{ token }}
+        </p>
+    </li>
+    {% endfor %}
+</ol>
+<p>
+    two
+    words
+</p>
+"""
+    page = make_environment().from_string(source).render(tokens=["  a \n  b ", " "])
+    assert page == "\n<ol><li><p>  a \n  b </p></li>\n<li><p> </p></li>\n</ol>\n<p>two\nwords</p>"

@@ -1,4 +1,4 @@
-"""What search loads, against a plain look through the records."""
+"""The files that search loads, against a plain search through the records."""
 
 from __future__ import annotations
 
@@ -28,63 +28,67 @@ def _loaded(path: Path) -> Any:
 
 
 def _records(output: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for place, path in enumerate(sorted((output / "data/features").glob("*.json"))):
-        yield place, json.loads(path.read_bytes())
+    for index, path in enumerate(sorted((output / "data/features").glob("*.json"))):
+        yield index, json.loads(path.read_bytes())
 
 
 def _text(ids: list[int], tokens: list[TokenText], special_ids: list[int]) -> str:
     data = b""
     for i in ids:
-        token = tokens[i]
-        data += b" " if i in special_ids else token if isinstance(token, bytes) else token.encode()
+        token = b" " if i in special_ids else tokens[i]
+        assert token is not None  # each of these ids is a token of the vocabulary
+        data += token if isinstance(token, bytes) else token.encode()
     return data.decode(errors="replace")
 
 
 def _pairs(flat: list[float]) -> list[tuple[int, float]]:
-    return [(int(place), number) for place, number in zip(flat[::2], flat[1::2], strict=True)]
+    return [(int(index), number) for index, number in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def test_every_word_of_every_context_leads_to_its_features(tiny_output: Path) -> None:
     manifest = read_manifest(tiny_output / "data")
     tokens = read_vocab(tiny_output / "data")
     expected: dict[str, Counter[int]] = {}
-    for place, record in _records(tiny_output):
+    for index, record in _records(tiny_output):
         for context in record["contexts"]:
-            text = _text(context["tokens"], tokens, manifest["special_ids"]).lower()
+            text = _text(context["tokens"], tokens, manifest.special_ids).lower()
             for word in set(re.findall(r"\w\w+", text)):
-                expected.setdefault(word, Counter())[place] += 1
+                expected.setdefault(word, Counter())[index] += 1
     found: dict[str, Counter[int]] = {}
     for number in range(256):
         loaded = _loaded(tiny_output / f"site/load/words/{number}.js")
         assert loaded["word"] == sorted(loaded["word"])
         for word, steps in zip(loaded["word"], loaded["features"], strict=True):
             assert word_file(word) == number
-            place, counts = 0, Counter()
+            index = 0
+            counts: Counter[int] = Counter()
             for step, n in _pairs(steps):
-                place += step
-                counts[place] = int(n)
+                index += step
+                counts[index] = int(n)
             found[word] = counts
     assert len(found) > 100
     assert found == expected
 
 
 @pytest.mark.parametrize(("name", "end"), [("promotes", "top"), ("suppresses", "bottom")])
-def test_tokens_lead_to_the_features_that_move_them(tiny_output: Path, name: str, end: str) -> None:
+def test_tokens_lead_to_features_with_the_largest_logit_effects(
+    tiny_output: Path, name: str, end: str
+) -> None:
     expected: dict[str, list[tuple[int, float]]] = {}
-    for place, record in _records(tiny_output):
+    for index, record in _records(tiny_output):
         for effect in record["logits"][end]:
-            pair = (place, float(f"{effect['value']:.4g}"))
+            pair = (index, float(f"{effect['value']:.4g}"))
             expected.setdefault(str(effect["id"]), []).append(pair)
     assert _postings(tiny_output, name) == expected
 
 
-def test_tokens_lead_to_the_features_that_fire_on_them(tiny_output: Path) -> None:
+def test_tokens_lead_to_the_features_that_are_active_on_them(tiny_output: Path) -> None:
     expected: dict[str, list[tuple[int, float]]] = {}
-    for place, record in _records(tiny_output):
+    for index, record in _records(tiny_output):
         top = [context for context in record["contexts"] if context["group"] == "top"]
         peaks = Counter(c["tokens"][c["position"] - c["start"]] for c in top)
         for token_id, n in peaks.items():
-            expected.setdefault(str(token_id), []).append((place, n))
+            expected.setdefault(str(token_id), []).append((index, n))
     assert _postings(tiny_output, "active") == expected
 
 
@@ -96,28 +100,30 @@ def _postings(output: Path, name: str) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def test_parts_merge_to_the_whole(tiny_output: Path, four_records: list[FeatureRecord]) -> None:
+def test_partial_indexes_merge_to_the_whole_index(
+    tiny_output: Path, four_records: list[FeatureRecord]
+) -> None:
     manifest = read_manifest(tiny_output / "data")
-    vocabulary = Vocabulary(read_vocab(tiny_output / "data"), manifest["special_ids"])
+    vocabulary = Vocabulary(read_vocab(tiny_output / "data"), manifest.special_ids)
     whole, first, second = SearchIndex(), SearchIndex(), SearchIndex()
-    for place, record in enumerate(four_records):
-        whole.add(place, record, vocabulary)
-        (first if place < 2 else second).add(place, record, vocabulary)
+    for index, record in enumerate(four_records):
+        whole.add(index, record, vocabulary)
+        (first if index < 2 else second).add(index, record, vocabulary)
     first.merge(second)
     assert first == whole
 
 
 @pytest.fixture
 def four_records(tiny_output: Path) -> list[FeatureRecord]:
-    from sitegen.store import examined, feature_files
+    from sitegen.store import decode, feature_files
 
     return [
-        examined(FeatureRecord, path.read_bytes(), path)
+        decode(FeatureRecord, path.read_bytes(), path)
         for path in feature_files(tiny_output / "data")[:4]
     ]
 
 
-def test_every_context_stands_in_a_row_that_is_kept(tiny_output: Path) -> None:
+def test_every_context_is_part_of_a_stored_row(tiny_output: Path) -> None:
     rows: dict[int, list[int]] = {}
     for path in (tiny_output / "data/rows").glob("*.json"):
         kept = json.loads(path.read_bytes())
@@ -133,7 +139,7 @@ def test_every_context_stands_in_a_row_that_is_kept(tiny_output: Path) -> None:
 
 
 @pytest.mark.parametrize(("d_vocab", "n_bytes"), [(65536, 2), (65537, 4)])
-def test_rows_are_packed_as_their_ids_need(d_vocab: int, n_bytes: int) -> None:
+def test_rows_are_packed_with_as_many_bytes_as_their_ids_need(d_vocab: int, n_bytes: int) -> None:
     import base64
 
     name, content = rows_script(3, RowsRecord([200], [[0, 1, 65535]]), d_vocab)

@@ -1,4 +1,4 @@
-"""The site and its checker: what is wrong is found, what is right passes."""
+"""The site and its checks: a correct site has no findings, and each defect is found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from sitegen.render.feature_files import FeatureFiles
 from sitegen.store import (
     SCHEMA_VERSION,
     StoreWriter,
-    examined,
+    decode,
     feature_files,
     other_path,
     read_live,
@@ -33,7 +34,7 @@ from tests.conftest import REPOSITORY, folder_bytes
 
 @pytest.fixture
 def output(tiny_output: Path, tmp_path: Path) -> Path:
-    """A copy that may be spoilt."""
+    """A copy of the output that a test may damage."""
     out = tmp_path / "out"
     shutil.copytree(tiny_output, out)
     return out
@@ -53,7 +54,7 @@ def _edit(path: Path, pattern: str, replacement: str) -> None:
     path.write_text(changed, "utf-8")
 
 
-def _rewrite(out: Path, change: Callable[[dict], None]) -> None:
+def _rewrite(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = out / "data/features/00000.json"
     record = json.loads(path.read_text())
     change(record)
@@ -107,11 +108,14 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
         _data("vocab.json", '["a"]'),
         "vocab.json has 1 tokens, the manifest says",
     ),
-    "vocabulary of something else": (_data("vocab.json", '[{"byte": 3}]'), "vocab.json: data[0]"),
+    "vocabulary of something else": (
+        _data("vocab.json", '[{"byte": 3}]'),
+        "unknown field `byte` - at `$[0]`",
+    ),
     "no vocabulary": (lambda out: (out / "data/vocab.json").unlink(), "vocab.json is missing"),
     "manifest of nothing": (
         _data("manifest.json", f'{{"schema_version": {SCHEMA_VERSION}}}'),
-        "manifest.json: data must contain",
+        "manifest.json is damaged (Object missing required field `preset`)",
     ),
     "no features": (lambda out: shutil.rmtree(out / "data/features"), "holds no feature"),
     "stray file": (
@@ -167,11 +171,11 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "schema": (
         lambda out: _rewrite(out, lambda record: record.pop("density")),
-        "data/features/00000.json: data must contain",
+        "data/features/00000.json is damaged (Object missing required field `density`)",
     ),
     "silent context": (
         lambda out: _rewrite(out, lambda record: record["contexts"][0].update(activation=0)),
-        "exclusiveMinimum",
+        "Expected `float` > 0.0 - at `$.contexts[0].activation`",
     ),
     "truncated data": (
         lambda out: (out / "data/features/00003.json").write_text('{"feature_id": 3'),
@@ -199,7 +203,7 @@ def test_render_refuses_damaged_data(
 
 
 @pytest.mark.parametrize("what", SPOILS)
-def test_what_is_spoilt_is_found(
+def test_check_finds_each_kind_of_damage(
     what: str, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil, finding = SPOILS[what]
@@ -209,7 +213,7 @@ def test_what_is_spoilt_is_found(
 
 
 @pytest.mark.parametrize(("n_features", "budget"), [(1, "25,000"), (930, "250,000"), (16384, None)])
-def test_pages_may_be_larger_where_there_are_fewer(
+def test_fewer_pages_have_a_larger_budget(
     n_features: int,
     budget: str | None,
     output: Path,
@@ -219,15 +223,13 @@ def test_pages_may_be_larger_where_there_are_fewer(
     monkeypatch.setattr("sitegen.check.report.BUDGET_FEATURES", n_features)
     with (output / "site/features/0.html").open("a") as page:
         page.write("<!--" + "x" * 93 * 260_000 + "-->")
-    assert main(["check", str(output)]) == 1  # the page is not what the data gives
-    told = capsys.readouterr().out
-    assert ("above the budget" in told) == (budget is not None)
-    assert budget is None or f"above the budget of {budget}" in told
+    assert main(["check", str(output)]) == 1  # the page differs from the data
+    message = capsys.readouterr().out
+    assert ("above the budget" in message) == (budget is not None)
+    assert budget is None or f"above the budget of {budget}" in message
 
 
-def test_render_needs_the_data_alone_and_gives_the_same_site(
-    tiny_output: Path, tmp_path: Path
-) -> None:
+def test_rendering_the_data_alone_gives_the_same_site(tiny_output: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_output / "data", tmp_path / "data")
     assert main(["render", str(tmp_path)]) == 0
     names = {p.relative_to(tmp_path) for p in (tmp_path / "site").rglob("*") if p.is_file()}
@@ -242,27 +244,22 @@ def test_records_round_trip_through_json(tiny_output: Path, tmp_path: Path) -> N
     data = tiny_output / "data"
     store = StoreWriter(tmp_path / "data")
     for i in range(len(feature_files(data))):
-        files = FeatureFiles.read(data, i).examined()
+        files = FeatureFiles.read(data, i).data()
         assert isinstance(files.record, FeatureRecord)
         store.add(files.record)
         store.add_evidence(files.evidence)
         path = other_path(data, i)
-        store.add_other(examined(OtherRecord, path.read_bytes(), path))
+        store.add_other(decode(OtherRecord, path.read_bytes(), path))
     for path in rows_files(data):
-        store.add_rows(examined(RowsRecord, path.read_bytes(), path))
+        store.add_rows(decode(RowsRecord, path.read_bytes(), path))
     live = read_live(data)
     assert live is not None
     store.add_live(live)
-    manifest = read_manifest(data)
-    store.finish(
-        {name: manifest[name] for name in manifest if name != "schema_version"},
-        read_vocab(data),
-        read_overview(data),
-    )
+    store.finish(read_manifest(data), read_vocab(data), read_overview(data))
     assert folder_bytes(tmp_path / "data") == folder_bytes(data)
 
 
-def test_hostile_text_stays_text(tiny_output: Path) -> None:
+def test_hostile_text_is_never_markup(tiny_output: Path) -> None:
     pages = "".join(
         path.read_text("utf-8") for path in (tiny_output / "site/features").glob("*.html")
     )
@@ -280,7 +277,7 @@ def test_hostile_text_stays_text(tiny_output: Path) -> None:
     assert "\\ufffd" not in contexts
 
 
-def test_nothing_of_this_machine_is_published(tiny_output: Path) -> None:
+def test_nothing_about_this_machine_is_published(tiny_output: Path) -> None:
     for path in [*tiny_output.glob("data/*"), *tiny_output.glob("site/*.html")]:
         if path.is_file():
             text = path.read_text("utf-8")
@@ -288,7 +285,7 @@ def test_nothing_of_this_machine_is_published(tiny_output: Path) -> None:
             assert str(REPOSITORY) not in text
 
 
-def test_previous_and_next_end_at_the_ends(tiny_output: Path) -> None:
+def test_previous_and_next_links_stop_at_the_first_and_last_feature(tiny_output: Path) -> None:
     first, last = ((tiny_output / f"site/features/{i}.html").read_text("utf-8") for i in (0, 92))
     assert 'rel="prev"' not in first
     assert 'rel="next" href="1.html"' in first
@@ -311,7 +308,7 @@ def test_serve_answers_on_loopback(tiny_output: Path) -> None:
         again = [*command[:-1], address[2]]
         refused = subprocess.run(again, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
         assert refused.returncode == 2
-        assert f"--port {address[2]} cannot be had" in refused.stderr
+        assert f"--port {address[2]} cannot be used" in refused.stderr
     finally:
         process.terminate()
         process.wait()

@@ -1,4 +1,4 @@
-"""A site as a static Space, over a loopback Hub: what is sent, kept, taken away and refused."""
+"""A site as a static Space on a loopback Hub: what is sent, kept, deleted and refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_space_holds_the_site_and_keeps_its_card(hub: LoopbackHub, out: Path
     assert f"to the static Space {SPACE} at {hub.endpoint}, which is new" in said
     held = hub.repositories["spaces", SPACE]
     assert held == {**site, ".gitattributes": b"", "README.md": CARD}
-    # Had it broken off after the first file, what tells a site from anything else would have been there
+    # If it had stopped after the first file, the file that identifies a site would already be there
     assert [*held][2] == "data/manifest.json"
     held["README.md"] = mine = b"---\ntitle: Mine\nsdk: static\n---\nMy words.\n"
     held["features/999.html"] = b"of an earlier run"
@@ -58,21 +58,23 @@ def test_the_space_holds_the_site_and_keeps_its_card(hub: LoopbackHub, out: Path
     assert build(hub.endpoint, out.parent, *command).returncode == 0
     n_before = hub.n_commits
     said = publish(hub, out, "--yes")
-    assert "in the place of what stands there; kept as they are: .gitattributes, CNAME, R" in said
+    assert "replacing the site that is there now; kept unchanged: .gitattributes, CNAME, R" in said
     others = {".gitattributes": b"", "README.md": mine, "CNAME": b"example.org"}
     assert held == {**folder_bytes(out / "site"), **others, "notes/mine.md": b"mine"}
     assert b"whales" in held["features/5.html"]
-    assert hub.n_commits - n_before == 2  # what is new, what is gone
+    assert hub.n_commits - n_before == 2  # new files, deleted files
 
 
 @pytest.mark.slow
-def test_what_is_no_site_or_no_one_may_write_is_left_alone(
+def test_a_space_that_is_no_site_or_not_writable_is_left_alone(
     hub: LoopbackHub, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "give --yes" in publish(hub, out, code=2)
     assert hub.repositories == {}
     hub.add("spaces", SPACE, {"README.md": CARD, "app.py": b"years of work"})
-    assert f"Space {SPACE} holds something else than a site" in publish(hub, out, "--yes", code=2)
+    assert f"Space {SPACE} contains something other than a site" in publish(
+        hub, out, "--yes", code=2
+    )
     hub.add("spaces", SPACE, {"README.md": CARD, "index.html": b"", "style.css": b""})
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     said = publish(hub, out, "--yes", code=2)
@@ -81,8 +83,8 @@ def test_what_is_no_site_or_no_one_may_write_is_left_alone(
     said = build(hub.endpoint, out.parent, "publish", str(out), "--to", "space").stderr
     assert "--to space: give --space OWNER/NAME" in said
     monkeypatch.setattr("sitegen.publish.space.FILES_A_FOLDER", 255)
-    told = "words holds 256 files, and the Hub takes 255 in a folder"
-    with pytest.raises(UsageError, match=told), space_publication(OutputFolder(out), SPACE, ""):
+    message = "words has 256 files, but the Hub accepts at most 255 in a folder"
+    with pytest.raises(UsageError, match=message), space_publication(OutputFolder(out), SPACE, ""):
         pass
     wrong = ["publish", str(out), "--to", "space", "--space", "features"]
     said = build(hub.endpoint, out.parent, *wrong).stderr

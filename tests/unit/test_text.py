@@ -1,4 +1,4 @@
-"""Tokens as text: characters of several tokens whole, hidden ones seen, nothing lost."""
+"""Tokens as text: characters of several tokens are whole, hidden ones are visible, nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sitegen.records import TokenText
-from sitegen.render.environment import percent
+from sitegen.render.formats import percent
 from sitegen.render.text import group_tokens, marked, visible
 
 
@@ -20,18 +20,18 @@ def as_token(part: bytes) -> TokenText:
         return part
 
 
-def test_character_of_three_tokens_is_whole() -> None:
+def test_a_character_of_three_tokens_is_shown_whole() -> None:
     whale = "🐳".encode()
     groups = group_tokens(["a", whale[:1], whale[1:3], whale[3:], "b"])
     assert [(g.first, g.last, g.text) for g in groups] == [(0, 0, "a"), (1, 3, "🐳"), (4, 4, "b")]
 
 
-def test_bytes_that_are_no_character_are_named() -> None:
+def test_bytes_that_are_no_character_are_shown_as_bytes() -> None:
     groups = group_tokens([b"\xe6\x97", "x", b"\xff", b"\xe2"])
     assert [g.text for g in groups] == ["⟨E6⟩⟨97⟩", "x", "⟨FF⟩", "⟨E2⟩"]
 
 
-def test_stray_byte_does_not_tear_the_next_character() -> None:
+def test_a_stray_byte_does_not_break_the_next_character() -> None:
     groups = group_tokens([b"\xe6", b"\xf0\x9f", b"\x90\xb3", b"\xe2", "a"])
     assert [(g.first, g.last, g.text) for g in groups] == [
         (0, 0, "⟨E6⟩"),
@@ -51,7 +51,7 @@ def test_stray_byte_does_not_tear_the_next_character() -> None:
         (0.123, "12.3 %"),
     ],
 )
-def test_small_densities_are_told_from_nothing_and_each_other(share: float, shown: str) -> None:
+def test_small_densities_differ_from_zero_and_each_other(share: float, shown: str) -> None:
     assert percent(share) == shown
 
 
@@ -64,12 +64,12 @@ def test_line_ends_tabs_and_hidden_characters_are_marked() -> None:
 
 
 @given(st.text(max_size=30), st.lists(st.integers(0, 60), max_size=12))
-def test_any_cut_of_any_text_reads_the_same(text: str, cuts: list[int]) -> None:
+def test_any_split_of_any_text_shows_the_same_characters(text: str, cuts: list[int]) -> None:
     data = (
         text.encode("utf-8", "surrogatepass") if text.isascii() else text.encode("utf-8", "replace")
     )
-    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    tokens = [as_token(data[a:b]) for a, b in itertools.pairwise(places)]
+    ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    tokens = [as_token(data[a:b]) for a, b in itertools.pairwise(ends)]
     groups = group_tokens(tokens)
     assert "".join(group.text for group in groups) == visible(data.decode())
     covered = [i for group in groups for i in range(group.first, group.last + 1)]

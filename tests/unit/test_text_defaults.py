@@ -1,4 +1,4 @@
-"""What an autoencoder's own settings say of its text: the defaults of the rows, and what is told of a difference."""
+"""Text settings stored with an autoencoder: they are the defaults of the rows, and differences are reported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.autoencoder_files import Architecture, TextSettings
 from sitegen.sources.provenance import Provenance
 from sitegen.sources.row_delimiters import row_delimiters
-from sitegen.sources.text_defaults import differences, with_text_defaults
+from sitegen.sources.text_defaults import text_differences, with_text_defaults
 from sitegen.sources.tokenizer import load_tokenizer
 from tests.conftest import REPOSITORY
 from tests.tiny import TinyInputs
@@ -51,38 +52,41 @@ def trained_on(text: TextSettings) -> Autoencoder:
         ("qwen", TextSettings(True, separator="bos"), {}),  # it has no BOS
     ],
 )
-def test_what_is_left_open_is_as_the_autoencoder_says(
-    tiny: TinyInputs, tokenizer: str, own: TextSettings, expected: dict[str, object]
+def test_unset_text_settings_come_from_the_autoencoder(
+    tiny: TinyInputs, tokenizer: str, own: TextSettings, expected: dict[str, Any]
 ) -> None:
     loaded = load_tokenizer(str(tiny.folder / tokenizer))
     found = with_text_defaults(FILES, trained_on(own), loaded)
     assert found == dataclasses.replace(FILES, **{"seq_len": 128, **expected})
-    row_delimiters(found, loaded)  # all of them are tokens that there are
+    row_delimiters(found, loaded)  # each delimiter is a token of the vocabulary
 
 
-def test_what_is_set_holds(tiny: TinyInputs) -> None:
+def test_text_settings_that_are_set_take_precedence(tiny: TinyInputs) -> None:
     tokenizer = load_tokenizer(str(tiny.tokenizer))
     own = trained_on(TextSettings(False, 256, "bos", "a/dataset"))
     corpus = CorpusConfig(dataset="another/one", seq_len=64, bos="<|BOS|>", separator="<|EOS|>")
     assert with_text_defaults(corpus, own, tokenizer) == corpus
-    assert differences(corpus, row_delimiters(corpus, tokenizer), own, tokenizer) == [
-        "mine was trained on rows of 256 tokens, this run's have 64",
-        "mine was trained on rows without BOS, this run's are with",
-        "mine was trained on documents with bos between them, this run's have '<|EOS|>' there",
-        "mine was trained on text of a/dataset, this run reads another/one",
+    assert text_differences(corpus, row_delimiters(corpus, tokenizer), own, tokenizer) == [
+        "mine was trained on rows of 256 tokens, but this run's rows have 64 tokens",
+        "mine was trained on rows without BOS, but this run's rows are with BOS",
+        "mine was trained on documents with bos between them, but this run's documents have '<|EOS|>' between "
+        "them",
+        "mine was trained on text of a/dataset, but this run reads another/one",
     ]
     same = with_text_defaults(CorpusConfig(), own, tokenizer)
     assert same.dataset == "a/dataset"
-    assert not differences(same, row_delimiters(same, tokenizer), own, tokenizer)
+    assert not text_differences(same, row_delimiters(same, tokenizer), own, tokenizer)
 
 
 def test_no_text_at_all_is_refused(tiny: TinyInputs) -> None:
     tokenizer = load_tokenizer(str(tiny.tokenizer))
-    with pytest.raises(UsageError, match=r"give corpus.files or corpus.dataset, mine names no"):
+    with pytest.raises(
+        UsageError, match=r"mine declares no dataset: set corpus.files or corpus.dataset"
+    ):
         with_text_defaults(CorpusConfig(), trained_on(TextSettings()), tokenizer)
 
 
-def test_a_run_takes_what_saelens_wrote_and_tells_the_rest(
+def test_a_run_uses_saelens_settings_and_reports_differences(
     tiny: TinyInputs, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sae"
@@ -104,8 +108,8 @@ def test_a_run_takes_what_saelens_wrote_and_tells_the_rest(
     )
     out = tmp_path / "out"
     assert main(["sweep", str(preset), "--out", str(out), "--rows", "96"]) == 0
-    told = capsys.readouterr().err
-    assert "sae was trained on text of a/dataset, this run reads files of your own" in told
+    message = capsys.readouterr().err
+    assert "sae was trained on text of a/dataset, but this run reads your own files" in message
     manifest = json.loads((out / "data/manifest.json").read_text())
     corpus = manifest["config"]["corpus"]
     assert (corpus["seq_len"], corpus["bos"], corpus["separator"]) == (24, "none", "none")

@@ -1,4 +1,4 @@
-"""What tokens stand for, against what each family's tokenizer itself makes of sequences."""
+"""The text of tokens, against how each family's tokenizer decodes sequences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def saved(made: Tokenizer, folder: Path) -> Path:
-    """A folder with a tokenizer, to be read as it is."""
+    """A folder with a tokenizer, loaded without changes."""
     folder.mkdir(exist_ok=True)
     made.save(str(folder / "tokenizer.json"))
     config = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
@@ -49,20 +49,20 @@ def saved(made: Tokenizer, folder: Path) -> Path:
 
 
 def text_defaults(tokenizer: TextTokenizer, ids: list[int]) -> str:
-    """What the tokenizer's library makes of ids."""
+    """The text that the tokenizer's library decodes from ids."""
     text: str = tokenizer.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
     return text
 
 
 def joined(loaded: Loaded, ids: list[int]) -> str:
-    """What the table makes of ids, less the space that the family's decoder takes from the start of a text."""
+    """The text of ids by the vocabulary table, without the space that the family's decoder removes at the start."""
     family, tokenizer = loaded
     table = tokenizer.token_bytes()
     text = b"".join(table[i] or b"" for i in ids).decode(errors="replace")
     return text.removeprefix(" ") if family.strips else text
 
 
-def test_every_id_is_what_the_tokenizer_makes_of_it(loaded: Loaded) -> None:
+def test_every_id_decodes_as_the_tokenizer_decodes_it(loaded: Loaded) -> None:
     family, tokenizer = loaded
     vocab = tokenizer.tokenizer.get_vocab()
     around = vocab[family.the]
@@ -74,7 +74,7 @@ def test_every_id_is_what_the_tokenizer_makes_of_it(loaded: Loaded) -> None:
         assert joined(loaded, ids) == text_defaults(tokenizer, ids), token
 
 
-def test_whole_texts_are_what_the_tokenizer_makes_of_them(loaded: Loaded) -> None:
+def test_whole_texts_decode_as_the_tokenizer_decodes_them(loaded: Loaded) -> None:
     family, tokenizer = loaded
     table = [token or b"" for token in tokenizer.token_bytes()]
     for text, ids in zip(TEXTS, tokenizer.encode(TEXTS), strict=True):
@@ -91,7 +91,7 @@ def test_characters_of_several_tokens_are_put_together(loaded: Loaded) -> None:
         assert "".join(group.text for group in groups) == b"".join(table[i] for i in ids).decode()
 
 
-def test_no_mark_of_a_tokenizer_is_shown(loaded: Loaded) -> None:
+def test_no_internal_marker_of_a_tokenizer_is_shown(loaded: Loaded) -> None:
     _, tokenizer = loaded
     text = b" ".join(token or b"" for token in tokenizer.token_bytes()).decode(errors="replace")
     assert not {UNDERLINE, "Ġ", "Ċ", "##", "<0x41>"} & {*text, *text.split()}
@@ -112,7 +112,7 @@ def test_tokens_are_found_by_their_text(loaded: Loaded) -> None:
 
 
 def test_an_added_token_stands_for_itself_where_its_decoder_breaks_it(tmp_path: Path) -> None:
-    """A byte-level decoder takes the letters of an added token for bytes, which make no character here."""
+    """A byte-level decoder treats the letters of an added token as bytes, which form no character here."""
     made = FAMILIES["qwen2"].train()
     made.add_tokens(plain_tokens(["caf\u00e9"]))
     tokenizer = load_tokenizer(str(saved(made, tmp_path)))
@@ -128,8 +128,8 @@ def test_runs_of_spaces_are_single_tokens(tmp_path: Path) -> None:
         assert [tokenizer.text_of(i) for i in ids] == ["x", " " * 9, "\n"]
 
 
-def test_pages_take_texts_apart_in_the_same_way(tmp_path: Path) -> None:
-    """The twin of the library that pages run, with the definition that they are given."""
+def test_pages_tokenize_texts_in_the_same_way(tmp_path: Path) -> None:
+    """The JavaScript library that pages run, with the tokenizer definition that they load."""
     tokenizers = [load_tokenizer(str(one.write(tmp_path / name))) for name, one in FAMILIES.items()]
     definitions = [json.loads(published_tokenizer(tokenizer)) for tokenizer in tokenizers]
     script = (
@@ -138,30 +138,30 @@ def test_pages_take_texts_apart_in_the_same_way(tmp_path: Path) -> None:
         "const ids = (made) => texts.map((text) => made.encode(text, { add_special_tokens: false }).ids);"
         "console.log(JSON.stringify(definitions.map((one) => ids(new Tokenizer(one, {})))));"
     )
-    told = subprocess.run(
+    lines = subprocess.run(
         ["node", "-e", script],
         input=json.dumps([definitions, TEXTS]),
         capture_output=True,
         text=True,
         check=True,
     )
-    for name, tokenizer, found in zip(FAMILIES, tokenizers, json.loads(told.stdout), strict=True):
+    for name, tokenizer, found in zip(FAMILIES, tokenizers, json.loads(lines.stdout), strict=True):
         assert found == tokenizer.encode(TEXTS), name
 
 
 @pytest.mark.parametrize(
     ("decoder", "complaint"),
     [
-        (None, "(none) puts something between any two, or drops some"),
-        (decoders.CTC(), "(CTC) puts something between any two, or drops some"),
+        (None, "(none) inserts text between any two tokens, or drops tokens"),
+        (decoders.CTC(), "(CTC) inserts text between any two tokens, or drops tokens"),
         (
             decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\ufffd", "?\ufffd")]),
-            "is not known here",
+            "in a way that is not supported",
         ),
     ],
     ids=["none", "ctc", "bytes"],
 )
-def test_a_decoder_that_does_not_join_is_refused_in_a_line(
+def test_a_decoder_that_does_not_join_tokens_is_refused(
     tiny: TinyInputs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -173,27 +173,27 @@ def test_a_decoder_that_does_not_join_is_refused_in_a_line(
     odd = saved(made, tmp_path / "odd")
     arguments = ["--set", f"model.tokenizer={odd}", "--out", str(tmp_path / "out")]
     assert main(["sweep", str(tiny.preset), *arguments]) == 2
-    told = [line for line in capsys.readouterr().err.splitlines() if "build.py" in line]
-    assert len(told) == 1
-    assert told[0].startswith(
-        "build.py: odd: what its tokens stand for cannot be told, the decoder"
+    lines = [line for line in capsys.readouterr().err.splitlines() if "build.py" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "build.py: odd: the text of its tokens cannot be determined, because the decoder"
     )
-    assert complaint in told[0]
-    assert ": set model.tokenizer to" in told[0]
+    assert complaint in lines[0]
+    assert ": set model.tokenizer to" in lines[0]
     assert not (tmp_path / "out/data").exists()
 
 
 def test_a_vocabulary_without_words_is_refused(tmp_path: Path) -> None:
     made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     made.decoder = decoders.Fuse()
-    with pytest.raises(SourceError, match="what its tokens stand for cannot be told"):
+    with pytest.raises(SourceError, match="the text of its tokens cannot be determined"):
         load_tokenizer(str(saved(made, tmp_path)))
 
 
 def test_a_site_shows_runs_of_spaces(
     tiny: TinyInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From a Gemma-like tokenizer: in vocab.json, on pages, in what they load, and in exports."""
+    """With a Gemma-like tokenizer: in vocab.json, on pages, in files that pages load, and in exports."""
     FAMILIES["gemma"].write(tmp_path / "gemma")
     (tmp_path / "model").mkdir()
     save_file(model_weights(470), tmp_path / "model/model.safetensors")

@@ -1,4 +1,4 @@
-"""Worker processes: ended by Ctrl-C without a word of theirs, and gone when the main process is."""
+"""Worker processes: Ctrl-C ends them without output of their own, and they end with the main process."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ def are_gone(workers: list[psutil.Process]) -> bool:
     return not [one for one in workers if one.is_running() and one.status() != "zombie"]
 
 
-def test_an_interrupt_is_answered_by_the_main_process_alone(program: Path) -> None:
+def test_only_the_main_process_handles_an_interrupt(program: Path) -> None:
     process = start(program)
     workers = workers_of(program, os.cpu_count() or 1)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert told == ""
+    assert message == ""
     assert are_gone(workers)
 
 
 def test_an_interrupt_while_processes_are_started_is_not_lost(program: Path) -> None:
     process = start(program, "interrupted fork")
-    _, told = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert told == ""
+    assert message == ""
 
 
 def test_workers_end_with_a_main_process_that_was_killed(program: Path) -> None:
