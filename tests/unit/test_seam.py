@@ -39,11 +39,22 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "publish": (*HEAVY, *MODELS, "jinja2", "sitegen.render"),
     # Used by both sides, or independent of them
     **dict.fromkeys(
-        ["config", "delphi", "errors", "files", "finished", "labels", "lock", "options", "output"],
+        [
+            "config",
+            "delphi",
+            "errors",
+            "files",
+            "finished",
+            "hub_errors",
+            "labels",
+            "lock",
+            "options",
+        ],
         RECORDS_ONLY,
     ),
     **dict.fromkeys(
-        ["progress", "records", "schema", "serve", "space", "store", "workers"], RECORDS_ONLY
+        ["output", "progress", "records", "schema", "serve", "space", "store", "workers"],
+        RECORDS_ONLY,
     ),
     "cli": (*HEAVY, *MODELS, *PAGES),
 }
