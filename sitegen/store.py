@@ -1,4 +1,4 @@
-"""Records to JSON files and back, with a manifest and checksums; the layout is design's contract.
+"""Records to JSON files and back, with a manifest and checksums; docs/data-format.md describes the layout.
 
 manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  rows/00000.json
 live/settings.json  live/weights.safetensors  live/tokenizer.json  SHA256SUMS
@@ -152,7 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_vocab(folder: Path) -> list[TokenText]:
-    """[d_vocab] each token id's text, bytes or None.
+    """Read what each token id stands for, [d_vocab]: text, bytes that are no whole character, or None for an unused id.
 
     raises  StoreError if the file is missing, damaged, or not as long as the manifest says
     """
@@ -264,7 +264,7 @@ def read_bytes(path: Path) -> bytes:
 def _fields_of(value: Any) -> Any:
     """A record's fields, which orjson writes.
 
-    msgspec would write a whole record faster, but float32 numbers in arrays with the digits of their float64 values.
+    orjson is used although msgspec is faster: msgspec would write the float32 numbers of arrays as float64.
     """
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)

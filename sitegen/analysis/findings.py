@@ -1,4 +1,4 @@
-"""The analysis after the sweep, part by part; each part is kept on disk until the run has finished."""
+"""The analysis after the sweep, part by part; parts that take long are kept on disk until the run has finished."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def find_all(
     published: dict[str, Any] | None,
     parts: KeptParts,
 ) -> Findings:
-    """Compute every part, or load it if an interrupted run has kept it.
+    """Compute all results; those that take long are kept, and loaded if an interrupted run has kept them.
 
     state      of the sweep over all rows
-    published  published numbers of these inputs, which are computed again; None if there are none
+    published  numbers that others published for these inputs, to be recomputed and compared; None if there are none
     """
     rows, ids = inputs.rows.tokens, np.array(inputs.feature_ids)
     table = choose_contexts(state, config, rows.shape[1])

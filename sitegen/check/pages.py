@@ -172,8 +172,9 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
     findings = _differences(
         "number", [value for value, _ in page.numbers], [exact(value) for value in facts]
     )
-    told = [text for _, text in page.numbers][5:]
-    findings += _differences("shown number", told, [_shown(value) for value in facts[5:]])
+    # The first five are shown in formats of their own: a whole number, a percentage, a rounded mean
+    shown = [text for _, text in page.numbers][5:]
+    findings += _differences("shown number", shown, [_shown(value) for value in facts[5:]])
     others = [context for other in data.others.values() for context in other.contexts]
     lines: list[ContextRecord | NearMiss] = [
         *contexts,

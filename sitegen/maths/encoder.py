@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sitegen.errors import PrecisionError
-from sitegen.maths import activation_functions
-from sitegen.maths.activation_functions import ReLU, make_activation_function
+from sitegen.maths.activation_functions import ActivationFunction, ReLU
 from sitegen.maths.error_bound import (
     OVERFLOW,
     UpperBounds,
@@ -22,9 +21,6 @@ from sitegen.maths.error_bound import (
 )
 from sitegen.maths.normalisation import normalised
 from sitegen.maths.sparse import csr_pattern
-
-# Name under which `sitegen.sources.autoencoder` makes a function from thresholds and a k
-ActivationFunction = make_activation_function
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class ActiveEntries:
     largest_error: float
 
     def moved(self, n_tokens: int) -> ActiveEntries:
-        """Move the entries to the CPU's memory, and add `n_tokens` to their token indices."""
+        """Move the entries to the CPU's memory, with token indices counted from `n_tokens` earlier tokens on."""
         feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
         return ActiveEntries(
             feature, token, self.activation.cpu(), self.n_examined, self.largest_error
@@ -62,8 +58,8 @@ class ActiveEntries:
         return torch.where(key[index] == wanted, self.activation[index], 0)
 
     def among(self, chosen: Tensor) -> ActiveEntries:
-        """Keep the entries of the features `chosen` [n_chosen] int64, rising; the new index is that in `chosen`."""
-        # Where each feature would have to be in `chosen`; it is among them if it is there
+        """Keep the entries of features in `chosen` [n_chosen] int64, rising, renumbered by their index in it."""
+        # The index at which `chosen` would hold each feature; comparing tells whether it does
         index = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
         is_chosen = chosen[index] == self.feature
         return ActiveEntries(
@@ -89,7 +85,7 @@ class ActiveEntries:
 
 
 class Encoder:
-    """Pre-activations of the features swept.
+    """Pre-activations of the features swept; with a TopK of all features, since they compete.
 
     Each pre-activation is one dot product of its own, in float32. On a CPU its order of summation depends on neither
     the batch nor the precision of the search; on CUDA, cuSPARSE chooses the order.
@@ -100,7 +96,7 @@ class Encoder:
         W_enc: Tensor,
         b_enc: Tensor,
         b_in: Tensor,
-        function: activation_functions.ActivationFunction | None = None,
+        function: ActivationFunction | None = None,
         normalisation: str = "none",
         chosen: Tensor | None = None,
     ) -> None:
@@ -152,7 +148,7 @@ class PairReader:
     """Computes the activations of chosen pairs of feature and token, with any activation function."""
 
     def __init__(self, encoder: Encoder, precision: str) -> None:
-        """Take an encoder, and the precision of the search for functions that need all features of a token."""
+        """Take an encoder, and the precision of the search, which is used only where features compete (TopK)."""
         self._encoder = encoder
         needs_search = encoder.function.needs_all_features
         self._search = ActivationSearch(encoder, precision) if needs_search else None
@@ -240,7 +236,7 @@ class ActivationSearch:
         ones = centred.new_ones(len(centred), 2)
         factors = self._factors([centred, ones, token_bounds])  # [n_tokens, d_hook + 5]
         shape = (len(self._weights), len(factors))
-        # The largest tensor of the sweep: a new one for each batch would cost its pages being mapped again
+        # The largest tensor of the sweep: reused, because a new one for each batch would have its memory mapped anew
         if self._product is None or self._product.shape != shape:
             self._product = factors.new_empty(shape)
         with _matmul_settings(self._precision):

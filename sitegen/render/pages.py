@@ -112,7 +112,7 @@ class PageRenderer:
         return digest(self._common.encode(), repr(around).encode(), *files.contents())
 
     def feature(self, i: int, data: FeatureData, key: str) -> bytes:
-        """The page of the i-th feature, signed with its key."""
+        """The page of the i-th feature, ending in a comment with its key and a hash of the page itself."""
         page = feature_page(i, data, self.site, self._neighbours(i), _index_page_of(i))
         template = self._environment.get_template("feature.html")
         text = template.render(root="../", site=self.site, manifest=self.manifest, page=page)
@@ -132,7 +132,7 @@ class PageRenderer:
         return rows_script(int(path.stem), record, len(self.site.vocabulary.tokens))
 
     def others(self, features: RenderedFeatures) -> Iterator[tuple[str, bytes]]:
-        """(file name, content) of every page and script that is about no single feature and no row."""
+        """(file name, content) of all pages and scripts but those of features, of rows and of the model."""
         summaries = features.summaries
         yield from self._lists(summaries)
         about = self._page("about.html", root="")

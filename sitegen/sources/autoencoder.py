@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sitegen.errors import SourceError
-from sitegen.maths.encoder import ActivationFunction, Encoder
+from sitegen.maths.activation_functions import make_activation_function
+from sitegen.maths.encoder import Encoder
 from sitegen.maths.normalisation import Normalised, normalised
 from sitegen.sources import hub
 from sitegen.sources.autoencoder_files import (
@@ -88,7 +89,7 @@ class Autoencoder:
             self.W_enc[:, columns],
             b_enc,
             self.b_dec if self.architecture.subtracts_b_dec else torch.zeros_like(self.b_dec),
-            ActivationFunction(threshold, k),
+            make_activation_function(threshold, k),
             self.architecture.normalisation,
             chosen if k else None,
         )

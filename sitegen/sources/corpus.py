@@ -30,8 +30,8 @@ from sitegen.space import require_free
 # Part of the cache key: increase it when the way from text to rows changes, so that no older cache is read
 ROWS_VERSION = 1
 DOCUMENTS_AT_ONCE = 256
-# Disk space for making rows, in bytes per byte of text. A token is about 4 bytes of text, and while rows are made it
-# is on disk twice (in the sequence and in a row), as 4 bytes each.
+# Disk space for making rows, in bytes per byte of text: 4 bytes of text make about one token, which is stored twice (in
+# the sequence and in a row) as 4 bytes
 ROWS_BYTES = 2
 # Limits memory: a tokenizer needs about 30 bytes for each character of the texts that it encodes at once
 CHARACTERS_AT_ONCE = 1 << 22
@@ -91,7 +91,7 @@ def load_rows(config: CorpusConfig, tokenizer: TextTokenizer, delimiters: RowDel
             _write_rows(partial, batches, config, delimiters)
             digest = sha256(partial)
         counts = reader.counts
-        # Written last: rows without this file, or with another hash than it states, are made again
+        # Written last, so an interruption leaves rows without it; such rows, or rows with another hash, are made again
         with whole_file(path.with_suffix(".json")) as partial:
             partial.write_text(json.dumps({"sha256": digest, **dataclasses.asdict(counts)}))
     tokens = np.load(path, mmap_mode="r")
@@ -112,7 +112,7 @@ def _read_cached_counts(path: Path) -> DocumentCounts | None:
 
 
 class _BatchReader:
-    """Reads the documents that have text in batches, and counts all documents."""
+    """Reads the documents that have text in batches; its counts are complete when all batches have been read."""
 
     def __init__(self, texts: Iterator[str | None]) -> None:
         self._texts = texts
