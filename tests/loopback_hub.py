@@ -89,11 +89,11 @@ class LoopbackHub:
     @contextmanager
     def serving(self) -> Iterator[LoopbackHub]:
         """Serves until the block ends: the API on 127.0.0.1, large files on 127.0.0.2."""
-        servers = [
-            ThreadingHTTPServer((host, 0), self._handler()) for host in ("127.0.0.1", "127.0.0.2")
-        ]
+        hosts = ("127.0.0.1", "127.0.0.2")
+        servers = [ThreadingHTTPServer((host, 0), self._handler()) for host in hosts]
         self.endpoint, self.storage = (
-            f"http://{server.server_name}:{server.server_port}" for server in servers
+            f"http://{host}:{server.server_port}"
+            for host, server in zip(hosts, servers, strict=True)
         )
         threads = [
             threading.Thread(target=server.serve_forever, args=(MOMENT_S,), daemon=True)

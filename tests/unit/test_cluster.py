@@ -55,7 +55,7 @@ def test_job_slices_swept_separately_merge_to_the_same_data(
     for i in (3, 1):
         shared = ["sweep", str(preset), "--out", str(outs[i - 1]), "--shard", f"{i}/3"]
         assert main(shared) == 0
-        assert "shards of share" in capsys.readouterr().err
+        assert "shards of job slice" in capsys.readouterr().err
     others = ["--from", str(outs[0]), str(outs[1])]
     merge = ["merge", str(preset), "--out", str(outs[2])]
     assert main([*merge, *others]) == 2
@@ -93,7 +93,7 @@ def test_an_invalid_job_slice_is_refused(
         (["--engine", "ray", "--workers", "0"], "--workers 0: give 1 or more"),
         (
             ["--engine", "ray", "--workers", "2", "--address", "127.0.0.1:1"],
-            "leave it or --address",
+            "--address uses another one: give only one of them",
         ),
         (["--engine", "ray", "--shard", "1/2"], "leave --engine out"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
