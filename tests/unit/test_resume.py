@@ -69,12 +69,12 @@ def test_a_run_killed_three_times_resumes_to_the_same_bytes(
     ]
     for n_kills in range(N_KILLS):
         process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-        while len(list(tmp_path.glob("sweep/*.npz"))) <= n_kills and process.poll() is None:
+        while len(list(tmp_path.glob("sweep/rows-*.npz"))) <= n_kills and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (tmp_path / "data").exists()
-    n_saved = len(list(tmp_path.glob("sweep/*.npz")))
+    n_saved = len(list(tmp_path.glob("sweep/rows-*.npz")))
     assert N_KILLS <= n_saved < 7
     subprocess.run(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, check=True)
     assert folder_bytes(tmp_path / "data") == one_process
