@@ -158,6 +158,8 @@ def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[Live
 
     returns  (model, "") or (None, the reason why there is none)
     """
+    if config.live.precision == "none":
+        return None, "live.precision is none"
     try:
         return live_model(inputs, state.counts.max_activation, config), ""
     except LiveRefusalError as refusal:

@@ -45,12 +45,10 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
     """Make the model as pages load it.
 
     max_activation  [n_features] of each feature swept
-    raises          LiveRefusalError if none is configured, pages do not know the architecture of the model or of the
-                    autoencoder, the model is larger than configured, or it gives other activations than the sweep
+    raises          LiveRefusalError if pages do not know the architecture of the model or of the autoencoder, the model
+                    is larger than configured, or it gives other activations than the sweep
     """
     precision = config.live.precision
-    if precision == "none":
-        raise LiveRefusalError("live.precision is none")
     if inputs.autoencoder.architecture.k:
         function = inputs.autoencoder.activation_function
         raise LiveRefusalError(f"pages know ReLU and JumpReLU, but the autoencoder has {function}")
