@@ -139,7 +139,7 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
         "stretch_ratios": {name: clock.stretch_ratios("product", name) for name in PRECISIONS},
         "density": float(states["fp32"].counts.n_active.mean()) / (n_rows * config.corpus.seq_len),
         "same_in_bf16": _same(states["fp32"], states["bf16"]),
-        "certificates": {p: vars(states[p].error_bound) for p in PRECISIONS},
+        "error_bounds": {p: vars(states[p].error_bound) for p in PRECISIONS},
         "parts": parts,
     }
 

@@ -20,6 +20,7 @@ from sitegen.options import NO_LABELS, make_parser
 from sitegen.output import OutputFolder, finished_output, writing_to
 from sitegen.progress import computing_stages, plan_stages
 from sitegen.records import PublishedNumber
+from sitegen.space import existing_folder
 from sitegen.verify.source import published_presets
 
 if TYPE_CHECKING:
@@ -374,8 +375,7 @@ def _os_error_line(error: OSError) -> str:
 
 def _full_disk_line(error: OSError) -> str:
     """The message for a full disk, with the folder on it and the free space."""
-    path = Path(error.filename).absolute()
-    folder = next((one for one in (path, *path.parents) if one.is_dir()), path)
+    folder = existing_folder(Path(error.filename))
     free = shutil.disk_usage(folder).free / 1e6
     is_quota = error.errno == errno.EDQUOT
     reason = "your quota is used up" if is_quota else "no space left on its disk"

@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sitegen.errors import StoreError
 from sitegen.files import sha256, whole_file
 from sitegen.output import OutputFolder
-from sitegen.store import CHECKSUMS
+from sitegen.store import CHECKSUMS, read_checksums
 
 PACKAGE = Path(__file__).parent
 
@@ -50,12 +51,11 @@ def remarks_if_finished(output: OutputFolder, key: str) -> list[str] | None:
     """
     try:
         noted = json.loads(output.computed.read_text())
-        sums = output.data / CHECKSUMS
-        is_same = noted["inputs"] == key and noted["checksums"] == sha256(sums)
-        if is_same and _are_whole(output.data, sums.read_text("ascii")):
+        is_same = noted["inputs"] == key and noted["checksums"] == sha256(output.data / CHECKSUMS)
+        if is_same and _is_whole(output.data):
             return list(map(str, noted["remarks"]))
     # An absent or damaged note is no error: the run computes again
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
@@ -79,18 +79,15 @@ def summary_if_checked(output: OutputFolder) -> str | None:
 
 def _checked_files_hash(output: OutputFolder) -> str:
     """Hash all files that a check reads, and the code of the check."""
-    folders = [output.data, output.site]
-    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    paths = [*output.site_files(), *(path for path in output.data.rglob("*") if path.is_file())]
     beside = [output.labels, output.archive, output.archive_checksum]
     paths += [path for path in beside if path.is_file()]
     return _files_hash(output.root, paths) + _code_hash()
 
 
-def _are_whole(folder: Path, sums: str) -> bool:
-    """Check whether every file of a folder has its checksum, and no file is there that has none."""
-    expected = {
-        name: digest for digest, name in (line.split("  ", 1) for line in sums.splitlines())
-    }
+def _is_whole(folder: Path) -> bool:
+    """Check whether every file of a data folder has its checksum, and no file is there that has none."""
+    expected = read_checksums(folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return names == {*expected, CHECKSUMS} and all(
         sha256(folder / name) == digest for name, digest in expected.items()

@@ -46,15 +46,18 @@ def require_free(folder: Path, n_bytes: int, what: str, otherwise: str) -> None:
     what       what needs the space, for the message
     otherwise  what to do instead of freeing space, for the message
     """
-    path = folder.absolute()
-    # The folder itself may not exist yet
-    existing = next(parent for parent in (path, *path.parents) if parent.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(existing_folder(folder)).free
     if free < n_bytes:
         raise SpaceError(
             f"the disk of {folder} has {size(free)} free, but {what} needs about {size(n_bytes)}: free space there, "
             f"{otherwise}"
         )
+
+
+def existing_folder(path: Path) -> Path:
+    """Find the folder that a path is in, or will be in: the path itself or the nearest of its parents that exists."""
+    path = path.absolute()
+    return next(parent for parent in (path, *path.parents) if parent.is_dir())
 
 
 def size(n_bytes: int) -> str:

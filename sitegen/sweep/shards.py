@@ -20,7 +20,7 @@ from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import ContextWindow
 
 # Raised when a state's arrays, or what they hold, change
-STATE_VERSION = 5
+STATE_VERSION = 6
 # Batches that are counted together: a batch's product should stay within a processor's caches, while counting is faster
 # on more active tokens at once
 BATCHES_AT_ONCE = 4

@@ -40,7 +40,7 @@ class SweepState:
     def accumulators(self) -> dict[str, Accumulator]:
         """The accumulators by name."""
         return {
-            "certificate": self.error_bound,
+            "error_bound": self.error_bound,
             "counts": self.counts,
             "histogram": self.histogram,
             "top": self.top,

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from sitegen.config import CorpusConfig
 from sitegen.errors import SourceError
+from sitegen.sources import corpus
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
@@ -34,6 +36,25 @@ def config(tiny: TinyInputs) -> CorpusConfig:
 
 def rows_of(config: CorpusConfig, tokenizer: TextTokenizer) -> Rows:
     return load_rows(config, tokenizer, row_delimiters(config, tokenizer))
+
+
+def test_memory_is_bounded_by_small_batches_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "DOCUMENTS_AT_ONCE", 3)
+    monkeypatch.setattr(corpus, "CHARACTERS_AT_ONCE", 10)
+    lengths = [1, 1, 1, 1, 4, 9, 30, 2, 20]
+    n_taken = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal n_taken
+        for length in lengths:
+            n_taken += 1
+            yield "a" * length
+
+    batches = []
+    for batch in corpus._BatchReader(texts()).batches():
+        batches.append(list(map(len, batch)))
+        assert n_taken == sum(map(len, batches))  # no document is read before it is needed
+    assert batches == [[1, 1, 1], [1, 4, 9], [30], [2, 20]]
 
 
 def test_rows_equal_those_of_a_plain_implementation(
