@@ -65,7 +65,7 @@ def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
         if not path.exists():
             save_file(_autoencoder_weights(folder, seed), path)
     inputs.preset.write_text(
-        '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
+        '[model]\nname = "model"\ntokenizer = "tokenizer"\nhook_point = "blocks.0.mlp.hook_post"\n'
         '[autoencoder]\nsource = "autoencoder.safetensors"\naccept_poor_fit = true\n'  # random weights fit nothing
         '[other]\nsource = "second.safetensors"\n'
         f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'

@@ -18,7 +18,8 @@ from sitegen.analysis.contexts import choose_contexts, read_contexts
 from sitegen.config import load_config
 from sitegen.maths.encoder import ActivationSearch
 from sitegen.sources.inputs import Inputs, load_inputs
-from sitegen.sweep.shards import ShardSweeper, make_encoder, row_ranges
+from sitegen.sweep.reader import row_ranges
+from sitegen.sweep.shards import ShardSweeper, make_encoder
 from sitegen.sweep.state import SweepState
 
 TURN_ROWS = 32

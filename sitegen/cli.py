@@ -237,7 +237,7 @@ def _archive(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from sitegen.export.formats import export
+    from sitegen.export.write import export
 
     with writing_to(finished_output(options.out).root) as output:
         exported = export(output, options.to)
@@ -340,6 +340,16 @@ def _presets(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from sitegen.inspection import inspect
+
+    found = inspect(options.what, options.source)
+    print("\n".join(found.lines))
+    if found.toml:
+        print(f"\n{found.toml}")
+    return DONE
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "sweep": _sweep,
@@ -352,6 +362,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "serve": _serve,
     "verify": _verify,
     "presets": _presets,
+    "inspect": _inspect,
 }
 
 

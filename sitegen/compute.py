@@ -212,6 +212,8 @@ def _manifest(
         autoencoder=AutoencoderRecord(
             activation_function=inputs.autoencoder.activation_function,
             k=architecture.k,
+            is_transcoder=architecture.is_transcoder,
+            has_skip_connection=inputs.autoencoder.W_skip is not None,
             subtracts_b_dec=architecture.subtracts_b_dec,
             normalisation=architecture.normalisation,
             logit_effects=inputs.model.output.formula,
@@ -222,6 +224,7 @@ def _manifest(
             n_features=len(inputs.feature_ids),
             d_hidden=inputs.autoencoder.d_hidden,
             d_hook=inputs.model.d_hook,
+            d_output=inputs.model.d_output,
             d_vocab=inputs.model.d_vocab,
             n_documents=documents.n_documents,
             n_empty=documents.n_empty,
@@ -254,8 +257,8 @@ def _sources(inputs: Inputs) -> dict[SourceName, SourceRecord]:
         "tokenizer": inputs.tokenizer.provenance,
         "corpus": inputs.rows.provenance,
     }
-    if inputs.other is not None:
-        read["other"] = inputs.other.provenance
+    if inputs.second is not None:
+        read["other"] = inputs.second.provenance
     return {
         name: SourceRecord(
             provenance.name,

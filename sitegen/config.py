@@ -72,7 +72,11 @@ class ModelConfig:
 
     # TransformerLens name, Hub repository, or a folder with config.json and model.safetensors
     name: str = ""
-    hook_point: str = "blocks.0.mlp.hook_post"
+    # Where the autoencoder reads; empty: as its own settings say
+    hook_point: str = ""
+    # What a transcoder reconstructs; empty: as its own settings say. Autoencoders have none: they reconstruct what they
+    # read
+    output_hook_point: str = ""
     # Hub repository or folder; empty: the tokenizer that the model names
     tokenizer: str = ""
     # Processing of the weights that activations come from: names of PROCESSING, or none. Empty: as the autoencoder's
@@ -100,7 +104,7 @@ class AutoencoderConfig(_Section):
     # run1, run2, a version number or a folder of `repository`; or a file or folder on this machine
     source: str = ""
     repository: str = "NeelNanda/sparse_autoencoder"
-    # The next four settings describe files that do not describe themselves, and win over files that do. They hold for
+    # The next five settings describe files that do not describe themselves, and win over files that do. They hold for
     # other.source too. The activation function: relu, jumprelu, topk or batchtopk
     activation: str = ""
     # Largest number of active features a token, of topk; 0: as the files say
@@ -109,6 +113,9 @@ class AutoencoderConfig(_Section):
     subtracts_b_dec: bool | None = None
     # Normalisation of the input: none, layer_norm or constant_norm_rescale
     normalisation: str = ""
+    # Factor by which its training multiplied the input, to an average length of sqrt(d_hook); 0: it did not, or the
+    # files hold it
+    input_scale: Annotated[float, Meta(ge=0, le=MOST)] = 0.0
     # Active features a token, as its authors report them; the run is compared with it. 0: not known
     l0: Annotated[float, Meta(ge=0, le=MOST)] = 0.0
     # Share of variance explained, likewise

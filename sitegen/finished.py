@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.errors import StoreError
+from sitegen.file_names import CHECKSUMS
 from sitegen.files import sha256, whole_file
 from sitegen.output import OutputFolder
-from sitegen.store import CHECKSUMS, read_checksums
+from sitegen.store import read_checksums
 
 PACKAGE = Path(__file__).parent
 

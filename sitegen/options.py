@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.config import SweepConfig, preset_names
+from sitegen.exports import EXPORTS
 
 # Given instead of a labels file: forget the labels that are shown
 NO_LABELS = "none"
@@ -36,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="compute the published numbers again; exit code 1 if one is missed",
     )
     commands.add_parser("presets", help="list the built-in presets")
+    _add_inspect(commands)
     return parser
 
 
@@ -93,13 +95,14 @@ def _add_check(commands: Any) -> None:
 
 
 def _add_export(commands: Any) -> None:
+    *described, last = (one.description for one in EXPORTS.values())
     export = commands.add_parser("export", help="write DIR/data to DIR/export for other tools")
     export.add_argument("out", type=Path, metavar="DIR", help="output folder of a sweep")
     export.add_argument(
         "--to",
-        choices=["parquet", "neuronpedia", "circuit-tracer"],
+        choices=list(EXPORTS),
         required=True,
-        help="Parquet tables, Neuronpedia's bulk format, or circuit-tracer's feature files",
+        help=f"{', '.join(described)}, or {last}",
     )
 
 
@@ -142,6 +145,22 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument("out", type=Path, metavar="DIR", help="folder with a site")
     serve.add_argument(
         "--port", type=int, default=8000, metavar="P", help="port (default: 8000; 0: any free port)"
+    )
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = commands.add_parser(
+        "inspect", help="say what an autoencoder's files are, and print the preset for its site"
+    )
+    inspect.add_argument(
+        "what", metavar="WHAT", help="repository of the Hub, or a file or folder of this machine"
+    )
+    inspect.add_argument(
+        "source",
+        nargs="?",
+        default="",
+        metavar="SOURCE",
+        help="file or folder in it; without one, what it holds is listed",
     )
 
 

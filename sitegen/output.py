@@ -11,31 +11,21 @@ from pathlib import Path
 import orjson
 
 from sitegen.errors import OutputError
+from sitegen.exports import EXPORTS
+from sitegen.file_names import DATA, DATA_FILES, INDEX_PAGE, LABELS_FILE, MANIFEST, SITE_FILES
 from sitegen.files import former_waits, require_content, restore_former
 from sitegen.lock import LOCK_FILE, locked
 
-LABELS_FILE = "labels.json"
 COMPUTED_FILE, CHECKED_FILE = "computed.json", "checked.json"
 ARCHIVE, ARCHIVE_CHECKSUM = "site.zip", "site.zip.sha256"
-OWN_NAMES = {"sweep", "data", "site", "export"}
+OWN_NAMES = {"sweep", DATA, "site", "export"}
 OWN_FILES = {LABELS_FILE, COMPUTED_FILE, CHECKED_FILE, ARCHIVE, ARCHIVE_CHECKSUM, LOCK_FILE}
 UNFINISHED = (".partial", ".former")
 SWEEP_FILES = re.compile(r"(rows-\d+-\d+|part-[a-z]+)\.npz(\.partial-\d+)?")
-DATA_FILES = re.compile(
-    r"(manifest|vocab|overview)\.json|SHA256SUMS|(features|evidence|other|rows)/\d{5,}\.json"
-    r"|live/(settings\.json|weights\.safetensors|tokenizer\.json)"
-)
-SITE_FILES = re.compile(
-    r"(index(-\d+)?|about|overview|token|active|404)\.html|\.nojekyll|features/\d+\.html|lists/[\w-]+\.html|"
-    r"static/[\w.-]+|load/((evidence|rows|tokens|words|live/(embedding|layers|encoder))/\d+|vocabulary|features|lines|map|terms|live/\w+)\.js|labels\.json|data/"
-    rf"({DATA_FILES.pattern})"
-)
 # Of a folder that is complete, being filled, or moved aside
 _SUFFIX = f"({'|'.join(map(re.escape, UNFINISHED))})?"
 EXPORT_FILES = re.compile(
-    rf"parquet{_SUFFIX}/(features|contexts)\.parquet|"
-    rf"neuronpedia{_SUFFIX}/(features|activations|explanations)/batch-\d+\.jsonl\.gz|"
-    rf"circuit-tracer{_SUFFIX}/features/\d+\.json"
+    "|".join(rf"{re.escape(tool)}{_SUFFIX}/({made.files})" for tool, made in EXPORTS.items())
 )
 
 
@@ -53,7 +43,7 @@ class OutputFolder:
     @property
     def data(self) -> Path:
         """The records, as JSON files."""
-        return self.root / "data"
+        return self.root / DATA
 
     @property
     def site(self) -> Path:
@@ -96,9 +86,9 @@ class OutputFolder:
 
     def require_site(self) -> None:
         """Raise OutputError unless pages have been rendered."""
-        if not (self.site / "index.html").is_file():
+        if not (self.site / INDEX_PAGE).is_file():
             raise OutputError(
-                f"{self.site} contains no index.html: run build.py render {self.root} first"
+                f"{self.site} contains no {INDEX_PAGE}: run build.py render {self.root} first"
             )
 
 
@@ -130,7 +120,7 @@ def open_output(root: Path) -> OutputFolder:
     for path in (folder.site, folder.site.with_name(f"{folder.site.name}.partial")):
         _require_own_files(path, SITE_FILES)
     if folder.data.is_dir() and any(folder.data.iterdir()):
-        _require_own_manifest(folder.data / "manifest.json")
+        _require_own_manifest(folder.data / MANIFEST)
     return folder
 
 
@@ -139,7 +129,7 @@ def finished_output(root: Path) -> OutputFolder:
 
     raises  OutputError if it contains no finished sweep
     """
-    if root.is_file() or (root / "index.html").is_file():
+    if root.is_file() or (root / INDEX_PAGE).is_file():
         kind = "a file" if root.is_file() else "only a site"
         raise OutputError(f"{root} is {kind}: give the output folder that contains data/ and site/")
     folder = OutputFolder(root)
@@ -147,9 +137,9 @@ def finished_output(root: Path) -> OutputFolder:
         # Under the lock, because another run may just be about to move the new folder in
         with locked(root):
             restore_former(folder.data)
-    if not (folder.data / "manifest.json").is_file():
+    if not (folder.data / MANIFEST).is_file():
         raise OutputError(
-            f"{root} contains no data/manifest.json: run build.py sweep PRESET --out {root} first"
+            f"{root} contains no {DATA}/{MANIFEST}: run build.py sweep PRESET --out {root} first"
         )
     return folder
 

@@ -26,6 +26,8 @@ HOOKS = {
     "hook_resid_pre": "resid_pre",
     "hook_attn_out": "attn_out",
     "hook_resid_mid": "resid_mid",
+    "ln2.hook_normalized": "mlp_norm",
+    "mlp.hook_in": "mlp_norm",
     "mlp.hook_post": "mlp_post",
     "hook_mlp_out": "mlp_out",
     "hook_resid_post": "resid_post",
@@ -501,6 +503,10 @@ class AutoencoderRecord(Record, frozen=True):
 
     activation_function: Annotated[str, _one_of("ReLU", "JumpReLU", "TopK")]
     k: Count
+    # Whether its output stands for the activations at another hook point, config.model.output_hook_point
+    is_transcoder: bool
+    # Whether its output includes a linear function of its input
+    has_skip_connection: bool
     subtracts_b_dec: bool
     normalisation: Annotated[str, _one_of(*NORMALISATIONS)]
     # Formula of the logit effects
@@ -520,6 +526,8 @@ class Counts(Record, frozen=True):
     n_features: Positive
     d_hidden: Positive
     d_hook: Positive
+    # Width of the activations that are reconstructed
+    d_output: Positive
     d_vocab: Positive
     # Documents read, those that were left out included
     n_documents: Positive
@@ -596,7 +604,7 @@ class ModelSettings(Record, frozen=True):
     # Divisor of attention scores
     score_scale: Annotated[float, Meta(gt=0)]
     # Where in the last of these layers the activations are read: a value of HOOKS
-    hook: Annotated[str, _one_of(*HOOKS.values())]
+    hook: Annotated[str, _one_of(*dict.fromkeys(HOOKS.values()))]
 
 
 class LiveSettings(Record, frozen=True):

@@ -1,8 +1,4 @@
-"""Records to JSON files and back, with a manifest and checksums; docs/data-format.md describes the layout.
-
-manifest.json  vocab.json  overview.json  features/00007.json  evidence/00007.json  other/00007.json  rows/00000.json
-live/settings.json  live/weights.safetensors  live/tokenizer.json  SHA256SUMS
-"""
+"""Records to JSON files and back, with a manifest and checksums; docs/data-format.md describes the layout."""
 
 from __future__ import annotations
 
@@ -17,6 +13,21 @@ import orjson
 import safetensors.numpy
 
 from sitegen.errors import SourceError, StoreError, UsageError
+from sitegen.file_names import (
+    CHECKSUMS,
+    EVIDENCE,
+    FEATURES,
+    LIVE,
+    LIVE_SETTINGS,
+    LIVE_TOKENIZER,
+    LIVE_WEIGHTS,
+    MANIFEST,
+    OTHER,
+    OVERVIEW,
+    ROWS,
+    VOCAB,
+    FileNames,
+)
 from sitegen.files import require_no_pointer
 from sitegen.records import (
     ROWS_PER_FILE,
@@ -34,8 +45,7 @@ from sitegen.records import (
     token_from_json,
 )
 
-SCHEMA_VERSION = 9
-CHECKSUMS = "SHA256SUMS"
+SCHEMA_VERSION = 10
 # The published schemas by their names, and the type that each is generated from
 SCHEMAS: dict[str, Any] = {
     "manifest": Manifest,
@@ -48,33 +58,27 @@ SCHEMAS: dict[str, Any] = {
     "live": LiveSettings,
 }
 SCHEMA_FOLDER = Path(__file__).parent / "schemas"
-SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenizer.json"
 T = TypeVar("T")
 
 
 def feature_path(folder: Path, feature_id: int) -> Path:
     """Where a feature's record stands in a data folder."""
-    return folder / "features" / f"{feature_id:05d}.json"
+    return folder / FEATURES.name(feature_id)
 
 
 def evidence_path(folder: Path, feature_id: int) -> Path:
     """Where the evidence beside a feature's record stands."""
-    return folder / "evidence" / f"{feature_id:05d}.json"
+    return folder / EVIDENCE.name(feature_id)
 
 
 def other_path(folder: Path, feature_id: int) -> Path:
     """Where the record of a feature of the second autoencoder stands."""
-    return folder / "other" / f"{feature_id:05d}.json"
+    return folder / OTHER.name(feature_id)
 
 
 def rows_path(folder: Path, row: int) -> Path:
     """Where the text of a row stands, with that of its neighbours."""
-    return folder / "rows" / f"{row // ROWS_PER_FILE:05d}.json"
-
-
-def live_folder(folder: Path) -> Path:
-    """Where the model that pages run stands, if there is one."""
-    return folder / "live"
+    return folder / ROWS.name(row // ROWS_PER_FILE)
 
 
 class StoreWriter:
@@ -83,8 +87,8 @@ class StoreWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._checksums: dict[str, str] = {}
-        for name in ("features", "evidence"):
-            (folder / name).mkdir(parents=True)
+        for names in (FEATURES, EVIDENCE):
+            (folder / names.folder).mkdir(parents=True)
 
     def add(self, record: FeatureRecord) -> None:
         """Writes one feature's record."""
@@ -108,17 +112,17 @@ class StoreWriter:
 
     def add_live(self, model: LiveModel) -> None:
         """Writes the model that pages run."""
-        folder = live_folder(self._folder)
-        folder.mkdir()
-        self._write(folder / SETTINGS, model.settings)
-        self._write_bytes(folder / WEIGHTS, safetensors.numpy.save(model.weights))
-        self._write_bytes(folder / TOKENIZER, model.tokenizer)
+        folder = self._folder
+        (folder / LIVE).mkdir()
+        self._write(folder / LIVE_SETTINGS, model.settings)
+        self._write_bytes(folder / LIVE_WEIGHTS, safetensors.numpy.save(model.weights))
+        self._write_bytes(folder / LIVE_TOKENIZER, model.tokenizer)
 
     def finish(self, manifest: Manifest, vocab: list[TokenText], overview: Overview) -> None:
         """Writes what is about the whole, and the checksum of every file."""
-        self._write(self._folder / "vocab.json", [token_as_json(token) for token in vocab])
-        self._write(self._folder / "overview.json", overview)
-        self._write(self._folder / "manifest.json", manifest, indent=True)
+        self._write(self._folder / VOCAB, [token_as_json(token) for token in vocab])
+        self._write(self._folder / OVERVIEW, overview)
+        self._write(self._folder / MANIFEST, manifest, indent=True)
         lines = [f"{digest}  {name}\n" for name, digest in sorted(self._checksums.items())]
         (self._folder / CHECKSUMS).write_text("".join(lines), "ascii")
 
@@ -140,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     raises  StoreError if there is none, its schema is another, or it does not fit its schema
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     content = read_bytes(path)
     manifest = parse_json(content, path)
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -156,7 +160,7 @@ def read_vocab(folder: Path) -> list[TokenText]:
 
     raises  StoreError if the file is missing, damaged, or not as long as the manifest says
     """
-    path = folder / "vocab.json"
+    path = folder / VOCAB
     values: list[JsonToken] = decode(list[JsonToken], read_bytes(path), path)
     d_vocab = read_manifest(folder).counts.d_vocab
     if len(values) != d_vocab:
@@ -185,7 +189,7 @@ def read_overview(folder: Path) -> Overview:
 
     raises  StoreError if the file is missing, damaged, or does not fit its schema
     """
-    path = folder / "overview.json"
+    path = folder / OVERVIEW
     return decode(Overview, read_bytes(path), path)
 
 
@@ -194,7 +198,7 @@ def read_live_settings(folder: Path) -> LiveSettings | None:
 
     raises  StoreError if the file is damaged or does not fit its schema
     """
-    path = live_folder(folder) / SETTINGS
+    path = folder / LIVE_SETTINGS
     return decode(LiveSettings, read_bytes(path), path) if path.parent.is_dir() else None
 
 
@@ -203,14 +207,14 @@ def read_live(folder: Path) -> LiveModel | None:
 
     raises  StoreError if a file is missing or damaged
     """
-    settings, live = read_live_settings(folder), live_folder(folder)
+    settings, path = read_live_settings(folder), folder / LIVE_WEIGHTS
     if settings is None:
         return None
     try:
-        weights: dict[str, np.ndarray] = safetensors.numpy.load(read_bytes(live / WEIGHTS))
+        weights: dict[str, np.ndarray] = safetensors.numpy.load(read_bytes(path))
     except safetensors.SafetensorError as error:
-        raise StoreError(f"{live / WEIGHTS} is damaged ({error}): run the sweep again") from None
-    return LiveModel(settings, weights, read_bytes(live / TOKENIZER))
+        raise StoreError(f"{path} is damaged ({error}): run the sweep again") from None
+    return LiveModel(settings, weights, read_bytes(folder / LIVE_TOKENIZER))
 
 
 def feature_files(folder: Path) -> list[Path]:
@@ -218,15 +222,21 @@ def feature_files(folder: Path) -> list[Path]:
 
     raises  StoreError if there is none
     """
-    paths = [path for path in (folder / "features").glob("*.json") if path.stem.isdecimal()]
+    paths = _numbered_files(folder, FEATURES)
     if not paths:
-        raise StoreError(f"{folder / 'features'} holds no feature: run the sweep again")
-    return sorted(paths, key=lambda path: int(path.stem))
+        raise StoreError(f"{folder / FEATURES.folder} holds no feature: run the sweep again")
+    return paths
 
 
 def rows_files(folder: Path) -> list[Path]:
     """Every file of rows, in order."""
-    return sorted(path for path in (folder / "rows").glob("*.json") if path.stem.isdecimal())
+    return _numbered_files(folder, ROWS)
+
+
+def _numbered_files(folder: Path, names: FileNames) -> list[Path]:
+    """The files there are of those that differ in a number, by that number."""
+    paths = (folder / names.folder).glob(f"*{names.after}")
+    return sorted((path for path in paths if path.stem.isdecimal()), key=lambda p: int(p.stem))
 
 
 def decode(kind: type[T], content: bytes, path: Path) -> T:

@@ -297,14 +297,15 @@ class _HubHandler(BaseHTTPRequestHandler):
             return
         sent = _corrupt(content) if fault.corrupted else content
         sent = sent[: len(sent) - fault.short_by]
-        status, first = 200, 0
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        status, first, end = 200, 0, len(sent)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted is not None:
             self.hub.ranges.append(wanted[0])
         if wanted is not None and not fault.ignores_range:
             status, first = 206, int(wanted[1])
-            headers["Content-Range"] = f"bytes {first}-{len(sent) - 1}/{len(sent)}"
-        self._send(status, sent[first:], headers, fault)
+            end = min(int(wanted[2]) + 1, end) if wanted[2] else end
+            headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(sent)}"
+        self._send(status, sent[first:end], headers, fault)
 
     def _send_json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

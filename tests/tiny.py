@@ -108,7 +108,7 @@ def write_inputs(folder: Path) -> TinyInputs:
     write_corpus(folder / "text.jsonl")
     preset = folder / "tiny.toml"
     preset.write_text(
-        '[model]\nname = "model"\ntokenizer = "tokenizer"\n'
+        '[model]\nname = "model"\ntokenizer = "tokenizer"\nhook_point = "blocks.0.mlp.hook_post"\n'
         '[autoencoder]\nsource = "autoencoder.safetensors"\nl1_coeff = 0.5\nl1_positions = 3\n'
         '[other]\nsource = "second.safetensors"\ntitle = "the <second> run"\nn_contexts = 2\n'
         f'[corpus]\nfiles = ["text.jsonl"]\nseq_len = {SEQ_LEN}\n'
@@ -326,11 +326,15 @@ def fitted_weights(
     return with_fitted_decoder(weights, x, subtracts_b_dec)
 
 
-def activations_of(folder: Path, hook_point: str, tokenizer: Path, corpus: Path) -> Tensor:
+def activations_of(
+    folder: Path, hook_point: str, tokenizer: Path, corpus: Path, output_point: str = ""
+) -> Tensor:
     """A model's activations [n, d_hook] on the first rows of a text, without each row's first token."""
     rows = read_rows(corpus, tokenizer / "tokenizer.json", 32, 42)
     loaded = AutoTokenizer.from_pretrained(tokenizer)
-    model = load_model(str(folder), hook_point, loaded, torch.device("cpu"))
+    model = load_model(
+        str(folder), hook_point, loaded, torch.device("cpu"), output_point=output_point
+    )
     found = model.hook_activations(torch.from_numpy(rows[:100].astype("int64")))
     return found[:, 1:].flatten(0, 1)
 

@@ -145,7 +145,10 @@ def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> Contex
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
         first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
         ids = inputs.ids(range(first, first + config.sweep.batch_rows))
-        x, residual = inputs.model.activations_and_residual(ids)
+        if ablator is None:
+            x = inputs.model.hook_activations(ids)
+        else:
+            x, _, residual = inputs.model.input_target_and_residual(ids)
         indices.sort()  # by feature, as the table is
         activations = _window_activations(reader, x, table, indices, first, width)
         _put_peaks(activations, table, indices)
@@ -155,18 +158,13 @@ def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> Contex
             context = indices[nth]
             token = (table.row[context] - first) * ids.shape[1] + table.start[context] + column
             # The ablator takes what the feature adds to the stream, so a normalised input is scaled back
-            strength = activations[nth, column] * _scale(inputs, x)[token]
+            scale = inputs.autoencoder.output_scale(x.flatten(0, 1)).cpu().numpy()
+            strength = activations[nth, column] * scale[token]
             active = (table.feature[context], token, strength)
             ablator.add(residual, ids, active, context, column)
         progress.advance(len(indices))
     progress.finish()
     return ContextActivations(found, ablator.table() if ablator else None)
-
-
-def _scale(inputs: Inputs, x: torch.Tensor) -> np.ndarray:
-    """Get the factor that undoes the normalisation of each token of `x`, [n_tokens] float32."""
-    scale: np.ndarray = inputs.autoencoder.normalised(x.flatten(0, 1)).scale[:, 0].cpu().numpy()
-    return scale
 
 
 def _put_peaks(activations: np.ndarray, table: ContextTable, indices: np.ndarray) -> None:

@@ -71,8 +71,8 @@ def find_all(
         "misses", NearMisses, lambda: find_near_misses(table, sample, rows, ids, config)
     )
     other = None
-    if sample.other is not None:
-        other = find_other_contexts(sample.other, inputs, sample, config)
+    if sample.second is not None:
+        other = find_other_contexts(sample.second, inputs, sample, config)
     quality = parts.get("quality", Quality, lambda: measure_quality(inputs, sample, config))
     W_dec = inputs.autoencoder.W_dec[torch.tensor(inputs.feature_ids)].cpu().numpy()
     layout = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))

@@ -23,11 +23,12 @@ from sitegen.config import NO_PROCESSING, NORMALISATIONS, Config
 from sitegen.errors import SourceError
 from sitegen.progress import announce
 from sitegen.records import Fit, FitCandidate
-from sitegen.sources.autoencoder import Autoencoder, same_point
+from sitegen.sources.autoencoder import Autoencoder
+from sitegen.sources.hook_points import canonical_point
 from sitegen.sources.inputs import Inputs
 from sitegen.sources.model import HookedModel, layer_and_point, load_model
 from sitegen.sources.output_projection import HEADS_HOOK, MLP_HOOK
-from sitegen.sweep.shards import row_ranges
+from sitegen.sweep.reader import row_ranges
 
 # Tokens on which the configured candidate, and those that come near it, are measured
 N_TOKENS = 2048
@@ -61,6 +62,8 @@ POINTS = (
     "hook_mlp_out",
     "hook_resid_post",
 )
+# With the norm's gain, and without it
+MLP_INPUTS = ("mlp.hook_in", "ln2.hook_normalized")
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,14 @@ class Candidate:
     name    in messages and on pages
     remedy  what makes it the configured candidate, as a command: "set ..."
     x       [n_tokens, d_hook]
+    target  [n_tokens, d_output] what the reconstruction is compared with; `x` itself but for a transcoder
     """
 
     name: str
     remedy: str
     autoencoder: Autoencoder
     x: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,53 +98,56 @@ class Nearby:
     """Activations on which the autoencoder may have been trained, [n_tokens, d_hook] each.
 
     configured   at the configured hook point of the model as it was loaded
+    target       [n_tokens, d_output] at its output point
     unprocessed  the model without any processing of its weights
     activations  of the unprocessed model, by hook point; empty where only the configured activations are possible
+    targets      of the unprocessed model, by hook point: what a transcoder that reads there would reconstruct; empty
+                 for autoencoders
     """
 
     configured: Tensor
+    target: Tensor
     unprocessed: HookedModel
     activations: dict[str, Tensor]
+    targets: dict[str, Tensor]
 
 
 def measure_fit(inputs: Inputs, config: Config) -> Fit:
     """Measure the configured candidate and all others on the first rows, without special tokens and first tokens.
 
     In many models the activation on a row's first token is many times as long as all others, so it would dominate every
-    measure. A second autoencoder is checked on the same activations.
+    measure.
 
-    raises  SourceError if there is an objection to the configured candidate of either autoencoder, unless
-            autoencoder.accept_poor_fit is set
+    returns  the measurements of the first autoencoder; all autoencoders are checked, on the same activations
+    raises   SourceError if there is an objection to the configured candidate of one of them, unless
+             autoencoder.accept_poor_fit is set
     """
     announce("fit")
     tokens, is_text = _first_tokens(inputs, config)
     nearby = _read_nearby(inputs, config, tokens, is_text)
-    fit = _measure_first(inputs, config, nearby)
-    if inputs.other is not None:
-        second = dataclasses.replace(inputs, autoencoder=inputs.other, other=None)
-        _measure_first(second, config, nearby)
-    return fit
+    fits = [_measure(autoencoder, inputs, config, nearby) for autoencoder in inputs.autoencoders]
+    return fits[0]
 
 
-def _measure_first(inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
-    """Measure the first autoencoder of the inputs.
+def _measure(autoencoder: Autoencoder, inputs: Inputs, config: Config, nearby: Nearby) -> Fit:
+    """Measure one of the inputs' autoencoders.
 
     raises  SourceError as `measure_fit` does
     """
     point = config.model.hook_point
-    configured = Candidate("as configured", "", inputs.autoencoder, nearby.configured)
+    configured = Candidate("as configured", "", autoencoder, nearby.configured, nearby.target)
     found = measure(configured, N_TOKENS)
     others = []
-    for candidate in _alternatives(inputs, configured, nearby):
+    for candidate in _alternatives(inputs.model, configured, nearby):
         figures = measure(candidate, N_FIRST_TOKENS)
         if figures.unexplained <= WORTH_ALL_TOKENS * found.unexplained:
             figures = measure(candidate, N_TOKENS)
         others.append((candidate, figures))
-    reason = find_objection(inputs.autoencoder, config, found, others)
-    reason = reason or _find_objection_by_mean(inputs, configured)
+    reason = find_objection(autoencoder, config, found, others)
+    reason = reason or _find_objection_by_mean(inputs.model, configured)
     if reason and not config.autoencoder.accept_poor_fit:
         raise SourceError(
-            f"{inputs.autoencoder.provenance.name} does not fit {point} of {inputs.model.provenance.name}: {reason}; "
+            f"{autoencoder.provenance.name} does not fit {point} of {inputs.model.provenance.name}: {reason}; "
             "or set autoencoder.accept_poor_fit = true to go on"
         )
     candidates = [(configured, found), *others]
@@ -205,24 +213,23 @@ def find_objection(
 
 
 @torch.no_grad()
-def _find_objection_by_mean(inputs: Inputs, configured: Candidate) -> str:
+def _find_objection_by_mean(model: HookedModel, configured: Candidate) -> str:
     """Find out from the direction that centring removes whether the weights must be centred or not; empty if right.
 
     The mean over the entries of the residual stream is one direction of d_hook. Often its share of the variance is so
     small that the explained variance is nearly the same for centred and other activations. The variance of the
     reconstruction in this direction shows on which of them the autoencoder was trained.
     """
-    model = inputs.model
-    is_outside_stream = MLP_HOOK.fullmatch(model.hook_point) or HEADS_HOOK.fullmatch(
-        model.hook_point
+    is_outside_stream = MLP_HOOK.fullmatch(model.output_point) or HEADS_HOOK.fullmatch(
+        model.output_point
     )
     # The normalisation layer_norm centres the autoencoder's input in any case
-    is_centred = inputs.autoencoder.architecture.normalisation == "layer_norm"
+    is_centred = configured.autoencoder.architecture.normalisation == "layer_norm"
     if is_outside_stream or is_centred or not model.output.centres:
         return ""
     parts = torch.split(configured.x[:N_TOKENS], TOKENS_AT_ONCE)
     reconstruction = torch.cat([configured.autoencoder.reconstruct(part)[0] for part in parts])
-    in_activations = _variance_along_mean(configured.x[:N_TOKENS])
+    in_activations = _variance_along_mean(configured.target[:N_TOKENS])
     in_reconstruction = _variance_along_mean(reconstruction)
     step = "center_writing_weights"
     if step in model.processing and in_reconstruction > NEARLY_NONE:
@@ -255,13 +262,14 @@ def _variance_along_mean(x: Tensor) -> float:
 @torch.no_grad()
 def measure(candidate: Candidate, n_tokens: int) -> Figures:
     """Measure unexplained variance and L0 of a candidate on the first `n_tokens` tokens."""
-    x = candidate.x[:n_tokens]
-    mean = x.double().mean(0)
+    x, target = candidate.x[:n_tokens], candidate.target[:n_tokens]
+    mean = target.double().mean(0)
     error = variance = n_active = 0.0
-    for part in torch.split(x, TOKENS_AT_ONCE):
+    parts = (torch.split(tensor, TOKENS_AT_ONCE) for tensor in (x, target))
+    for part, expected in zip(*parts, strict=True):
         reconstruction, active = candidate.autoencoder.reconstruct(part)
-        error += float((part.double() - reconstruction.double()).square().sum())
-        variance += float((part.double() - mean).square().sum())
+        error += float((expected.double() - reconstruction.double()).square().sum())
+        variance += float((expected.double() - mean).square().sum())
         n_active += float(active.sum())
     unexplained = error / variance if variance else float("inf")
     return Figures(unexplained, n_active / max(len(x), 1), len(x))
@@ -306,24 +314,39 @@ def _read_nearby(inputs: Inputs, config: Config, tokens: Tensor, is_text: Tensor
         found = _activations(source, tokens, points, config)
         return {name: x[is_text] for name, x in found.items()}
 
-    configured = read_text(model, (point,))[point]
+    read = read_text(model, (point, model.output_point))
+    configured, target = read[point], read[model.output_point]
     points = _points_of_width(model, tokens, model.d_hook)
     # No processing changes an MLP's neurons, so there is nothing else to read
     if points == (point,) and model.reads_neurons:
-        return Nearby(configured, model, {})
+        return Nearby(configured, target, model, {}, {})
     unprocessed = model
     # Processing cannot be undone, so the model is loaded again. Loading may change the tokenizer's settings,
     # so it gets a copy.
     if model.processing:
         tokenizer = copy.deepcopy(inputs.tokenizer.tokenizer)
-        unprocessed = load_model(config.model.name, point, tokenizer, inputs.device)
-    return Nearby(configured, unprocessed, read_text(unprocessed, points))
+        unprocessed = load_model(
+            config.model.name, point, tokenizer, inputs.device, output_point=model.output_point
+        )
+    activations = read_text(unprocessed, points)
+    targets: dict[str, Tensor] = {}
+    if model.is_transcoded:
+        written = {name: _output_of(model, name) for name in activations}
+        found = read_text(unprocessed, tuple(dict.fromkeys(written.values())))
+        targets = {name: found[output] for name, output in written.items() if output in found}
+        activations = {name: x for name, x in activations.items() if name in targets}
+    return Nearby(configured, target, unprocessed, activations, targets)
 
 
-def _alternatives(inputs: Inputs, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
+def _output_of(model: HookedModel, point: str) -> str:
+    """Name what a transcoder that reads at a point would reconstruct: its output point, moved to the point's layer."""
+    return f"blocks.{layer_and_point(point)[0]}.{layer_and_point(model.output_point)[1]}"
+
+
+def _alternatives(model: HookedModel, configured: Candidate, nearby: Nearby) -> Iterator[Candidate]:
     """Generate all other candidates that the files and the model allow."""
     yield from _other_encoders(configured)
-    yield from _other_activations(inputs, nearby)
+    yield from _other_activations(model, configured, nearby)
 
 
 def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
@@ -331,13 +354,14 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
 
     These are b_dec subtracted or not, another normalisation, a plain ReLU, and transposed weights.
     """
-    autoencoder, x = configured.autoencoder, configured.x
+    autoencoder, x, target = configured.autoencoder, configured.x, configured.target
     architecture = autoencoder.architecture
     for subtracts in (architecture.subtracts_b_dec, not architecture.subtracts_b_dec):
-        if subtracts != architecture.subtracts_b_dec and not bool(autoencoder.b_dec.any()):
+        is_changed = subtracts != architecture.subtracts_b_dec
+        if is_changed and (architecture.is_transcoder or not bool(autoencoder.b_dec.any())):
             continue
         words, settings = [], []
-        if subtracts != architecture.subtracts_b_dec:
+        if is_changed:
             words.append("b_dec subtracted" if subtracts else "b_dec not subtracted")
             settings.append(f"autoencoder.subtracts_b_dec = {str(subtracts).lower()}")
         for kind in NORMALISATIONS:
@@ -356,22 +380,21 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
                     f"set {' and '.join([*settings, *setting])}",
                     dataclasses.replace(autoencoder, architecture=changed),
                     x,
+                    target,
                 )
         if architecture.normalisation == "none" and len(x):
             length = float(torch.linalg.vector_norm(x, dim=1).mean())
+            scale = x.shape[1] ** 0.5 / max(length, 1e-30)
+            scaled = [*settings, f"autoencoder.input_scale = {scale:.6g}"]
             yield Candidate(
                 " and ".join([*words, "inputs scaled to an average length of sqrt(d_hook)"]),
-                " and ".join(
-                    [
-                        *(f"set {setting}" for setting in settings),
-                        "save the autoencoder with that scale folded into its weights",
-                    ]
-                ),
+                f"set {' and '.join(scaled)}",
                 dataclasses.replace(
                     autoencoder,
                     architecture=dataclasses.replace(architecture, subtracts_b_dec=subtracts),
                 ),
-                x * (x.shape[1] ** 0.5 / max(length, 1e-30)),
+                x * scale,
+                target * scale,
             )
     if autoencoder.threshold is not None or architecture.k:
         yield Candidate(
@@ -381,37 +404,71 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
                 autoencoder, threshold=None, architecture=dataclasses.replace(architecture, k=0)
             ),
             x,
+            target,
         )
-    if autoencoder.d_hidden == autoencoder.d_hook:
+    if autoencoder.W_skip is not None:
+        yield Candidate(
+            "no skip connection",
+            "save the transcoder without W_skip",
+            dataclasses.replace(autoencoder, W_skip=None),
+            x,
+            target,
+        )
+        if autoencoder.d_hook == autoencoder.d_output:
+            yield Candidate(
+                "the skip connection transposed",
+                "save the transcoder with its skip connection transposed",
+                dataclasses.replace(autoencoder, W_skip=autoencoder.W_skip.T.contiguous()),
+                x,
+                target,
+            )
+    if autoencoder.d_hidden == autoencoder.d_hook == autoencoder.d_output:
         yield Candidate(
             "the encoder transposed",
             "save the autoencoder with W_enc as [d_hook, d_hidden]",
             dataclasses.replace(autoencoder, W_enc=autoencoder.W_enc.T.contiguous()),
             x,
+            target,
         )
         yield Candidate(
             "the decoder transposed",
             "save the autoencoder with W_dec as [d_hidden, d_hook]",
             dataclasses.replace(autoencoder, W_dec=autoencoder.W_dec.T.contiguous()),
             x,
+            target,
         )
 
 
-def _other_activations(inputs: Inputs, nearby: Nearby) -> Iterator[Candidate]:
+def _other_activations(
+    model: HookedModel, configured: Candidate, nearby: Nearby
+) -> Iterator[Candidate]:
     """Generate candidates with other activations: nearby hook points, of the model with and without processing."""
-    model = inputs.model
     for point, x in nearby.activations.items():
         for step, changed in _process(nearby.unprocessed, point, x).items():
             is_as_configured = step == _step_at(model, point)
             if point == model.hook_point and is_as_configured:
                 continue
-            settings = [] if point == model.hook_point else [f'model.hook_point = "{point}"']
+            settings = _point_settings(model, point)
             if not is_as_configured:
                 settings.append(f'model.processing = ["{step}"]')
             name = point if step == NO_PROCESSING else f"{point} after {step}"
             if step == NO_PROCESSING and not is_as_configured:
                 name = f"{point} of the unprocessed model"
-            yield Candidate(name, f"set {' and '.join(settings)}", inputs.autoencoder, changed)
+            yield Candidate(
+                name,
+                f"set {' and '.join(settings)}",
+                configured.autoencoder,
+                changed,
+                nearby.targets.get(point, changed),
+            )
+
+
+def _point_settings(model: HookedModel, point: str) -> list[str]:
+    """List the settings that make another hook point the configured one."""
+    settings = [] if point == model.hook_point else [f'model.hook_point = "{point}"']
+    if model.is_transcoded and _output_of(model, point) != model.output_point:
+        settings.append(f'model.output_hook_point = "{_output_of(model, point)}"')
+    return settings
 
 
 def _step_at(model: HookedModel, point: str) -> str:
@@ -445,13 +502,16 @@ def _process(model: HookedModel, point: str, x: Tensor) -> dict[str, Tensor]:
 def _points_of_width(model: HookedModel, tokens: Tensor, width: int) -> tuple[str, ...]:
     """Find the hook points of one width in the configured layer and its two neighbours.
 
+    A transcoder may also read an MLP's input, behind its norm.
+
     Of several hook points with the same activations, one is returned: the configured one, or else the first.
     """
     layer = model.layer_and_point[0]
     layers = range(max(layer - 1, 0), min(layer + 2, model.n_layers))
-    named = [f"blocks.{number}.{point}" for number in layers for point in POINTS]
-    first: dict[str, str] = {same_point(model.hook_point): model.hook_point}
+    points = (*POINTS, *MLP_INPUTS) if model.is_transcoded else POINTS
+    named = [f"blocks.{number}.{point}" for number in layers for point in points]
+    first: dict[str, str] = {canonical_point(model.hook_point): model.hook_point}
     for point in named:
-        first.setdefault(same_point(point), point)
+        first.setdefault(canonical_point(point), point)
     activations = model.seen(tokens[:1], tuple(first.values()))
     return tuple(point for point, x in activations.items() if x.shape[-1] == width)

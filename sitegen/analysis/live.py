@@ -22,7 +22,7 @@ from sitegen.maths.encoder import Encoder
 from sitegen.maths.normalisation import normalised
 from sitegen.records import LiveModel, LiveSettings
 from sitegen.sources.inputs import Inputs
-from sitegen.sources.plain_transformer import plain_transformer
+from sitegen.sources.plain_transformer import fold_input_norm, plain_transformer
 from sitegen.sources.tokenizer import TextTokenizer
 from sitegen.sweep.shards import make_encoder
 
@@ -66,7 +66,8 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
     zero = W_enc.new_zeros(1, W_enc.shape[1])
     # Pages subtract nothing from the input, so its effect is added to the bias, in float64 to round only once
     bias = encoder.bias.double() + W_enc.double() @ encoder.centred(zero).double()[0]
-    weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias.float()}
+    W_enc, bias = fold_input_norm(inputs.model, W_enc, bias.float())
+    weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias}
     if bool(encoder.function.threshold.any()):
         weights["encoder.threshold"] = encoder.function.threshold
     _require_room([*weights.values()], config)

@@ -56,12 +56,12 @@ def compare_with_second(
 
     density  [n_features] float64
     """
-    assert inputs.other is not None
+    assert inputs.second is not None
     ids = np.array(inputs.feature_ids)
     cosine, correlation = matches.cosine, matches.correlation
     return TwoRuns(
         title=title,
-        n_features=inputs.other.d_hidden,
+        n_features=inputs.second.d_hidden,
         cosine=split_by_rarity(_values(matches.cosine, ids), density, low=0),
         correlation=split_by_rarity(_values(matches.correlation, ids), density, low=0),
         n_mutual_cosine=int(cosine.mutual.numpy()[ids].sum()),

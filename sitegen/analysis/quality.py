@@ -17,7 +17,7 @@ from sitegen.maths.logits import written_by
 from sitegen.progress import Progress
 from sitegen.records import Measure, Quality
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.shards import row_ranges
+from sitegen.sweep.reader import row_ranges
 
 
 def measure_quality(inputs: Inputs, sample: Sample, config: Config) -> Quality:
@@ -82,57 +82,58 @@ class _Meter:
     def _sums(self, rows: range) -> dict[str, float]:
         """Sum losses, errors and activations over the positions of a few rows."""
         tokens = self._inputs.ids(rows)
-        x, losses_with = self._start(tokens)
+        x, target, losses_with = self._start(tokens)
         seq_len = tokens.shape[1]
         active = self._by_token[rows.start * seq_len : rows.stop * seq_len]
-        reconstruction = self._reconstruct(active, x)
+        reconstruction = self._reconstruct(active, x, target)
         replacements = {
-            "loss": x,
+            "loss": target,
             "reconstructed": reconstruction,
-            "zero": torch.zeros_like(x),
-            "mean": self._mean.expand_as(x),
+            "zero": torch.zeros_like(target),
+            "mean": self._mean.expand_as(target),
         }
         losses = {
             name: losses_with(value).double().sum().item() for name, value in replacements.items()
         }
         return {
             **losses,
-            "error": (x - reconstruction).double().pow(2).sum().item(),
-            "variance": (x - self._mean).double().pow(2).sum().item(),
+            "error": (target - reconstruction).double().pow(2).sum().item(),
+            "variance": (target - self._mean).double().pow(2).sum().item(),
             "active": float(active.nnz),
             "activation": float(active.data.sum(dtype=np.float64)),
         }
 
     def _start(
         self, tokens: torch.Tensor
-    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """Get (hook-point activations of some rows, a function from replaced activations to losses).
+    ) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Get (input, activations to reconstruct, a function from replaced activations to losses) of some rows.
 
-        Where nothing but the final norm comes after the hook point, the model runs only once: each replacement adds its
-        difference to the last residual stream. Elsewhere the model runs again for each replacement.
+        Where nothing but the final norm comes after the output point, the model runs only once: each replacement adds
+        its difference to the last residual stream. Elsewhere the model runs again for each replacement.
         """
         model, final = self._inputs.model, self._inputs.final_layer
         if final is None:
-            return model.hook_activations(tokens), partial(model.losses, tokens)
-        x, residual = model.activations_and_residual(tokens)
+            return *model.input_and_target(tokens), partial(model.losses, tokens)
+        x, target, residual = model.input_target_and_residual(tokens)
         next_id = tokens[:, 1:].flatten()
 
         def losses_with(activations: torch.Tensor) -> torch.Tensor:
-            changed = residual + written_by(activations - x, model.W_out)
+            changed = residual + written_by(activations - target, model.W_out)
             return final.losses(changed[:, :-1].flatten(0, 1), next_id)
 
-        return x, losses_with
+        return x, target, losses_with
 
-    def _reconstruct(self, active: csr_array, x: torch.Tensor) -> torch.Tensor:
-        """Compute the reconstruction `f W_dec + b_dec` of `x`, with its normalisation undone.
+    def _reconstruct(
+        self, active: csr_array, x: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the reconstruction of `target` [n_rows, seq_len, d_output].
 
-        active  [n_tokens, n_features] float32 activations `f`
-        x       [n_rows, seq_len, d_hook]
+        active  [n_tokens, n_features] float32 activations
+        x       [n_rows, seq_len, d_hook] the input
         """
         autoencoder = self._inputs.autoencoder
         products = torch.from_numpy(np.asarray(active @ self._W_dec)).to(autoencoder.b_dec)
-        output = products + autoencoder.b_dec
-        return autoencoder.normalised(x.flatten(0, 1)).undone(output).view_as(x)
+        return autoencoder.decode(products, x.flatten(0, 1)).view_as(target)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -174,7 +174,7 @@ def find_relations(
     chosen = torch.tensor(inputs.feature_ids, device=inputs.device)
     k = settings.n_neighbours
     neurons = None
-    if inputs.model.reads_neurons:
+    if sample.neurons is not None:
         index, weight, share = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
         neurons = NeuronTables(
             (_numpy(index), _numpy(weight), _numpy(share)),
@@ -195,10 +195,10 @@ def find_relations(
 
 def _run_matches(inputs: Inputs, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
     """Find (the matches of all features in the second autoencoder, the matches of its features in the first)."""
-    if inputs.other is None or sample.other is None:
+    if inputs.second is None or sample.second is None:
         return None, None
-    cosine, other_cosine = cosine_matches(inputs.autoencoder.W_dec, inputs.other.W_dec)
-    correlation, other_correlation = correlation_matches(sample.activations, sample.other)
+    cosine, other_cosine = cosine_matches(inputs.autoencoder.W_dec, inputs.second.W_dec)
+    correlation, other_correlation = correlation_matches(sample.activations, sample.second)
     return RunMatches(cosine, correlation), RunMatches(other_cosine, other_correlation)
 
 

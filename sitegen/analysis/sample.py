@@ -14,12 +14,12 @@ import torch
 from scipy.sparse import csr_array, hstack
 
 from sitegen.config import Config
-from sitegen.maths.encoder import ActivationSearch, ActiveEntries
+from sitegen.maths.encoder import ActiveEntries
 from sitegen.maths.sparse import csr_pattern
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.shards import BATCHES_AT_ONCE, row_ranges
+from sitegen.sweep.reader import BATCHES_AT_ONCE, RowReader, row_ranges
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SampleActivations:
 
 @dataclass(frozen=True)
 class NeuronSums:
-    """Sums over the sample's tokens, in float64.
+    """Sums over the sample's tokens, in float64, where the hook point's activations are neurons.
 
     total     [d_hook] of the neurons' activations
     squares   [d_hook] of their squares
@@ -85,53 +85,93 @@ class NeuronSums:
     squares: np.ndarray
     products: np.ndarray
 
+    @staticmethod
+    def zero(autoencoder: Autoencoder) -> NeuronSums:
+        """Make the sums over no tokens."""
+        d_hook, d_hidden = autoencoder.d_hook, autoencoder.d_hidden
+        return NeuronSums(np.zeros(d_hook), np.zeros(d_hook), np.zeros((d_hidden, d_hook)))
+
+    def add(self, features: csr_array, neurons: torch.Tensor) -> None:
+        """Add some tokens.
+
+        features  [n_features, n_tokens] activations of the features
+        neurons   [n_tokens, d_hook] float64, on the CPU
+        """
+        self.total[:] += neurons.sum(0).numpy()
+        self.squares[:] += neurons.square().sum(0).numpy()
+        # The tensor shares the array's memory, so this adds to `products`; torch is twice as fast as scipy here
+        products = torch.from_numpy(self.products)
+        torch.addmm(products, _as_tensor(features), neurons, out=products)
+
 
 @dataclass(frozen=True)
 class Sample:
-    """The first rows, and all activations on them."""
+    """The first rows, and all activations on them.
 
-    tokens: np.ndarray  # [n_rows, seq_len]
-    activations: SampleActivations
-    other: SampleActivations | None  # of the second autoencoder
-    neurons: NeuronSums
+    tokens          [n_rows, seq_len]
+    by_autoencoder  the activations of each autoencoder, in the order of the inputs
+    mean            [d_output] float64: mean of the activations that are reconstructed
+    neurons         sums of the neurons' activations; None where the hook point's activations are no neurons
+    """
+
+    tokens: np.ndarray
+    by_autoencoder: list[SampleActivations]
+    mean: np.ndarray
+    neurons: NeuronSums | None
+
+    @property
+    def activations(self) -> SampleActivations:
+        """Activations of the autoencoder whose features are swept."""
+        return self.by_autoencoder[0]
+
+    @property
+    def second(self) -> SampleActivations | None:
+        """Activations of the second autoencoder, if there is one."""
+        return self.by_autoencoder[1] if len(self.by_autoencoder) > 1 else None
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.tokens)
 
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean activation at the hook point, [d_hook] float64."""
-        mean: np.ndarray = self.neurons.total / self.tokens.size
-        return mean
-
 
 def read_sample(inputs: Inputs, config: Config) -> Sample:
     """Run the model and the encoders over the sample's rows."""
     tokens = np.asarray(inputs.rows.tokens[: config.analysis.n_rows])
-    weights = [inputs.autoencoder, *([inputs.other] if inputs.other else [])]
-    collectors = [_Collector(autoencoder, config.sweep.precision) for autoencoder in weights]
-    batch_tokens = config.sweep.batch_rows * tokens.shape[1]
-    d_hook = inputs.autoencoder.d_hook
-    sums = NeuronSums(
-        np.zeros(d_hook), np.zeros(d_hook), np.zeros((inputs.autoencoder.d_hidden, d_hook))
-    )
+    neurons = NeuronSums.zero(inputs.autoencoder) if inputs.model.reads_neurons else None
+    total = np.zeros(inputs.autoencoder.d_output)
+    encoders = [autoencoder.encoder() for autoencoder in inputs.autoencoders]
+    reader = RowReader(inputs, encoders, config.sweep.precision, config.sweep.batch_rows)
+    parts: list[list[csr_array]] = [[] for _ in encoders]
     progress = Progress("sample", tokens.size, "tokens")
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
-        parts = torch.split(inputs.ids(rows), config.sweep.batch_rows)
-        x = torch.cat([inputs.model.hook_activations(ids).flatten(0, 1) for ids in parts])
-        found = [collector.add(torch.split(x, batch_tokens)) for collector in collectors]
-        neurons = x.cpu().double()
-        sums.total[:] += neurons.sum(0).numpy()
-        sums.squares[:] += neurons.square().sum(0).numpy()
-        # The tensor shares the array's memory, so this adds to `sums.products`; torch is twice as fast as scipy here
-        products = torch.from_numpy(sums.products)
-        torch.addmm(products, _as_tensor(found[0]), neurons, out=products)
+        batches = list(reader.read(rows))
+        for index, autoencoder in enumerate(inputs.autoencoders):
+            entries = ActiveEntries.joined([batch.entries[index] for batch in batches])
+            n_tokens = sum(len(batch.x) for batch in batches)
+            parts[index].append(_as_matrix(entries, autoencoder.d_hidden, n_tokens))
+        target = torch.cat([batch.target for batch in batches]).cpu().double()
+        total += target.sum(0).numpy()
+        if neurons is not None:
+            neurons.add(parts[0][-1], target)
         progress.advance(len(rows) * tokens.shape[1])
     progress.finish()
-    activations = [collector.active_entries() for collector in collectors]
-    return Sample(tokens, activations[0], activations[1] if inputs.other else None, sums)
+    by_autoencoder = [_joined(matrices) for matrices in parts]
+    return Sample(tokens, by_autoencoder, total / tokens.size, neurons)
+
+
+def _as_matrix(entries: ActiveEntries, n_features: int, n_tokens: int) -> csr_array:
+    """Make a sparse matrix [n_features, n_tokens] float64 of active entries."""
+    starts = np.searchsorted(entries.feature.numpy(), np.arange(n_features + 1))
+    values = (entries.activation.double().numpy(), entries.token.int().numpy(), starts)
+    return csr_array(values, (n_features, n_tokens))
+
+
+def _joined(matrices: list[csr_array]) -> SampleActivations:
+    """Join the matrices of tokens that follow each other."""
+    matrix = csr_array(hstack(matrices, format="csr"))
+    matrix.sort_indices()
+    return SampleActivations(matrix)
 
 
 def _as_tensor(matrix: csr_array) -> torch.Tensor:
@@ -139,34 +179,3 @@ def _as_tensor(matrix: csr_array) -> torch.Tensor:
         torch.from_numpy(a.astype(np.int64)) for a in (matrix.indptr, matrix.indices)
     )
     return csr_pattern(starts, columns, torch.from_numpy(matrix.data), matrix.shape)
-
-
-class _Collector:
-    """Collector of one autoencoder's activations, batch by batch."""
-
-    def __init__(self, weights: Autoencoder, precision: str) -> None:
-        self._search = ActivationSearch(weights.encoder(), precision)
-        self._n_features = weights.d_hidden
-        self._parts: list[csr_array] = []
-
-    def add(self, batches: tuple[torch.Tensor, ...]) -> csr_array:
-        """Add the activations on further tokens, and return them as [n_features, n_tokens].
-
-        batches  [n, d_hook] float32 hook-point activations of each batch
-        """
-        parts, n_tokens = [], 0
-        for x in batches:
-            parts.append(self._search.active_entries(x).moved(n_tokens))
-            n_tokens += len(x)
-        found = ActiveEntries.joined(parts)
-        starts = np.searchsorted(found.feature.numpy(), np.arange(self._n_features + 1))
-        values = (found.activation.double().numpy(), found.token.int().numpy(), starts)
-        part = csr_array(values, (self._n_features, n_tokens))
-        self._parts.append(part)
-        return part
-
-    def active_entries(self) -> SampleActivations:
-        """Join all activations that were added."""
-        matrix = csr_array(hstack(self._parts, format="csr"))
-        matrix.sort_indices()
-        return SampleActivations(matrix)

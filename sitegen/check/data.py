@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.errors import StoreError
+from sitegen.file_names import CHECKSUMS, DATA, EVIDENCE, FEATURES, MANIFEST, PUBLISHED_FILES
 from sitegen.files import sha256
 from sitegen.records import (
     Ablations,
@@ -18,21 +19,21 @@ from sitegen.records import (
 )
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.render.views import FeatureData
-from sitegen.store import CHECKSUMS, read_checksums
+from sitegen.store import read_checksums
 
 
 def checksum_findings(data: Path, copy: Path) -> list[str]:
     """Files of `data`, and of the site's `copy` of it, that are missing, strange or changed."""
     path = data / CHECKSUMS
     if not path.is_file():
-        return [f"data/{CHECKSUMS} is missing"]
+        return [f"{DATA}/{CHECKSUMS} is missing"]
     try:
         listed = read_checksums(data)
     except StoreError as error:
         return [str(error)]
     findings = []
-    published = {name for name in listed if not name.startswith(("evidence/", "rows/", "live/"))}
-    for folder, shown, expected in ((data, "data", listed.keys()), (copy, "site/data", published)):
+    published = {name for name in listed if PUBLISHED_FILES.fullmatch(name)}
+    for folder, shown, expected in ((data, DATA, listed.keys()), (copy, f"site/{DATA}", published)):
         there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
             CHECKSUMS
         }
@@ -55,7 +56,7 @@ def record_findings(
         data = files.data()
     except StoreError as error:
         return None, [str(error)]
-    shown = f"data/features/{files.feature_id:05d}.json"
+    shown = f"{DATA}/{FEATURES.name(files.feature_id)}"
     others = [context for other in data.others.values() for context in other.contexts]
     lines: list[ContextRecord | NearMiss] = [
         *data.record.contexts,
@@ -66,7 +67,7 @@ def record_findings(
     if unknown:
         return None, [f"{shown}: token id {unknown[0]} is not in the vocabulary of {d_vocab}"]
     findings = _contradictions(data.record, files.feature_id, manifest)
-    beside = f"data/evidence/{files.feature_id:05d}.json"
+    beside = f"{DATA}/{EVIDENCE.name(files.feature_id)}"
     return data, [f"{shown}: {finding}" for finding in findings] + [
         f"{beside}: {finding}" for finding in _evidence_contradictions(data)
     ]
@@ -78,12 +79,12 @@ def count_findings(manifest: Manifest, kinds: list[str]) -> list[str]:
     findings = []
     if counts.n_features != len(kinds):
         findings.append(
-            f"data/manifest.json says {counts.n_features} features, data/features holds {len(kinds)}"
+            f"{DATA}/{MANIFEST} says {counts.n_features} features, {DATA}/{FEATURES.folder} holds {len(kinds)}"
         )
     for kind, n in counts.n_of_kind.items():
         if n != kinds.count(kind):
             findings.append(
-                f"data/manifest.json says {n} {kind} features, the records {kinds.count(kind)}"
+                f"{DATA}/{MANIFEST} says {n} {kind} features, the records {kinds.count(kind)}"
             )
     return findings
 

@@ -15,11 +15,12 @@ from sitegen.check.pages import (
     structure_findings,
 )
 from sitegen.errors import SitegenError, StoreError
-from sitegen.output import LABELS_FILE, OutputFolder
+from sitegen.file_names import DATA, EVIDENCE_SCRIPTS, FEATURE_PAGES, LABELS_FILE, LOAD
+from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.publish.archive import archive_findings
-from sitegen.render.pages import PageRenderer, RenderedFeatures, feature_page_name
-from sitegen.render.scripts import evidence_script, evidence_script_name
+from sitegen.render.pages import PageRenderer, RenderedFeatures
+from sitegen.render.scripts import evidence_script
 from sitegen.render.site import feature_tasks
 from sitegen.workers import worker_pool
 
@@ -90,7 +91,7 @@ def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
         return Report([str(error)], "check: 1 finding; the rest was not examined")
     seen = _examine_features(output, len(renderer.paths))
     _examine_others(output, renderer, seen)
-    findings = checksum_findings(output.data, output.site / "data")
+    findings = checksum_findings(output.data, output.site / DATA)
     findings += seen.findings
     findings += count_findings(
         renderer.manifest, [summary.kind for summary in seen.features.summaries]
@@ -153,7 +154,7 @@ def _examine_part(part: range) -> _Seen:
             continue
         seen.features.summaries.append(renderer.summary(data))
         seen.features.search.add(i, data.record, vocabulary)
-        name = feature_page_name(files.feature_id)
+        name = FEATURE_PAGES.name(files.feature_id)
         script = evidence_script(files.feature_id, files.evidence)
         seen.findings += _script_findings(output.site, *script)
         expected = renderer.feature(i, data, renderer.key(i, files))
@@ -223,12 +224,12 @@ def _examine_others(output: OutputFolder, renderer: PageRenderer, seen: _Seen) -
             seen.findings += _script_findings(site, name, content)
     there = {
         path.relative_to(site).as_posix()
-        for path in [*site.rglob("*.html"), *site.rglob("load/**/*.js")]
+        for path in [*site.rglob("*.html"), *site.rglob(f"{LOAD}/**/*.js")]
     }
     if (site / LABELS_FILE).is_file():
         there.add(LABELS_FILE)
     ids = [int(path.stem) for path in renderer.paths]
-    features = {*map(feature_page_name, ids), *map(evidence_script_name, ids)}
+    features = {*map(FEATURE_PAGES.name, ids), *map(EVIDENCE_SCRIPTS.name, ids)}
     strange = sorted(there - expected.keys() - scripts.keys() - live - features)
     seen.findings += [f"site/{name} belongs to nothing in the data" for name in strange]
 
@@ -246,7 +247,7 @@ class _Sizes:
     def of(cls, output: OutputFolder, paths: list[Path]) -> _Sizes:
         return cls(
             len(paths),
-            _mean_bytes((output.site / "features").glob("*.html")),
+            _mean_bytes((output.site / FEATURE_PAGES.folder).glob("*.html")),
             _mean_bytes(paths),
             sum(path.stat().st_size for path in output.site_files()),
         )

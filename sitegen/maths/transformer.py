@@ -46,8 +46,11 @@ class PlainTransformer:
             residual = residual + written
             if ends == "resid_mid":
                 break
+            normed = self._norm(residual)
+            if ends == "mlp_norm":
+                return normed
             hidden = ACTIVATIONS[settings.activation](
-                self._linear(self._norm(residual), f"layers.{layer}.mlp_in")
+                self._linear(normed, f"layers.{layer}.mlp_in")
             )
             if ends == "mlp_post":
                 return hidden

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sitegen.output import SITE_FILES
+from sitegen.file_names import DATA, MANIFEST, SITE_FILES
 
 # The file by which a destination is recognised as one to which a site was published before
-OWN_FILE = "data/manifest.json"
+OWN_FILE = f"{DATA}/{MANIFEST}"
 # Commit message of a publication
 MESSAGE = "Publish the site"
 # How many kept files are listed by name; the rest is counted

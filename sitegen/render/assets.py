@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import orjson
 
+from sitegen.file_names import STATIC_FILES
 from sitegen.labels import LONGEST
 from sitegen.records import ROWS_PER_FILE
 from sitegen.render.environment import STATIC_FOLDER
-from sitegen.render.search import N_WORD_FILES, TOKENS_PER_FILE
+from sitegen.render.search import N_WORD_FILES, TOKENS_PER_FILE, WORD_FACTOR
 from sitegen.render.views import LINE_AFTER, LINE_BEFORE
 
 STYLES = ("theme", "layout", "components", "widgets")
@@ -43,6 +44,7 @@ SCRIPTS = (
 # What scripts must know of the files that they load and of the pages that they add to
 SETTINGS = {
     "word_files": N_WORD_FILES,
+    "word_factor": WORD_FACTOR,
     "tokens_per_file": TOKENS_PER_FILE,
     "rows_per_file": ROWS_PER_FILE,
     "line_before": LINE_BEFORE,
@@ -53,9 +55,9 @@ SETTINGS = {
 
 def assets() -> Iterator[tuple[str, bytes]]:
     """(file name, content) of the style sheet and the scripts of all pages."""
-    yield "static/site.css", b"\n".join(_source("css", name) for name in STYLES)
-    yield "static/site.js", _settings() + b"\n".join(_guarded(name) for name in SCRIPTS)
-    yield f"static/{FIRST_SCRIPT}.js", _guarded(FIRST_SCRIPT)
+    yield STATIC_FILES.name("site.css"), b"\n".join(_source("css", name) for name in STYLES)
+    yield STATIC_FILES.name("site.js"), _settings() + b"\n".join(_guarded(name) for name in SCRIPTS)
+    yield STATIC_FILES.name(f"{FIRST_SCRIPT}.js"), _guarded(FIRST_SCRIPT)
 
 
 def _settings() -> bytes:

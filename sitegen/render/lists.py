@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from sitegen.file_names import INDEX_PAGE, LATER_INDEX_PAGES, LIST_PAGES
 from sitegen.records import Overview
 from sitegen.render.formats import percent
 from sitegen.render.views import FeatureSummary
@@ -58,12 +59,12 @@ class FeatureList:
 
 def index_page_name(number: int) -> str:
     """File name of an index page by its number from 1."""
-    return "index.html" if number == 1 else f"index-{number}.html"
+    return INDEX_PAGE if number == 1 else LATER_INDEX_PAGES.name(number)
 
 
 def list_page_name(name: str, number: int = 1) -> str:
     """File name of a page of any other list."""
-    return f"lists/{name}.html" if number == 1 else f"lists/{name}-page-{number}.html"
+    return LIST_PAGES.name(name if number == 1 else f"{name}-page-{number}")
 
 
 def density_list_name(i: int) -> str:

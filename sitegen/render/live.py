@@ -14,9 +14,18 @@ import msgspec
 import numpy as np
 import orjson
 
+from sitegen.file_names import (
+    EMBEDDING_SCRIPTS,
+    ENCODER_SCRIPTS,
+    LAYER_SCRIPTS,
+    LIBRARY_SCRIPT,
+    POSITIONS_SCRIPT,
+    SETTINGS_SCRIPT,
+    TOKENIZER_SCRIPT,
+)
 from sitegen.records import LiveModel
 from sitegen.render.environment import STATIC_FOLDER
-from sitegen.render.scripts import call
+from sitegen.render.scripts import call, loaded_as
 from sitegen.store import read_live
 
 TOKENS_PER_FILE = 32
@@ -33,20 +42,20 @@ def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, byte
     model = read_live(data)
     if model is None:
         return
-    yield call("live/settings", orjson.dumps(_settings(model, special_ids)))
+    yield call(SETTINGS_SCRIPT, orjson.dumps(_settings(model, special_ids)))
     yield _library()
-    yield call("live/tokenizer", model.tokenizer)
-    yield call("live/positions", _packed(model, "positions"))
+    yield call(TOKENIZER_SCRIPT, model.tokenizer)
+    yield call(POSITIONS_SCRIPT, _packed(model, "positions"))
     for layer in range(model.settings.model.n_layers):
         prefix = f"layers.{layer}."
         names = sorted(name for name in model.weights if name.startswith(prefix))
-        yield call(f"live/layers/{layer}", _packed(model, *names))
+        yield call(LAYER_SCRIPTS.name(layer), _packed(model, *names))
     d_vocab, n_features = len(model.weights["embedding"]), len(model.weights["encoder.bias"])
     for number, rows in _blocks(d_vocab, TOKENS_PER_FILE):
-        yield call(f"live/embedding/{number}", _packed(model, "embedding", rows=rows))
+        yield call(EMBEDDING_SCRIPTS.name(number), _packed(model, "embedding", rows=rows))
     for number, rows in _blocks(n_features, FEATURES_PER_FILE):
         names = ["encoder.weight", "encoder.bias", "encoder.threshold"]
-        yield call(f"live/encoder/{number}", _packed(model, *names, rows=rows))
+        yield call(ENCODER_SCRIPTS.name(number), _packed(model, *names, rows=rows))
 
 
 def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
@@ -64,10 +73,11 @@ def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
 
 def _library() -> tuple[str, bytes]:
     """The tokenizer's code, a CommonJS module, wrapped as a data script."""
-    name = "live/library"
-    head = f'sitegen.data("{name}",((module)=>{{const exports=module.exports;\n'
+    head = (
+        f'sitegen.data("{loaded_as(LIBRARY_SCRIPT)}",((module)=>{{const exports=module.exports;\n'
+    )
     return (
-        f"load/{name}.js",
+        LIBRARY_SCRIPT,
         head.encode() + LIBRARY.read_bytes() + b"\nreturn module.exports})({exports:{}}));\n",
     )
 

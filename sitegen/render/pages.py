@@ -10,6 +10,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from sitegen.file_names import (
+    ABOUT_PAGE,
+    ACTIVE_PAGE,
+    INDEX_PAGE,
+    MANIFEST,
+    MISSING_PAGE,
+    OVERVIEW,
+    OVERVIEW_PAGE,
+    TOKEN_PAGE,
+    VOCAB,
+)
 from sitegen.labels import kept_labels
 from sitegen.output import OutputFolder
 from sitegen.records import Manifest, RowsRecord
@@ -44,7 +55,7 @@ from sitegen.store import (
     rows_files,
 )
 
-FILES_OF_ALL_PAGES = ("manifest.json", "vocab.json", "overview.json")
+FILES_OF_ALL_PAGES = (MANIFEST, VOCAB, OVERVIEW)
 
 
 @dataclass
@@ -135,16 +146,16 @@ class PageRenderer:
         """(file name, content) of all pages and scripts but those of features, of rows and of the model."""
         summaries = features.summaries
         yield from self._lists(summaries)
-        about = self._page("about.html", root="")
-        yield "about.html", about
+        about = self._page(ABOUT_PAGE, root="")
+        yield ABOUT_PAGE, about
         yield terms_script(about.decode())
         pages = {
-            "404.html": {},
-            "token.html": {},
-            "overview.html": {"page": overview_page(self.site, summaries)},
+            MISSING_PAGE: {},
+            TOKEN_PAGE: {},
+            OVERVIEW_PAGE: {"page": overview_page(self.site, summaries)},
         }
         if self.site.live is not None:
-            pages["active.html"] = {}
+            pages[ACTIVE_PAGE] = {}
         for name, values in pages.items():
             yield name, self._page(name, root="", **values)
         yield from whole_scripts(self.site, summaries)
@@ -162,7 +173,7 @@ class PageRenderer:
         """The index, and the lists of the features of a kind or a density."""
         index = FeatureList("", index_page_name, summaries)
         for page in index.pages():
-            yield page.name, self._page("index.html", root="", page=page)
+            yield page.name, self._page(INDEX_PAGE, root="", page=page)
         for part in feature_lists(self.site.overview, summaries):
             for page in part.pages():
                 yield page.name, self._page("list.html", root="../", page=page)
@@ -179,11 +190,6 @@ class PageRenderer:
         )
 
 
-def feature_page_name(feature_id: int) -> str:
-    """File name of a feature's page."""
-    return f"features/{feature_id}.html"
-
-
 def _index_page_of(i: int) -> str:
     """The index page that lists the i-th feature."""
     return index_page_name(i // FEATURES_PER_PAGE + 1)
@@ -196,5 +202,8 @@ def _sources() -> list[Path]:
         *sorted(TEMPLATES_FOLDER.rglob("*.html")),
         *sorted(package.glob("*.py")),
         *sorted(SCHEMA_FOLDER.glob("*.json")),
-        *(package.parent / name for name in ("labels.py", "records.py", "store.py")),
+        *(
+            package.parent / name
+            for name in ("file_names.py", "labels.py", "records.py", "store.py")
+        ),
     ]

@@ -10,6 +10,16 @@ import numpy as np
 import orjson
 from markupsafe import Markup
 
+from sitegen.file_names import (
+    EVIDENCE_SCRIPTS,
+    FEATURES_SCRIPT,
+    LINES_SCRIPT,
+    LOAD,
+    MAP_SCRIPT,
+    ROWS_SCRIPTS,
+    TERMS_SCRIPT,
+    VOCABULARY_SCRIPT,
+)
 from sitegen.records import KINDS, RowsRecord
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
@@ -18,18 +28,18 @@ DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt>\s*<dd>(.*?)</dd>', re.DOT
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:
-    """(file name, content) of a script that hands over a value under a name."""
-    return f"load/{name}.js", b'sitegen.data("' + name.encode() + b'",' + json + b");\n"
+    """(file name, content) of a script that hands over a value, by the script's file name."""
+    return name, b'sitegen.data("' + loaded_as(name).encode() + b'",' + json + b");\n"
 
 
-def evidence_script_name(feature_id: int) -> str:
-    """File name of a feature's evidence script."""
-    return f"load/evidence/{feature_id}.js"
+def loaded_as(name: str) -> str:
+    """The name by which pages ask for a script, from its file name."""
+    return name.removeprefix(f"{LOAD}/").removesuffix(".js")
 
 
 def evidence_script(feature_id: int, evidence: bytes) -> tuple[str, bytes]:
     """(file name, content) of a feature's evidence, from its JSON."""
-    return call(f"evidence/{feature_id}", evidence)
+    return call(EVIDENCE_SCRIPTS.name(feature_id), evidence)
 
 
 def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:
@@ -37,7 +47,7 @@ def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, byt
     kind = np.dtype("<u2" if d_vocab <= 1 << 16 else "<u4")
     packed = [base64.b64encode(np.array(ids, kind).tobytes()).decode() for ids in record.tokens]
     value = {"bytes_per_token": kind.itemsize, "row": record.row, "tokens": packed}
-    return call(f"rows/{number}", orjson.dumps(value))
+    return call(ROWS_SCRIPTS.name(number), orjson.dumps(value))
 
 
 def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:
@@ -50,13 +60,13 @@ def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[t
     fragments = {str(i): list(token) for i, token in enumerate(tokens) if isinstance(token, bytes)}
     texts = [visible(token) for token in tokens]
     # "bytes" holds the tokens that are not whole characters
-    yield call("vocabulary", orjson.dumps({"text": texts, "bytes": fragments}))
-    yield call("features", orjson.dumps(_feature_columns(site, summaries)))
+    yield call(VOCABULARY_SCRIPT, orjson.dumps({"text": texts, "bytes": fragments}))
+    yield call(FEATURES_SCRIPT, orjson.dumps(_feature_columns(site, summaries)))
     lines = {name: [getattr(s, name) for s in summaries] for name in ("before", "peak", "after")}
-    yield call("lines", orjson.dumps(lines))
+    yield call(LINES_SCRIPT, orjson.dumps(lines))
     plane, ids = site.overview.map, site.overview.features.feature_id
     value = plane and {"feature_id": ids, "x": plane.x, "y": plane.y}
-    yield call("map", orjson.dumps(value))
+    yield call(MAP_SCRIPT, orjson.dumps(value))
 
 
 def terms_script(about: str) -> tuple[str, bytes]:
@@ -66,7 +76,7 @@ def terms_script(about: str) -> tuple[str, bytes]:
         anchor: [Markup(part).striptags() for part in (word, explanation)]
         for anchor, word, explanation in found
     }
-    return call("terms", orjson.dumps(terms))
+    return call(TERMS_SCRIPT, orjson.dumps(terms))
 
 
 def _feature_columns(site: SiteData, summaries: list[FeatureSummary]) -> dict[str, object]:

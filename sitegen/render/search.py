@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from sitegen.file_names import TOKENS_SCRIPTS, WORDS_SCRIPTS
 from sitegen.records import FeatureRecord, TokenText
 from sitegen.render.scripts import call
 from sitegen.render.vocabulary import Vocabulary
 
-N_WORD_FILES = 256
+# A word is in the file WORD_FACTOR * (its first character) + (its second), modulo N_WORD_FILES
+N_WORD_FILES, WORD_FACTOR = 256, 31
 TOKENS_PER_FILE = 256
 LONGEST_WORD = 40
 # static/js/search.js splits a query in the same way
@@ -75,19 +77,19 @@ class SearchIndex:
         for number, words in enumerate(files):
             # Lists, not an object keyed by word: in a script the key "__proto__" would set the prototype
             value = {"word": words, "features": [_steps(self.words[word]) for word in words]}
-            yield call(f"words/{number}", orjson.dumps(value))
+            yield call(WORDS_SCRIPTS.name(number), orjson.dumps(value))
         for first in range(0, len(tokens), TOKENS_PER_FILE):
             ids = range(first, min(first + TOKENS_PER_FILE, len(tokens)))
             value = {
                 name: {str(i): getattr(self, name)[i] for i in ids if i in getattr(self, name)}
                 for name in ("active", "promotes", "suppresses")
             }
-            yield call(f"tokens/{first // TOKENS_PER_FILE}", orjson.dumps(value))
+            yield call(TOKENS_SCRIPTS.name(first // TOKENS_PER_FILE), orjson.dumps(value))
 
 
 def word_file(word: str) -> int:
     """Number of the file that holds a word; words with the same first two characters are in the same file."""
-    return (31 * ord(word[0]) + ord(word[1])) % N_WORD_FILES
+    return (WORD_FACTOR * ord(word[0]) + ord(word[1])) % N_WORD_FILES
 
 
 def _steps(postings: list[int]) -> list[int]:

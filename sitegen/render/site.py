@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sitegen.file_names import DATA, FEATURE_PAGES, FEATURES, NO_JEKYLL, OTHER, PUBLISHED_FILES
 from sitegen.files import whole_folder
 from sitegen.labels import given_labels, require_known, write_labels
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.render.digests import autoencoder_key
 from sitegen.render.folder import SiteFolder, is_signed
-from sitegen.render.pages import PageRenderer, RenderedFeatures, feature_page_name
+from sitegen.render.pages import PageRenderer, RenderedFeatures
 from sitegen.render.scripts import evidence_script
 from sitegen.store import feature_files, read_manifest
 from sitegen.workers import worker_pool
@@ -85,12 +86,13 @@ def feature_tasks(n_features: int) -> list[range]:
 def _files_beside(output: OutputFolder) -> Iterator[tuple[str, bytes]]:
     """(name, content) of every file that is published unchanged beside the pages."""
     data = output.data
-    for path in [*sorted(data.iterdir()), *sorted((data / "other").glob("*"))]:
-        if path.is_file():
-            yield f"data/{path.relative_to(data).as_posix()}", path.read_bytes()
+    for path in [*sorted(data.iterdir()), *sorted((data / OTHER.folder).glob("*"))]:
+        name = path.relative_to(data).as_posix()
+        if PUBLISHED_FILES.fullmatch(name):
+            yield f"{DATA}/{name}", path.read_bytes()
     if output.labels.is_file():
         yield output.labels.name, output.labels.read_bytes()
-    yield ".nojekyll", b""
+    yield NO_JEKYLL, b""
 
 
 def _render_features(
@@ -130,12 +132,12 @@ def _render_part(part: range) -> RenderedFeatures:
     for i in part:
         files = renderer.files(i)
         key = renderer.key(i, files)
-        name = feature_page_name(files.feature_id)
+        name = FEATURE_PAGES.name(files.feature_id)
         data = files.data()
         if not site.keep(name, partial(is_signed, key=key)):
             site.write(name, renderer.feature(i, data, key))
         beside = [
-            (f"data/features/{files.feature_id:05d}.json", files.content),
+            (f"{DATA}/{FEATURES.name(files.feature_id)}", files.content),
             evidence_script(files.feature_id, files.evidence),
         ]
         features.names += [name, *_write_all(site, beside)]

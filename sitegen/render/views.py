@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
+from sitegen.file_names import FEATURES
 from sitegen.labels import Label
 from sitegen.records import (
     EvidenceRecord,
@@ -208,7 +209,7 @@ def feature_page(
     return FeaturePage(
         feature_id=record.feature_id,
         index=index,
-        data_file=f"features/{record.feature_id:05d}.json",
+        data_file=FEATURES.name(record.feature_id),
         previous_id=neighbours[0],
         next_id=neighbours[1],
         index_page=index_page,

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from pathlib import Path
+import dataclasses
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from sitegen.config import ModelConfig
 from sitegen.errors import SourceError
 from sitegen.maths.activation_functions import make_activation_function
 from sitegen.maths.encoder import Encoder
 from sitegen.maths.normalisation import Normalised, normalised
-from sitegen.sources import hub
-from sitegen.sources.autoencoder_files import (
-    FOLDER_LAYOUTS,
-    WEIGHT_NAMES,
-    Architecture,
-    DeclaredSettings,
-    apply_declared,
-    read_folder,
-    read_state_dict,
-)
-from sitegen.sources.provenance import Provenance, local_provenance
+from sitegen.sources.architecture import Architecture, DeclaredSettings
+from sitegen.sources.hook_points import is_declared_as, to_hook_point
+from sitegen.sources.layouts.layout import Layout, Reading, expand_threshold, fold_input_scale
+from sitegen.sources.layouts.plain import read_plain
+from sitegen.sources.layouts.registry import find_source, recognise
+from sitegen.sources.layouts.source import Source
+from sitegen.sources.model import HookedModel
+from sitegen.sources.provenance import Provenance
 
-DEFAULT_REPOSITORY = "NeelNanda/sparse_autoencoder"
-RUN_VERSIONS = {"run1": "25", "run2": "47"}
-FILE_SUFFIXES = (".pt", ".safetensors")
-# A decoder layer of `transformers`, such as `model.layers.3`, or its MLP or attention
-MODULE_NAME = re.compile(
-    r"(?:[a-z_]+\.)*(?:layers|h|layer|blocks)\.(\d+)(?:\.(mlp|feed_forward|self_attn|attn|attention))?"
-)
-# The hook point within a layer that holds such a module's output
-MODULE_POINTS = {
-    None: "hook_resid_post",
-    "mlp": "hook_mlp_out",
-    "feed_forward": "hook_mlp_out",
-    "self_attn": "hook_attn_out",
-    "attn": "hook_attn_out",
-    "attention": "hook_attn_out",
-}
+WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
+OPTIONAL_NAMES = ("threshold", "W_skip")
 
 
 @dataclass(frozen=True)
@@ -50,14 +33,18 @@ class Autoencoder:
     `b_in` is `b_dec` if the architecture subtracts it, otherwise 0. JumpReLU (with thresholds) or TopK (with a k)
     replaces ReLU where the architecture has them. The architecture may also normalise `x` before encoding; `x'` is
     then scaled back.
+
+    A transcoder is read in the same way, but `x'` stands for the activations at another hook point, of width d_output;
+    it may have a skip connection, which adds `x W_skip` to `x'`.
     """
 
     W_enc: Tensor  # [d_hook, d_hidden] float32
-    W_dec: Tensor  # [d_hidden, d_hook] float32
+    W_dec: Tensor  # [d_hidden, d_output] float32
     b_enc: Tensor  # [d_hidden] float32
-    b_dec: Tensor  # [d_hook] float32
+    b_dec: Tensor  # [d_output] float32
     provenance: Provenance
     threshold: Tensor | None = None  # [d_hidden] float32; only a JumpReLU has it
+    W_skip: Tensor | None = None  # [d_hook, d_output] float32; only some transcoders have it
     architecture: Architecture = field(default_factory=Architecture)
 
     @property
@@ -68,7 +55,19 @@ class Autoencoder:
     @property
     def d_hook(self) -> int:
         """Width of the activations that it encodes."""
+        return int(self.W_enc.shape[0])
+
+    @property
+    def d_output(self) -> int:
+        """Width of the activations that it reconstructs; the same, but for a transcoder."""
         return int(self.b_dec.shape[0])
+
+    @property
+    def b_in(self) -> Tensor:
+        """What is subtracted from the input, [d_hook] float32: `b_dec` or zeros."""
+        if self.architecture.subtracts_b_dec:
+            return self.b_dec
+        return self.b_dec.new_zeros(self.d_hook)
 
     @property
     def activation_function(self) -> str:
@@ -88,7 +87,7 @@ class Autoencoder:
         return Encoder(
             self.W_enc[:, columns],
             b_enc,
-            self.b_dec if self.architecture.subtracts_b_dec else torch.zeros_like(self.b_dec),
+            self.b_in,
             make_activation_function(threshold, k),
             self.architecture.normalisation,
             chosen if k else None,
@@ -100,8 +99,7 @@ class Autoencoder:
 
         This is a plain dense product, independent of the search that the sweep uses.
         """
-        b_in = self.b_dec if self.architecture.subtracts_b_dec else torch.zeros_like(self.b_dec)
-        activations: Tensor = (self.normalised(x).x - b_in) @ self.W_enc + self.b_enc
+        activations: Tensor = (self.normalised(x).x - self.b_in) @ self.W_enc + self.b_enc
         if self.threshold is not None:
             activations = torch.where(activations > self.threshold, activations, 0)
         activations = activations.relu_()
@@ -112,13 +110,31 @@ class Autoencoder:
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruct hook-point activations `x` [n, d_hook].
+        """Reconstruct what stands for `x` [n, d_hook]: itself, or the activations that a transcoder writes.
 
-        returns  (reconstruction [n, d_hook], number of active features [n] int64)
+        returns  (reconstruction [n, d_output], number of active features [n] int64)
         """
         activations = self.encode(x)
-        output = self.normalised(x).undone(activations @ self.W_dec + self.b_dec)
-        return output, (activations > 0).sum(1)
+        return self.decode(activations @ self.W_dec, x), (activations > 0).sum(1)
+
+    @torch.no_grad()
+    def decode(self, products: Tensor, x: Tensor) -> Tensor:
+        """Complete a reconstruction [n, d_output]: add the bias, undo the normalisation, and add the skip connection.
+
+        products  [n, d_output] `f W_dec`
+        x         [n, d_hook] the input
+        """
+        output = products + self.b_dec
+        # A transcoder writes to another stream, whose scale the input's normalisation does not tell
+        if self.architecture.normalisation != "none" and not self.architecture.is_transcoder:
+            output = self.normalised(x).undone(output)
+        return output if self.W_skip is None else output + x @ self.W_skip
+
+    def output_scale(self, x: Tensor) -> Tensor:
+        """Factor between `f W_dec` and what it adds to the reconstruction, [n] for inputs `x` [n, d_hook]."""
+        if self.architecture.is_transcoder:
+            return x.new_ones(len(x))
+        return self.normalised(x).scale[:, 0]
 
     def normalised(self, x: Tensor) -> Normalised:
         """Normalise hook-point activations [n, d_hook] as the architecture asks."""
@@ -128,77 +144,75 @@ class Autoencoder:
 def load_autoencoder(
     source: str, repository: str, device: torch.device, declared: DeclaredSettings | None = None
 ) -> Autoencoder:
-    """Load the autoencoder of a local file or folder, or of a version or folder of a Hub repository.
+    """Load the autoencoder of a local file or folder, or of a version, file or folder of a Hub repository.
 
-    source    run1, run2, a version number, a .pt or .safetensors file, or a folder as SAELens or dictionary_learning
-              write it
+    source    run1, run2, a version number, or a file or folder in one of the known layouts
     declared  settings that the configuration declares
     raises    SourceError if it cannot be read, its architecture is not supported, or a weight is missing, extra,
               misshapen, not float or not finite
     """
     declared = declared or DeclaredSettings()
-    path, version = Path(source), RUN_VERSIONS.get(source, source)
-    if any(
-        path.name in layout.names and layout.is_complete_in(path.parent)
-        for layout in FOLDER_LAYOUTS
-    ):
-        # The weights alone do not state the architecture; the settings file in the folder does
-        path = path.parent
-    name = path.name
-    if path.is_dir():
-        files = {name: path / name for layout in FOLDER_LAYOUTS for name in layout.names}
-        present = {name: file for name, file in files.items() if file.is_file()}
-        weights, architecture = read_folder(present, name)
-        provenance = local_provenance(name, list(present.values()))
-    elif path.suffix in FILE_SUFFIXES:
-        if not path.is_file():
-            raise SourceError(f"{source}: no such autoencoder file; correct autoencoder.source")
-        weights, architecture = read_state_dict(path, declared)
-        provenance = local_provenance(name, [path])
-    elif version.isdigit():
-        name = f"{version}.pt"
-        paths, provenance = hub.download(repository, [name, f"{version}_cfg.json"])
-        weights, architecture = read_state_dict(paths[name], declared)
-    elif repository == DEFAULT_REPOSITORY:
-        raise SourceError(
-            f"autoencoder {source!r}: no such file or folder, and no version of {repository}; give run1, run2, a "
-            "version number, a .pt or .safetensors file or a folder, or set autoencoder.repository and give its folder"
-        )
-    else:
-        weights, architecture, provenance = _download_folder(repository, source.rstrip("/"))
-    weights, architecture = apply_declared(weights, architecture, declared, name)
-    checked = check_weights(weights, architecture, name)
+    found, layout = recognise(find_source(source, repository))
+    weights, architecture = read_source(found, layout, declared)
+    checked = check_weights(weights, architecture, found.name)
     on_device = {name: weight.to(device) for name, weight in checked.items()}
-    return Autoencoder(**on_device, provenance=provenance, architecture=architecture)
+    return Autoencoder(**on_device, provenance=found.provenance(), architecture=architecture)
 
 
-def _download_folder(
-    repository: str, folder: str
-) -> tuple[dict[str, Tensor], Architecture, Provenance]:
-    """Download a folder of a repository and read it.
+def read_source(source: Source, layout: Layout | None, declared: DeclaredSettings) -> Reading:
+    """Read the weights and the architecture of a source, with declared settings applied.
 
-    The settings file comes first: its name tells the layout, and so the name of the weights file beside it.
+    layout  of the source; None for a plain file
+    raises  SourceError if they are not supported, or need a setting that is not declared
     """
-    settings = tuple(f"{folder}/{layout.settings}" for layout in FOLDER_LAYOUTS)
-    found, _ = hub.download(repository, [], optional=settings)
-    layout = next((one for one in FOLDER_LAYOUTS if f"{folder}/{one.settings}" in found), None)
     if layout is None:
-        # Ask for the same files as required ones: the error then tells what the Hub answered
-        try:
-            hub.download(repository, list(settings))
-        except SourceError as error:
-            raise SourceError(
-                f"autoencoder {folder!r}: no such folder on this machine, and {error}"
-            ) from None
+        weights, architecture = read_plain(source, source.tensors(source.file), declared)
+    elif layout.refusal:
+        raise SourceError(f"{source.name}: {layout.refusal}")
+    else:
+        weights, architecture = layout.read(source, source.tensors(layout.weights(source)))
+    return apply_declared(weights, architecture, declared, source.name)
+
+
+def apply_declared(
+    weights: dict[str, Tensor], architecture: Architecture, declared: DeclaredSettings, name: str
+) -> tuple[dict[str, Tensor], Architecture]:
+    """Apply the configuration's declared settings, which take precedence over those of the files.
+
+    raises  SourceError if the declared activation function needs a k or thresholds that are not there
+    """
+    if declared.subtracts_b_dec is not None:
+        architecture = replace(architecture, subtracts_b_dec=declared.subtracts_b_dec)
+    if declared.normalisation:
+        architecture = replace(architecture, normalisation=declared.normalisation)
+    if architecture.lacks_input_scale and not declared.input_scale:
         raise SourceError(
-            f"{repository}/{folder}: its settings file was missing and has just appeared; run the same command again"
+            f"{name}: training scaled its input to an average length of sqrt(d_hook), and its files do not hold the "
+            "factor: set autoencoder.input_scale to sqrt(d_hook) / average length, or save it again after calling "
+            "SAELens' fold_activation_norm_scaling_factor"
         )
-    names = [f"{folder}/{name}" for name in layout.names]
-    paths, provenance = hub.download(repository, names)
-    weights, architecture = read_folder(
-        {Path(name).name: path for name, path in paths.items()}, folder
-    )
-    return weights, architecture, provenance
+    if declared.input_scale:
+        weights = fold_input_scale(weights, declared.input_scale)
+    k = declared.k or architecture.k
+    if declared.activation == "topk":
+        if not k:
+            raise SourceError(f"{name}: a TopK autoencoder needs its k: set autoencoder.k")
+        return _without_threshold(weights), replace(architecture, k=k)
+    if declared.activation in ("jumprelu", "batchtopk"):
+        if "threshold" not in weights:
+            raise SourceError(
+                f"{name} holds no threshold, which {declared.activation} needs outside training: "
+                'save it with its thresholds, or set autoencoder.activation = "topk" and autoencoder.k'
+            )
+        # Outside training a BatchTopK is a JumpReLU: its k is only the expected number of active features
+        return expand_threshold(weights), replace(architecture, k=0, declared_l0=float(declared.k))
+    if declared.activation == "relu":
+        return _without_threshold(weights), replace(architecture, k=0)
+    return weights, replace(architecture, k=k)
+
+
+def _without_threshold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight for name, weight in weights.items() if name != "threshold"}
 
 
 def check_weights(
@@ -211,14 +225,14 @@ def check_weights(
     raises  SourceError that names the first fault
     """
     missing = [key for key in WEIGHT_NAMES if key not in weights]
-    extra = [key for key in weights if key not in (*WEIGHT_NAMES, "threshold")]
+    extra = [key for key in weights if key not in (*WEIGHT_NAMES, *OPTIONAL_NAMES)]
     if missing or extra:
         faults = [f"lacks {', '.join(missing)}"] * bool(missing) + [
             f"has also {', '.join(extra)}"
         ] * bool(extra)
         raise SourceError(
             f"{name} {' and '.join(faults)}: an autoencoder file holds {', '.join(WEIGHT_NAMES)}, optionally "
-            "threshold, and nothing else"
+            f"{', '.join(OPTIONAL_NAMES)}, and nothing else"
         )
     for key, weight in weights.items():
         n_axes = 2 if key.startswith("W") else 1
@@ -227,21 +241,29 @@ def check_weights(
             raise SourceError(
                 f"{name}: {key} is {weight.dtype} {shape}; a float tensor with {n_axes} axes is expected"
             )
-    d_hidden, d_hook = len(weights["b_enc"]), len(weights["b_dec"])
+    d_hidden, d_output = len(weights["b_enc"]), len(weights["b_dec"])
+    # Only a transcoder's input has a width of its own
+    d_hook = weights["W_enc"].shape[0] if architecture.is_transcoder else d_output
     expected = {
         "W_enc": [d_hook, d_hidden],
-        "W_dec": [d_hidden, d_hook],
+        "W_dec": [d_hidden, d_output],
         "threshold": [d_hidden],
+        "W_skip": [d_hook, d_output],
     }
     for key, shape in expected.items():
         if key in weights and list(weights[key].shape) != shape:
             raise SourceError(
-                f"{name}: {key} has shape {list(weights[key].shape)}, but b_enc [{d_hidden}] and b_dec [{d_hook}] "
+                f"{name}: {key} has shape {list(weights[key].shape)}, but b_enc [{d_hidden}] and b_dec [{d_output}] "
                 f"require {shape}"
             )
     if d_hidden == 0 or d_hook == 0:
         raise SourceError(
             f"{name}: the autoencoder is empty ({d_hidden} features, width {d_hook}); give another"
+        )
+    if "W_skip" in weights and not architecture.is_transcoder:
+        raise SourceError(
+            f"{name}: W_skip is a transcoder's skip connection, but its settings declare an autoencoder; give the "
+            "files that were saved together"
         )
     if architecture.k > d_hidden:
         raise SourceError(
@@ -260,38 +282,57 @@ def check_weights(
     return single
 
 
-def require_hook_point(autoencoder: Autoencoder, d_hook: int, hook_point: str) -> None:
-    """Raise unless the autoencoder fits the hook point.
+def with_hook_points(config: ModelConfig, autoencoder: Autoencoder) -> ModelConfig:
+    """Fill in the hook points that the configuration leaves open, from the autoencoder's own settings.
 
-    Its width has to equal the hook point's, and the hook point that its settings declare, if any, has to be this one.
-
-    raises  SourceError if either differs
+    raises  SourceError if they are open there too, or the configuration contradicts the autoencoder's settings
     """
-    name, trained_on = autoencoder.provenance.name, autoencoder.architecture.hook_point
-    if autoencoder.d_hook != d_hook:
-        raise SourceError(
-            f"{name} reads activations of width {autoencoder.d_hook}, but {hook_point} "
-            f"has width {d_hook}: set model.name and model.hook_point to those that it was trained on"
+    name, architecture = autoencoder.provenance.name, autoencoder.architecture
+    declared = to_hook_point(architecture.hook_point)
+    declared_output = to_hook_point(architecture.output_hook_point)
+    hook_point = config.hook_point or declared
+    output_point = config.output_hook_point or declared_output
+    if not hook_point:
+        declares = (
+            f"declares {architecture.hook_point!r}" if architecture.hook_point else "declares none"
         )
-    known = to_hook_point(trained_on)
-    if known and same_point(known) != same_point(hook_point):
         raise SourceError(
-            f"{name} was trained on {trained_on}, not on {hook_point}: set model.hook_point = {known!r}"
+            f"model.hook_point is not set, and {name} {declares}: set it to the hook point that the autoencoder reads"
         )
+    if architecture.is_transcoder and not output_point:
+        raise SourceError(
+            f"{name} is a transcoder, and its files do not declare what it writes to: set model.output_hook_point, "
+            "such as blocks.N.hook_mlp_out"
+        )
+    if output_point and not architecture.is_transcoder:
+        raise SourceError(
+            f"{name} is an autoencoder, which reconstructs what it reads: remove model.output_hook_point"
+        )
+    pairs = (
+        ("hook_point", declared, architecture.hook_point, hook_point),
+        ("output_hook_point", declared_output, architecture.output_hook_point, output_point),
+    )
+    for setting, known, written, configured in pairs:
+        if known and not is_declared_as(known, configured):
+            verb = "was trained on" if setting == "hook_point" else "writes to"
+            raise SourceError(
+                f"{name} {verb} {written}, not {'on ' if setting == 'hook_point' else ''}{configured}: "
+                f"set model.{setting} = {known!r}"
+            )
+    return dataclasses.replace(config, hook_point=hook_point, output_hook_point=output_point)
 
 
-def to_hook_point(name: str) -> str:
-    """Translate the name of a hook point to TransformerLens' name for it.
-
-    name     TransformerLens' own name, or the name in `transformers` of the module whose output it is
-    returns  an empty text for a name of neither kind
-    """
-    if name.startswith("blocks."):
-        return name
-    match = MODULE_NAME.fullmatch(name)
-    if match is None:
-        return ""
-    return f"blocks.{match[1]}.{MODULE_POINTS[match[2]]}"
+def require_widths(autoencoder: Autoencoder, model: HookedModel) -> None:
+    """Raise SourceError unless the autoencoder's widths are those of the model's hook points."""
+    for verb, width, point, expected, setting in (
+        ("reads", autoencoder.d_hook, model.hook_point, model.d_hook, "hook_point"),
+        ("writes", autoencoder.d_output, model.output_point, model.d_output, "output_hook_point"),
+    ):
+        if width != expected:
+            raise SourceError(
+                f"{autoencoder.provenance.name} {verb} activations of width {width}, but {point} "
+                f"has width {expected}: set model.name and model.{setting} to those that it was trained on"
+            )
 
 
 def hook_point_remarks(autoencoder: Autoencoder) -> list[str]:
@@ -303,9 +344,3 @@ def hook_point_remarks(autoencoder: Autoencoder) -> list[str]:
         f"{autoencoder.provenance.name} was trained on {name!r}, which is not a known name of a hook point: "
         "only the measured fit shows that model.hook_point is the right one"
     ]
-
-
-def same_point(hook_point: str) -> str:
-    """Canonical name of a hook point: a layer's output is named as the input of the layer after it."""
-    match = re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", hook_point)
-    return f"blocks.{int(match[1]) + 1}.hook_resid_pre" if match else hook_point

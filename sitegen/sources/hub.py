@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from huggingface_hub import (
+    HfApi,
     HfFileMetadata,
+    HfFileSystem,
     constants,
     get_hf_file_metadata,
     hf_hub_download,
@@ -149,6 +151,48 @@ def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
         if path is not None:
             verify_download(path, file)
         return path
+
+
+def has_file(file: HubFile) -> bool:
+    """Tell whether a repository has a file, without downloading it; without a connection, whether the cache has it.
+
+    raises  SourceError if the repository cannot be reached
+    """
+    with hub_errors(
+        str(file), "give a file or folder on this machine (there is none of this name)"
+    ):
+        cached = try_to_load_from_cache(
+            file.repository, file.name, repo_type=file.repo_type, revision=file.revision
+        )
+        if isinstance(cached, str):
+            return True
+        if connection.is_off():
+            return False
+        return retry(str(file), lambda: _ask(file)) is not None
+
+
+@contextmanager
+def open_remote(file: HubFile) -> Iterator[IO[bytes]]:
+    """Open a file of a model repository on the Hub to read parts of it; only these are transferred.
+
+    raises  SourceError if it cannot be reached
+    """
+    with (
+        hub_errors(str(file), "give a file or folder on this machine (there is none of this name)"),
+        HfFileSystem().open(f"{file.repository}/{file.name}", "rb", block_size=1 << 16) as opened,
+    ):
+        yield cast(IO[bytes], opened)
+
+
+def list_files(repository: str) -> list[str]:
+    """List the names of all files of a model repository.
+
+    raises  SourceError if it cannot be reached
+    """
+    with hub_errors(
+        repository, "give a file or folder on this machine (there is none of this name)"
+    ):
+        return retry(repository, lambda: HfApi().list_repo_files(repository))
 
 
 def fetch_required(file: HubFile) -> Path:

@@ -13,8 +13,13 @@ import torch
 from sitegen.config import NO_PROCESSING, AutoencoderConfig, Config, parse_features
 from sitegen.errors import SourceError, UsageError
 from sitegen.maths.ablation import FinalLayer
-from sitegen.sources.autoencoder import Autoencoder, load_autoencoder, require_hook_point
-from sitegen.sources.autoencoder_files import DeclaredSettings
+from sitegen.sources.architecture import DeclaredSettings
+from sitegen.sources.autoencoder import (
+    Autoencoder,
+    load_autoencoder,
+    require_widths,
+    with_hook_points,
+)
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.model import HookedModel, load_model
 from sitegen.sources.model_files import tokenizer_name
@@ -27,19 +32,28 @@ from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 class Inputs:
     """Everything that a sweep reads.
 
-    config       of the run, with open settings of the text filled in from the autoencoder's own settings
-    other        second autoencoder on the same hook point, if there is one
-    feature_ids  features to sweep, in rising order
+    config        of the run, with settings that were left open filled in from the autoencoder's own settings
+    autoencoders  all that read the hook point; the features of the first are swept
+    feature_ids   features to sweep, in rising order
     """
 
     config: Config
     model: HookedModel
-    autoencoder: Autoencoder
-    other: Autoencoder | None
+    autoencoders: tuple[Autoencoder, ...]
     tokenizer: TextTokenizer
     rows: Rows
     feature_ids: list[int]
     device: torch.device
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder whose features are swept."""
+        return self.autoencoders[0]
+
+    @property
+    def second(self) -> Autoencoder | None:
+        """The autoencoder in which each feature's best match is found, if there is one."""
+        return self.autoencoders[1] if len(self.autoencoders) > 1 else None
 
     def ids(self, rows: range) -> torch.Tensor:
         """Token ids [n_rows, seq_len] int64 of a range of rows, on the model's device."""
@@ -68,26 +82,27 @@ def load_inputs(config: Config) -> Inputs:
             f"sweep.precision: tf32 needs a CUDA device, but the device is {device.type}; give fp32 or bf16"
         )
     declared = declared_settings(config.autoencoder)
-    autoencoder = load_autoencoder(
-        config.autoencoder.source, config.autoencoder.repository, device, declared
+    named = (config.autoencoder, config.other) if config.other.source else (config.autoencoder,)
+    autoencoders = tuple(
+        load_autoencoder(one.source, one.repository, device, declared) for one in named
     )
-    other = None
-    if config.other.source:
-        other = load_autoencoder(config.other.source, config.other.repository, device, declared)
+    autoencoder = autoencoders[0]
     feature_ids = _selected_features(config, autoencoder.d_hidden)
+    points = config.model
+    for one in autoencoders:
+        points = with_hook_points(points, one)
     tokenizer = load_tokenizer(config.model.tokenizer or tokenizer_name(config.model.name))
     corpus = with_text_defaults(config.corpus, autoencoder, tokenizer)
-    config = dataclasses.replace(config, corpus=corpus)
+    config = dataclasses.replace(config, corpus=corpus, model=points)
     delimiters = row_delimiters(corpus, tokenizer)
     # A copy, because TransformerLens adds a BOS and an EOS to a tokenizer that has none
     tokenizer_copy = copy.deepcopy(tokenizer.tokenizer)
     processing = model_processing(config, autoencoder)
     model = load_model(
-        config.model.name, config.model.hook_point, tokenizer_copy, device, processing
+        points.name, points.hook_point, tokenizer_copy, device, processing, points.output_hook_point
     )
-    for weights in (autoencoder, other):
-        if weights is not None:
-            require_hook_point(weights, model.d_hook, config.model.hook_point)
+    for one in autoencoders:
+        require_widths(one, model)
     if corpus.seq_len > model.n_ctx:
         raise UsageError(
             f"corpus.seq_len is {corpus.seq_len}, but {config.model.name} takes {model.n_ctx} tokens at most: "
@@ -100,13 +115,17 @@ def load_inputs(config: Config) -> Inputs:
             f"{tokenizer.provenance.name} gives token id {largest}, but the model's vocabulary has {model.d_vocab} "
             "ids: set model.tokenizer to the tokenizer that the model was trained with"
         )
-    return Inputs(config, model, autoencoder, other, tokenizer, rows, feature_ids, device)
+    return Inputs(config, model, autoencoders, tokenizer, rows, feature_ids, device)
 
 
 def declared_settings(settings: AutoencoderConfig) -> DeclaredSettings:
     """Collect the autoencoder settings that the configuration declares."""
     return DeclaredSettings(
-        settings.activation, settings.k, settings.subtracts_b_dec, settings.normalisation
+        settings.activation,
+        settings.k,
+        settings.subtracts_b_dec,
+        settings.normalisation,
+        settings.input_scale,
     )
 
 

@@ -1,11 +1,15 @@
 """The language model, read at one hook point: rows of ids to activations, and the path from there to the logits.
 
+An autoencoder's output stands for the activations that it reads. A transcoder's stands for those at another hook point,
+the output point; everything that follows from a feature's decoder row starts there.
+
 Activations come from the published weights, unless processed weights are requested; logit effects always come from the
 folded and centred weights.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +32,7 @@ from sitegen.sources.output_projection import (
 )
 from sitegen.sources.provenance import Provenance
 
-# Hook points from which the rest of their layer is linear
+# Output points from which the rest of their layer is linear
 LAST_HOOK = re.compile(r"blocks\.\d+\.(mlp\.hook_post|hook_mlp_out|hook_resid_post)")
 # Read around the hook point, to find out what its layer adds to the residual stream
 PROBED_POINTS = (
@@ -48,22 +52,26 @@ class _ReachedHook(BaseException):
 class HookedModel:
     """A TransformerLens model, read at one hook point.
 
-    bridge      transformer_lens.TransformerBridge
-    d_hook      width of the activations at the hook point
-    output      output projection from the hook point
-    processing  steps applied to the weights that activations come from; empty: the published weights
+    bridge        transformer_lens.TransformerBridge
+    d_hook        width of the activations at the hook point
+    output_point  hook point at which reconstructions replace activations: the same, but for a transcoder
+    d_output      width of the activations at the output point
+    output        output projection from the output point
+    processing    steps applied to the weights that activations come from; empty: the published weights
     """
 
     bridge: Any
     hook_point: str
     d_hook: int
+    output_point: str
+    d_output: int
     output: OutputProjection
     processing: tuple[str, ...]
     provenance: Provenance
 
     @property
     def W_out(self) -> Tensor | None:
-        """Matrix [d_hook, d_model] from the hook point to the residual stream; None if it is in that stream."""
+        """Matrix [d_output, d_model] from the output point to the residual stream; None if it is in that stream."""
         return self.output.W_out
 
     @property
@@ -92,9 +100,14 @@ class HookedModel:
         return layer_and_point(self.hook_point)
 
     @property
+    def is_transcoded(self) -> bool:
+        """Whether reconstructions stand for activations at another point than the one that is read."""
+        return self.output_point != self.hook_point
+
+    @property
     def reads_neurons(self) -> bool:
-        """Whether the hook point's activations are an MLP's neurons."""
-        return MLP_HOOK.fullmatch(self.hook_point) is not None
+        """Whether the activations that are read and reconstructed are an MLP's neurons."""
+        return not self.is_transcoded and MLP_HOOK.fullmatch(self.hook_point) is not None
 
     @torch.no_grad()
     def hook_activations(self, tokens: Tensor) -> Tensor:
@@ -105,21 +118,32 @@ class HookedModel:
         return self.read(tokens, self.hook_point)[0]
 
     @torch.no_grad()
-    def activations_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations at the hook point and the residual stream before the final norm, in one pass.
+    def input_and_target(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations at the hook point and at the output point, in one pass; the same tensor twice if these are one.
 
         tokens   [n_rows, seq_len] int64
-        returns  ([n_rows, seq_len, d_hook], [n_rows, seq_len, d_model]), float32
+        returns  ([n_rows, seq_len, d_hook], [n_rows, seq_len, d_output]), float32
         """
-        activations, residual = self.read(tokens, self.hook_point, FINAL_RESIDUAL)
-        return activations, residual
+        found = self.read(tokens, *self._points)
+        return found[0], found[-1]
+
+    @torch.no_grad()
+    def input_target_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and the residual stream before the final norm, [n_rows, seq_len, d_model] float32."""
+        found = self.read(tokens, *self._points, FINAL_RESIDUAL)
+        return found[0], found[-2], found[-1]
+
+    @property
+    def _points(self) -> tuple[str, ...]:
+        """The hook point, and the output point if it is another, in the order in which the model reaches them."""
+        return (self.hook_point, self.output_point) if self.is_transcoded else (self.hook_point,)
 
     @torch.no_grad()
     def losses(self, tokens: Tensor, activations: Tensor | None = None) -> Tensor:
         """Cross-entropy [n_rows, seq_len - 1] of each next token, in nats.
 
         tokens       [n_rows, seq_len] int64
-        activations  [n_rows, seq_len, d_hook] that replace those at the hook point; None: the model's own
+        activations  [n_rows, seq_len, d_output] that replace those at the output point; None: the model's own
         """
         hooks = [] if activations is None else self._replacement_hooks(activations)
         logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
@@ -128,10 +152,10 @@ class HookedModel:
         return losses
 
     def _replacement_hooks(self, activations: Tensor) -> list[tuple[str, Any]]:
-        """Hooks that replace the activations at the hook point with `activations` [n_rows, seq_len, d_hook]."""
-        layer, point = self.layer_and_point
+        """Hooks that replace the activations at the output point with `activations` [n_rows, seq_len, d_output]."""
+        layer, point = layer_and_point(self.output_point)
         if point != "hook_resid_mid":
-            return [(self.hook_point, lambda found, hook: activations.view_as(found))]
+            return [(self.output_point, lambda found, hook: activations.view_as(found))]
         # TransformerLens' hook_resid_mid is only the MLP's input, and the residual stream bypasses it. To set the
         # stream itself, the attention output is set to the difference between the new stream and the stream before it
         before: list[Tensor] = []
@@ -144,20 +168,19 @@ class HookedModel:
         ]
 
     def final_layer(self, tokens: Tensor) -> FinalLayer | None:
-        """Final norm and unembedding, if nothing else follows the hook point; otherwise None.
+        """Final norm and unembedding, if nothing else follows the output point; otherwise None.
 
         tokens  [n_rows, seq_len] on which their log-probabilities have to equal the model's
         """
         layer, is_exact = self.output.final, not self.output.left_out
-        is_last = self.layer_and_point[0] == self.n_layers - 1 and LAST_HOOK.fullmatch(
-            self.hook_point
-        )
+        layer_number = layer_and_point(self.output_point)[0]
+        is_last = layer_number == self.n_layers - 1 and LAST_HOOK.fullmatch(self.output_point)
         if layer is None or not is_last or not is_exact:
             return None
         # The model may still have a step that is not known here, so the result is compared with the model's
         with torch.no_grad():
             expected = torch.log_softmax(self.bridge.run_with_hooks(tokens, fwd_hooks=[]), -1)
-            _, residual = self.activations_and_residual(tokens)
+            residual = self.read(tokens, FINAL_RESIDUAL)[0]
             difference = (torch.log_softmax(layer.logits(residual), -1) - expected).abs().max()
         return layer if float(difference) <= TOLERANCE else None
 
@@ -209,52 +232,61 @@ def load_model(
     tokenizer: Any,
     device: torch.device,
     processing: tuple[str, ...] = (),
+    output_point: str = "",
 ) -> HookedModel:
     """Load the model of a folder, a legacy TransformerLens repository, or any other name that TransformerLens knows.
 
-    tokenizer   the `transformers` tokenizer; passed on so that TransformerLens does not load another
-    processing  steps to apply to the weights that activations come from, by TransformerLens' names; empty: none
-    raises      SourceError if it cannot be read, has no such hook point, the path from there to the logits is not
-                linear, or the processing changes the model's predictions
+    tokenizer     the `transformers` tokenizer; passed on so that TransformerLens does not load another
+    processing    steps to apply to the weights that activations come from, by TransformerLens' names; empty: none
+    output_point  hook point that a transcoder reconstructs; empty: the hook point itself
+    raises        SourceError if it cannot be read, lacks a hook point, the path from the output point to the logits is
+                  not linear, or the processing changes the model's predictions
     """
-    model = hook_model(boot_model(name, tokenizer, device), hook_point)
+    model = hook_model(boot_model(name, tokenizer, device), hook_point, output_point)
     return process_weights(model, processing) if processing else model
 
 
 @torch.no_grad()
-def hook_model(booted: BootedModel, hook_point: str) -> HookedModel:
+def hook_model(booted: BootedModel, hook_point: str, output_point: str = "") -> HookedModel:
     """Prepare a model with unprocessed weights to be read at a hook point.
 
-    raises  SourceError if it has no such hook point, or the path from there to the logits is not linear
+    output_point  hook point that a transcoder reconstructs; empty: the hook point itself
+    raises        SourceError if it lacks a hook point, or the path from the output point to the logits is not linear
     """
     bridge, name = booted.bridge, booted.provenance.name
-    if hook_point not in bridge.hook_dict:
-        example = f"blocks.{bridge.cfg.n_layers - 1}.hook_resid_post"
-        raise SourceError(
-            f"{name} has no hook point {hook_point}: set model.hook_point to one that it has, such as {example}"
-        )
-    probe = _probe(bridge, hook_point, name)
-    output = output_projection(bridge, hook_point, probe)
-    d_hook = probe.streams[hook_point].shape[1]
-    return HookedModel(bridge, hook_point, int(d_hook), output, (), booted.provenance)
+    output_point = output_point or hook_point
+    settings = {"hook_point": hook_point, "output_hook_point": output_point}
+    for setting, point in settings.items():
+        if point not in bridge.hook_dict:
+            example = f"blocks.{bridge.cfg.n_layers - 1}.hook_resid_post"
+            raise SourceError(
+                f"{name} has no hook point {point}: set model.{setting} to one that it has, such as {example}"
+            )
+    probe = _probe(bridge, hook_point, output_point, name)
+    output = output_projection(bridge, output_point, probe)
+    d_hook, d_output = (int(probe.streams[point].shape[1]) for point in (hook_point, output_point))
+    return HookedModel(
+        bridge, hook_point, d_hook, output_point, d_output, output, (), booted.provenance
+    )
 
 
-def _probe(bridge: Any, hook_point: str, name: str) -> Probe:
-    """Run a model on a few tokens and keep its activations at and around a hook point.
+def _probe(bridge: Any, hook_point: str, output_point: str, name: str) -> Probe:
+    """Run a model on a few tokens and keep its activations at both points and around the output point.
 
-    raises  SourceError if the model does not compute the hook point
+    raises  SourceError if the model does not compute one of the points
     """
     tokens = _probe_tokens(bridge)
-    parts = hook_point.split(".")
+    parts = output_point.split(".")
     nearby = []
     if parts[0] == "blocks":
         nearby = [f"blocks.{parts[1]}.{point}" for point in PROBED_POINTS]
-    by_row, logits = run_with_points(bridge, tokens, (hook_point, FINAL_RESIDUAL, *nearby))
+    needed = (hook_point, output_point, FINAL_RESIDUAL)
+    by_row, logits = run_with_points(bridge, tokens, (*needed, *nearby))
     streams = {point: activations.flatten(0, 1) for point, activations in by_row.items()}
-    if hook_point not in streams or FINAL_RESIDUAL not in streams:
-        missing = hook_point if hook_point not in streams else FINAL_RESIDUAL
+    missing = [point for point in needed if point not in streams]
+    if missing:
         raise SourceError(
-            f"{name}: the model declares {missing} but does not compute it, so it cannot be read: set another "
+            f"{name}: the model declares {missing[0]} but does not compute it, so it cannot be read: set another "
             "model.hook_point"
         )
     return Probe(name, streams, logits.flatten(0, 1).float())
@@ -295,6 +327,4 @@ def process_weights(model: HookedModel, processing: tuple[str, ...]) -> HookedMo
             f"{difference:.2g} nats, so this architecture does not allow it: set model.processing without the step "
             'that does so, or to ["none"]'
         )
-    return HookedModel(
-        bridge, model.hook_point, model.d_hook, model.output, processing, model.provenance
-    )
+    return dataclasses.replace(model, processing=processing)

@@ -73,7 +73,9 @@ def _require_known_architecture(cfg: Any) -> None:
 def _parts_before(hook: str) -> tuple[str, ...]:
     """Parts of the hook point's layer that are computed before it."""
     parts = ("qkv", "attention_out", "mlp_in", "mlp_out")
-    return parts[: {"resid_pre": 0, "attn_out": 2, "resid_mid": 2, "mlp_post": 3}.get(hook, 4)]
+    return parts[
+        : {"resid_pre": 0, "attn_out": 2, "resid_mid": 2, "mlp_norm": 2, "mlp_post": 3}.get(hook, 4)
+    ]
 
 
 def _layer_weights(block: Any) -> dict[str, Tensor]:
@@ -96,6 +98,20 @@ def _layer_weights(block: Any) -> dict[str, Tensor]:
         "mlp_out.weight": mlp.W_out.detach().T,
         "mlp_out.bias": mlp.b_out.detach(),
     }
+
+
+def fold_input_norm(model: HookedModel, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold the gain and bias that the hook point's activations have, but not those of `PlainTransformer`.
+
+    This concerns an MLP's input, which the plain model gives without the norm's gain and bias.
+
+    weight  [n_features, d_hook] of the encoder
+    bias    [n_features]
+    """
+    layer, hook = model.layer_and_point
+    if hook != "mlp.hook_in":
+        return weight, bias
+    return _fold_norm(model.bridge.blocks[layer].ln2, weight, bias)
 
 
 def _fold_norm(norm: Any, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

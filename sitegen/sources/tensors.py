@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -14,7 +16,10 @@ from sitegen.files import require_content
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a .safetensors file or a plain state dict to the CPU, whatever device they were saved from.
+    """Read the tensors of a .safetensors or .npz file or a plain state dict to the CPU, whatever device saved them.
+
+    A number becomes a tensor without axes, a text its UTF-8 bytes [n] uint8, and what is in a dictionary `a` within the
+    dictionary is named `a.b`.
 
     raises  SourceError if the file is damaged, a Git LFS pointer, or holds anything but tensors
     """
@@ -34,7 +39,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise SourceError(
             f"{path.name} holds no dictionary of tensors; save a state dict, not a single tensor or a list"
         )
-    for name, weight in loaded.items():
+    flat = dict(flatten(loaded))
+    for name, weight in flat.items():
         if not isinstance(name, str) or not isinstance(weight, Tensor):
             raise SourceError(
                 f"{path.name}: the entry {name!r} is not a named tensor; save a state dict of tensors alone"
@@ -43,10 +49,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise SourceError(
                 f"{path.name}: {name} is sparse, nested or without values; save it as a dense tensor with its values"
             )
-    return loaded
+    return flat
+
+
+def flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[Any, Any]]:
+    """Generate the named values of a dictionary and of those within it; numbers and texts as tensors."""
+    for name, value in values.items():
+        full = f"{prefix}{name}" if isinstance(name, str) else name
+        if isinstance(value, dict) and isinstance(name, str):
+            yield from flatten(value, f"{full}.")
+        elif isinstance(value, str):
+            yield full, torch.tensor(list(value.encode()), dtype=torch.uint8)
+        elif isinstance(value, bool | int | float):
+            yield full, torch.tensor(value)
+        else:
+            yield full, value
 
 
 def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -12,23 +12,16 @@ import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
+from sitegen.maths.encoder import ActiveEntries, Encoder
 from sitegen.progress import Progress
-from sitegen.sources.inputs import Inputs
+from sitegen.sources.inputs import Inputs, declared_settings
 from sitegen.sweep.batch import ActiveBatch
+from sitegen.sweep.reader import BATCHES_AT_ONCE, RowReader, row_ranges
 from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import ContextWindow
 
 # Raised when a state's arrays, or what they hold, change
 STATE_VERSION = 6
-# Batches that are counted together: a batch's product should stay within a processor's caches, while counting is faster
-# on more active tokens at once
-BATCHES_AT_ONCE = 4
-
-
-def row_ranges(first: int, last: int, size: int) -> list[range]:
-    """Divide the rows from `first` up to, but not including, `last` into ranges of `size`; the last may be shorter."""
-    return [range(start, min(start + size, last)) for start in range(first, last, size)]
 
 
 class ShardSweeper:
@@ -36,7 +29,9 @@ class ShardSweeper:
 
     def __init__(self, inputs: Inputs, config: Config) -> None:
         self._inputs, self._config = inputs, config
-        self._search = ActivationSearch(make_encoder(inputs), config.sweep.precision)
+        self._reader = RowReader(
+            inputs, [make_encoder(inputs)], config.sweep.precision, config.sweep.batch_rows
+        )
         self._special_ids = np.array(inputs.special_ids)
         self._window = ContextWindow.of(config.contexts)
 
@@ -69,7 +64,7 @@ class ShardSweeper:
     def active_entries(self, rows: range) -> ActiveBatch:
         """Find the active tokens of some rows, each with its index, its context's hash and whether it may be a peak."""
         tokens = np.asarray(self._inputs.rows.tokens[rows.start : rows.stop])
-        found = self._found(rows)
+        found = ActiveEntries.joined([batch.entries[0] for batch in self._reader.read(rows)])
         token = found.token.numpy()
         keys = self._window.keys(tokens).reshape(-1)
         may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
@@ -83,16 +78,6 @@ class ShardSweeper:
             n_examined=found.n_examined,
             largest_error=found.largest_error,
         )
-
-    def _found(self, rows: range) -> ActiveEntries:
-        """Find the active entries of some rows, their tokens counted from the first row on; in the CPU's memory."""
-        parts = []
-        for batch in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
-            ids = self._inputs.ids(batch)
-            x = self._inputs.model.hook_activations(ids)
-            found = self._search.active_entries(x.flatten(0, 1))
-            parts.append(found.moved((batch.start - rows.start) * ids.shape[1]))
-        return ActiveEntries.joined(parts)
 
 
 def make_encoder(inputs: Inputs) -> Encoder:
@@ -166,6 +151,9 @@ def _inputs_key(inputs: Inputs, config: Config) -> str:
         str(inputs.device.type),
         dataclasses.asdict(inputs.model.provenance),
         dataclasses.asdict(inputs.autoencoder.provenance),
+        # The same files are read otherwise where the configuration declares other settings
+        dataclasses.asdict(inputs.autoencoder.architecture),
+        dataclasses.asdict(declared_settings(config.autoencoder)),
         inputs.rows.key,
         inputs.special_ids,
         config.model.hook_point,

@@ -13,13 +13,13 @@ import torch
 from sitegen.analysis.quality import measure_quality
 from sitegen.analysis.sample import read_sample
 from sitegen.config import Config
-from sitegen.maths.encoder import ActivationSearch, PairReader
+from sitegen.maths.encoder import PairReader
 from sitegen.maths.geometry import rare_cosines
 from sitegen.maths.logits import logit_effects, logit_extremes
 from sitegen.progress import Progress, within
 from sitegen.records import RARE_DENSITY, Measure, PublishedNumber
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.shards import row_ranges
+from sitegen.sweep.reader import RowReader
 
 # A feature whose cosine with the rare direction is above this points along it
 ALONG_DIRECTION = 0.5
@@ -156,14 +156,15 @@ def _compare_frequencies(
 def _measure_densities(inputs: Inputs, config: Config, n_rows: int) -> np.ndarray:
     """Measure the densities [d_hidden] float64 of all features over the first rows."""
     autoencoder, seq_len = inputs.autoencoder, inputs.rows.tokens.shape[1]
-    search = ActivationSearch(autoencoder.encoder(), config.sweep.precision)
+    reader = RowReader(
+        inputs, [autoencoder.encoder()], config.sweep.precision, config.sweep.batch_rows
+    )
     n_active = np.zeros(autoencoder.d_hidden, np.int64)
     progress = Progress("densities", n_rows * seq_len, "tokens")
-    for rows in row_ranges(0, n_rows, config.sweep.batch_rows):
-        ids = inputs.ids(rows)
-        entries = search.active_entries(inputs.model.hook_activations(ids).flatten(0, 1))
-        n_active += np.bincount(entries.feature.cpu().numpy(), minlength=autoencoder.d_hidden)
-        progress.advance(ids.numel())
+    for batch in reader.read(range(n_rows)):
+        feature = batch.entries[0].feature.numpy()
+        n_active += np.bincount(feature, minlength=autoencoder.d_hidden)
+        progress.advance(batch.ids.numel())
     progress.finish()
     density: np.ndarray = n_active / (n_rows * seq_len)
     return density

@@ -318,7 +318,9 @@
       if (hook === "attn_out") return written;
       add(residual, written);
       if (hook === "resid_mid") return residual;
-      const hidden = linear("mlp_in", normed(residual, from, to));
+      const input = normed(residual, from, to);
+      if (hook === "mlp_norm") return input;
+      const hidden = linear("mlp_in", input);
       const activation = activations[settings.model.activation];
       for (let i = (hidden.length / to) * from; i < hidden.length; i++) hidden[i] = activation(hidden[i]);
       if (hook === "mlp_post") return hidden;

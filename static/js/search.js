@@ -77,7 +77,7 @@
   async function contextsWith(word) {
     const [first, second] = [...word].map((character) => character.codePointAt(0) ?? 0);
     /** @type {{word: string[], features: number[][]}} */
-    const words = await load(`words/${(31 * first + second) % sizes.word_files}`);
+    const words = await load(`words/${(sizes.word_factor * first + second) % sizes.word_files}`);
     const counts = new Map();
     for (const [i, known] of words.word.entries()) {
       if (!known.startsWith(word)) continue;

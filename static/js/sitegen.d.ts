@@ -169,6 +169,7 @@ interface Sitegen {
   /** sizes that the build shares with its scripts: sitegen/render/assets.py */
   sizes: {
     word_files: number;
+    word_factor: number;
     tokens_per_file: number;
     rows_per_file: number;
     line_before: number;

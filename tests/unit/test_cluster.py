@@ -24,15 +24,15 @@ from sitegen.sweep.cluster import ray_engine
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.tiny import TinyInputs, documents
 
-N_SHARDS = 867
+N_SHARDS = 606
 
 
 @pytest.fixture(scope="module")
 def preset(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A preset of the tiny inputs with twenty times the text, in many shards."""
+    """A preset of the tiny inputs with fourteen times the text, in many shards."""
     folder = tmp_path_factory.mktemp("cluster")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
-    texts = (f"{i} {text}" for i in range(20) for text in documents())
+    texts = (f"{i} {text}" for i in range(14) for text in documents())
     (folder / "text.jsonl").write_text("".join(f"{json.dumps({'text': t})}\n" for t in texts))
     path = folder / "tiny.toml"
     path.write_text(path.read_text().replace("shard_rows = 32", "shard_rows = 16"))

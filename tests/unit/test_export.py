@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sitegen.cli import main
 from sitegen.export.circuit_tracer import cantor_pair
+from sitegen.exports import EXPORTS
 from sitegen.labels import read_labels
 from tests.conftest import folder_bytes
 from tests.tiny import D_HIDDEN
@@ -28,7 +30,7 @@ def out(tiny_output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = out.parent / "mine.csv"
     labels.write_text("feature,label,author,score\n5,whales,me,0.5\n5,the sea,,\n7,dead,,\n")
     assert main(["render", str(out), "--labels", str(labels)]) == 0
-    for tool in ("parquet", "neuronpedia", "circuit-tracer"):
+    for tool in EXPORTS:
         assert main(["export", str(out), "--to", tool]) == 0
     return out
 
@@ -209,10 +211,17 @@ def test_one_number_stands_for_layer_and_feature() -> None:
 
 def test_exports_are_the_same_bytes_again_and_leave_no_trace_elsewhere(out: Path) -> None:
     before = folder_bytes(out)
-    for tool in ("parquet", "neuronpedia", "circuit-tracer"):
+    for tool in EXPORTS:
         assert main(["export", str(out), "--to", tool]) == 0
     assert folder_bytes(out) == before
     assert main(["check", str(out)]) == 0
+
+
+def test_the_list_of_exports_has_the_names_of_their_files(out: Path) -> None:
+    assert {path.name for path in (out / "export").iterdir()} == set(EXPORTS)
+    for tool, listed in EXPORTS.items():
+        names = folder_bytes(out / "export" / tool)
+        assert all(re.fullmatch(listed.files, name) for name in names)
 
 
 def test_exporting_without_data_gives_a_one_line_error(

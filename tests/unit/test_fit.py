@@ -17,8 +17,8 @@ from sitegen.analysis.fit import measure_fit
 from sitegen.config import Config, build_config
 from sitegen.errors import SourceError
 from sitegen.records import Fit
+from sitegen.sources.architecture import Architecture
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.autoencoder_files import Architecture
 from sitegen.sources.corpus import load_rows
 from sitegen.sources.inputs import Inputs
 from sitegen.sources.model import HookedModel, load_model
@@ -248,7 +248,7 @@ class Bench:
     def inputs(self, autoencoder: Autoencoder, model: HookedModel) -> Inputs:
         features = list(range(autoencoder.d_hidden))
         config = self.config(model.hook_point)
-        return Inputs(config, model, autoencoder, None, self.tokenizer, self.rows, features, CPU)
+        return Inputs(config, model, (autoencoder,), self.tokenizer, self.rows, features, CPU)
 
     def fit(self, fault: Fault | None, trained: Trained) -> Fit:
         """The measured fit of the right configuration, or of one with a fault.

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from sitegen.cli import main
+from sitegen.sources.hook_points import MLP_INPUT
 from sitegen.sources.model import HookedModel, load_model
 from tests.tiny import TinyInputs, activations_of, fitted_weights
 
@@ -35,14 +36,18 @@ def test_ablation_is_exact_only_after_the_last_layer(
     final = model.final_layer(tokens)
     assert (final is not None) == is_exact
     if final is not None:
-        _, residual = model.activations_and_residual(tokens)
+        *_, residual = model.input_target_and_residual(tokens)
         log_p = torch.log_softmax(final.logits(residual), -1)[:, :-1]
         expected = -log_p.gather(2, tokens[:, 1:, None])[..., 0]
         torch.testing.assert_close(model.losses(tokens), expected, atol=1e-5, rtol=1e-5)
 
 
 def load(folder: Path, hook_point: str) -> HookedModel:
-    return load_model(str(folder), hook_point, AutoTokenizer.from_pretrained(folder), CPU)
+    """A model at a hook point, as an autoencoder reads it; at an MLP's input, as a transcoder does."""
+    layer = MLP_INPUT.fullmatch(hook_point)
+    output_point = f"blocks.{layer[1]}.hook_mlp_out" if layer else ""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return load_model(str(folder), hook_point, tokenizer, CPU, output_point=output_point)
 
 
 def test_second_layer_activations_equal_those_of_transformers(gpt2: Path) -> None:

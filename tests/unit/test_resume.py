@@ -239,3 +239,15 @@ def test_finished_data_is_kept_until_something_changes(
     (tmp_path / "computed.json").write_text("[]")
     assert last_line().startswith(f"wrote {tmp_path}/data")
     assert folder_bytes(tmp_path / "data") == expected
+
+
+def test_a_changed_setting_of_the_autoencoder_invalidates_old_shards(
+    tiny: TinyInputs, tmp_path: Path
+) -> None:
+    """The same files are read otherwise, so their hashes alone do not tell."""
+    arguments = ["sweep", str(tiny.preset), "--set", "autoencoder.accept_poor_fit=true", "--out"]
+    changed = ["--set", "autoencoder.subtracts_b_dec=false"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    assert main([*arguments, str(tmp_path / "out"), *changed]) == 0
+    assert main([*arguments, str(tmp_path / "fresh"), *changed]) == 0
+    assert folder_bytes(tmp_path / "out/data") == folder_bytes(tmp_path / "fresh/data")

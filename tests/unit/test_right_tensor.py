@@ -122,13 +122,13 @@ def test_processing_required_by_the_autoencoder_is_applied(
 def test_settings_in_an_unknown_layout_are_refused(
     refused: Refused, fitted: Path, tmp_path: Path
 ) -> None:
-    """The layout of Llama Scope, whose settings are two folders up."""
+    """Settings of a layout that is not known, in the folder above."""
     (tmp_path / "scope/checkpoints").mkdir(parents=True)
     (tmp_path / "scope/hyperparams.json").write_text('{"act_fn": "jumprelu"}')
-    source = tmp_path / "scope/checkpoints/final.safetensors"
+    source = tmp_path / "scope/checkpoints/last.safetensors"
     source.write_bytes(fitted.read_bytes())
     message = refused(autoencoder__source=source, model__hook_point=STREAM)
-    assert "final.safetensors: its settings are in hyperparams.json" in message
+    assert "last.safetensors: its settings are in hyperparams.json" in message
     assert "set autoencoder.activation (relu, jumprelu, topk, batchtopk) and" in message
 
 

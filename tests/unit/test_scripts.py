@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
-from sitegen.render.assets import FIRST_SCRIPT, SCRIPTS, STYLES
+from sitegen.render.assets import FIRST_SCRIPT, SCRIPTS, SETTINGS, STYLES
 from sitegen.render.environment import STATIC_FOLDER, TEMPLATES_FOLDER, make_environment
 from tests.conftest import REPOSITORY
 
@@ -26,6 +27,22 @@ def test_every_script_and_style_sheet_is_published() -> None:
     styles = {path.stem for path in (STATIC_FOLDER / "css").glob("*.css")}
     assert scripts == {*SCRIPTS, FIRST_SCRIPT}
     assert styles == set(STYLES)
+
+
+def test_scripts_have_the_sizes_of_files_from_the_build() -> None:
+    """What a script computes with a size, or the name of a file that it loads, has no number of its own in it."""
+    scripts = [path.read_text() for path in (STATIC_FOLDER / "js").glob("*.js")]
+    for name in [*SETTINGS, "features_per_file"]:
+        assert any(re.search(rf"\b{name}\b", script) for script in scripts), name
+    size = r"\b(\w+_per_file|word_files|word_factor)\b"
+    computed = [
+        line.strip()
+        for script in scripts
+        for line in script.splitlines()
+        if re.search(rf"{size}|load\(`", line)
+    ]
+    assert len(computed) > 10
+    assert [line for line in computed if re.search(r"[*/%+-] *\d|\d *[*/%+-]", line)] == []
 
 
 def test_templates_have_no_long_lines() -> None:

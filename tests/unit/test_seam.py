@@ -32,6 +32,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "verify": (*PAGES, "sitegen.store"),
     "compute": PAGES,
     "parts": (*PAGES, "sitegen.store"),
+    # Answers in a second, so it loads no model
+    "inspection": (*PAGES, "transformer_lens", "transformers", "datasets", "sitegen.store"),
     # From records to pages, and to files for other tools
     "render": (*HEAVY, *MODELS),
     "check": (*HEAVY, *MODELS),
@@ -43,6 +45,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
             "config",
             "delphi",
             "errors",
+            "exports",
+            "file_names",
             "files",
             "finished",
             "hub_errors",
@@ -75,7 +79,7 @@ LIGHT_COMMANDS = [
     # Ends at the invalid port
     ["serve", "OUT", "--port", "-1"],
 ]
-COMPUTING_COMMANDS = {"run", "sweep", "merge", "verify"}
+COMPUTING_COMMANDS = {"run", "sweep", "merge", "verify", "inspect"}
 
 
 def parts() -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sitegen.cli import main
+from sitegen.file_names import DATA_FILES, PUBLISHED_FILES, SITE_FILES
 from sitegen.records import FeatureRecord, OtherRecord, RowsRecord
 from sitegen.render.feature_files import FeatureFiles
 from sitegen.store import (
@@ -45,6 +46,16 @@ def test_fresh_output_has_no_findings(
 ) -> None:
     assert main(["check", str(tiny_output)]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_every_file_has_a_name_of_the_list(tiny_output: Path) -> None:
+    data, site = folder_bytes(tiny_output / "data"), folder_bytes(tiny_output / "site")
+    assert [name for name in data if not DATA_FILES.fullmatch(name)] == []
+    assert [name for name in site if not SITE_FILES.fullmatch(name)] == []
+    copied = {name.removeprefix("data/") for name in site if name.startswith("data/")}
+    assert copied == {name for name in data if PUBLISHED_FILES.fullmatch(name)}
+    strange = ["mine.html", "data/rows/00000.json", "data/features/7.json", "load/live/mine.js"]
+    assert [name for name in strange if SITE_FILES.fullmatch(name)] == []
 
 
 def _edit(path: Path, pattern: str, replacement: str) -> None:

@@ -14,8 +14,8 @@ import torch
 from sitegen.cli import main
 from sitegen.config import CorpusConfig
 from sitegen.errors import UsageError
+from sitegen.sources.architecture import Architecture, TextSettings
 from sitegen.sources.autoencoder import Autoencoder
-from sitegen.sources.autoencoder_files import Architecture, TextSettings
 from sitegen.sources.provenance import Provenance
 from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.text_defaults import text_differences, with_text_defaults

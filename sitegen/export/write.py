@@ -1,23 +1,16 @@
-"""The formats to which data can be exported, by the tool that reads them."""
+"""An export, written as a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
-from sitegen.export.circuit_tracer import write_circuit_tracer
-from sitegen.export.neuronpedia import write_neuronpedia
-from sitegen.export.parquet import write_parquet
 from sitegen.export.source import ExportSource
+from sitegen.exports import EXPORTS
 from sitegen.files import whole_folder
 from sitegen.output import OutputFolder
-
-WRITERS: dict[str, Callable[[ExportSource, Path], None]] = {
-    "parquet": write_parquet,
-    "neuronpedia": write_neuronpedia,
-    "circuit-tracer": write_circuit_tracer,
-}
 
 
 @dataclass(frozen=True)
@@ -35,7 +28,8 @@ def export(output: OutputFolder, tool: str) -> Exported:
     raises  StoreError, UsageError as `ExportSource` does
     """
     source, folder = ExportSource(output), output.export / tool
+    write: Callable[[ExportSource, Path], None] = resolve_name(EXPORTS[tool].writer)
     with whole_folder(folder) as partial:
-        WRITERS[tool](source, partial)
+        write(source, partial)
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return Exported(folder, len(sizes), sum(sizes))

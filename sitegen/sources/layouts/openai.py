@@ -1,0 +1,60 @@
+"""OpenAI's autoencoders on GPT-2."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sitegen.errors import SourceError
+from sitegen.sources.architecture import Architecture
+from sitegen.sources.layouts.layout import Layout, Reading, number_in, rename_linear, require_k
+from sitegen.sources.layouts.source import Source
+
+NAMES = {"pre_bias": "b_dec", "latent_bias": "b_enc"}
+NOT_IN_USE = ("stats_last_nonzero", "activation", "activation_state_dict.k")
+# Places in a layer, by the names of the folders above the files
+POINTS = {
+    "resid_post_mlp": "hook_resid_post",
+    "resid_post_attn": "hook_resid_mid",
+    "resid_delta_mlp": "hook_mlp_out",
+    "resid_delta_attn": "hook_attn_out",
+    "mlp_post_act": "mlp.hook_post",
+}
+
+
+def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
+    """Read a TopK that normalises its input, or a ReLU that does not.
+
+    source  openai/sparse_autoencoder, `model.py`
+    """
+    name = source.file
+    function = bytes(weights["activation"].tolist()).decode() if "activation" in weights else "ReLU"
+    if function not in ("ReLU", "TopK"):
+        raise SourceError(
+            f"{name}: the activation function {function} is not supported (ReLU and TopK are); give another autoencoder"
+        )
+    is_top_k = function == "TopK"
+    k = weights.get("activation_state_dict.k")
+    in_use = {NAMES.get(key, key): w for key, w in weights.items() if key not in NOT_IN_USE}
+    layer = number_in(name, r"(\d+)\.pt$")
+    point = next((point for part, point in POINTS.items() if part in source.full_name), None)
+    return rename_linear(in_use, name), Architecture(
+        k=require_k(None if k is None else k.tolist(), name) if is_top_k else 0,
+        normalisation="layer_norm" if is_top_k else "none",
+        model="gpt2",
+        hook_point=f"blocks.{layer}.{point}" if point and layer is not None else "",
+    )
+
+
+LAYOUT = Layout(
+    name="OpenAI's (GPT-2)",
+    files="a file `N.pt` with `pre_bias` and `latent_bias`, N being the layer",
+    content="TopK with normalised input, ReLU",
+    n_published={},
+    recognises=lambda source: (
+        source.file.endswith(".pt")
+        and {"pre_bias", "latent_bias"} <= source.tensors(source.file).keys()
+    ),
+    weights=lambda source: source.file,
+    read=_read,
+    needs_tensors=True,
+)
