@@ -297,7 +297,7 @@ def _activations(
     """Read the activations at some hook points, [n_tokens, width] each; those that the model never calls are absent."""
     parts: dict[str, list[Tensor]] = {}
     for rows in row_ranges(0, len(tokens), config.sweep.batch_rows):
-        for point, found in model.seen(tokens[rows.start : rows.stop], points).items():
+        for point, found in model.activations_at(tokens[rows.start : rows.stop], points).items():
             parts.setdefault(point, []).append(found.flatten(0, 1))
     return {point: torch.cat(found) for point, found in parts.items()}
 
@@ -513,5 +513,5 @@ def _points_of_width(model: HookedModel, tokens: Tensor, width: int) -> tuple[st
     first: dict[str, str] = {canonical_point(model.hook_point): model.hook_point}
     for point in named:
         first.setdefault(canonical_point(point), point)
-    activations = model.seen(tokens[:1], tuple(first.values()))
+    activations = model.activations_at(tokens[:1], tuple(first.values()))
     return tuple(point for point, x in activations.items() if x.shape[-1] == width)

@@ -19,7 +19,7 @@ from torch import Tensor
 from sitegen.config import Config
 from sitegen.errors import SitegenError, SourceError
 from sitegen.maths.encoder import Encoder
-from sitegen.maths.normalisation import normalised
+from sitegen.maths.normalisation import normalise
 from sitegen.records import LiveModel, LiveSettings
 from sitegen.sources.inputs import Inputs
 from sitegen.sources.plain_transformer import fold_input_norm, plain_transformer
@@ -65,7 +65,7 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
         ) from None
     zero = W_enc.new_zeros(1, W_enc.shape[1])
     # Pages subtract nothing from the input, so its effect is added to the bias, in float64 to round only once
-    bias = encoder.bias.double() + W_enc.double() @ encoder.centred(zero).double()[0]
+    bias = encoder.bias.double() + W_enc.double() @ encoder.centre(zero).double()[0]
     W_enc, bias = fold_input_norm(inputs.model, W_enc, bias.float())
     weights = {**plain.weights, "encoder.weight": W_enc, "encoder.bias": bias}
     if bool(encoder.function.threshold.any()):
@@ -76,7 +76,7 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
     rounded = {name: array.as_read().to(inputs.device) for name, array in published.items()}
     x = dataclasses.replace(plain, weights=rounded).activations(tokens).flatten(0, 1)
     normalisation = inputs.autoencoder.architecture.normalisation
-    found = normalised(x, normalisation).x @ rounded["encoder.weight"].T + rounded["encoder.bias"]
+    found = normalise(x, normalisation).x @ rounded["encoder.weight"].T + rounded["encoder.bias"]
     difference = _largest_error(found, tokens, inputs, encoder, max_activation)
     # `not <=`, because NaN is refused too
     if not difference <= LARGEST_ERROR:
@@ -153,7 +153,7 @@ def _largest_error(
     max_activation  [n_features]
     """
     x = inputs.model.hook_activations(tokens).flatten(0, 1)
-    expected = encoder.centred(x) @ encoder.columns.T + encoder.bias
+    expected = encoder.centre(x) @ encoder.columns.T + encoder.bias
     special = torch.tensor(inputs.special_ids, dtype=torch.int64, device=tokens.device)
     is_text = ~torch.isin(tokens.flatten(), special)
     difference = (found.relu() - expected.relu())[is_text].abs().amax(0).cpu().numpy()

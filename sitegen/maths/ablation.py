@@ -31,7 +31,7 @@ class FinalLayer:
     b_U: Tensor  # [d_vocab]
     epsilon: float
 
-    def centred(self, residual: Tensor) -> Tensor:
+    def centre(self, residual: Tensor) -> Tensor:
         """Subtract each token's mean from residual streams, [n, d_model], as the norm does."""
         return residual - residual.mean(-1, keepdim=True)
 
@@ -41,7 +41,7 @@ class FinalLayer:
 
     def logits(self, residual: Tensor) -> Tensor:
         """Compute the logits of residual streams [..., d_model], [..., d_vocab]."""
-        centred = self.centred(residual)
+        centred = self.centre(residual)
         return (centred / self.scale(centred) @ self.W_U).add_(self.b_U)
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class FinalLayer:
         room = self.W_U.new_empty(min(len(residual), TOKENS_AT_ONCE), self.W_U.shape[1])
         found = []
         for first in range(0, len(residual), TOKENS_AT_ONCE):
-            centred = self.centred(residual[first : first + TOKENS_AT_ONCE])
+            centred = self.centre(residual[first : first + TOKENS_AT_ONCE])
             unit, follows = centred / self.scale(centred), next_id[first : first + TOKENS_AT_ONCE]
             # Into the same memory every time, then in blocks of rows that the caches hold
             logits = torch.addmm(self.b_U, unit, self.W_U, out=room[: len(unit)])
@@ -109,7 +109,7 @@ class Remover:
     @torch.no_grad()
     def set_features(self, written: Tensor) -> None:
         """Set the features by what one unit of each adds to the residual stream, [n_features, d_model]."""
-        self._removed = self._final.centred(written)
+        self._removed = self._final.centre(written)
         torch.mm(self._removed, self._final.W_U, out=self._rows[: len(written)])
 
     @torch.no_grad()
@@ -120,7 +120,7 @@ class Remover:
         next_id   [n_tokens] int64; -1 where no token follows
         """
         self._next_id = next_id
-        self._centred = self._final.centred(residual)
+        self._centred = self._final.centre(residual)
         self._scale = self._final.scale(self._centred)  # [n_tokens, 1]
         of_tokens = self._rows[self._n_features :]
         # Block by block, in memory that is allocated already: each step finds the former one's result in the caches

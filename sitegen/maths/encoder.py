@@ -19,7 +19,7 @@ from sitegen.maths.error_bound import (
     measure_lengths,
     round_values,
 )
-from sitegen.maths.normalisation import normalised
+from sitegen.maths.normalisation import normalise
 from sitegen.maths.sparse import csr_pattern
 
 
@@ -40,7 +40,7 @@ class ActiveEntries:
     n_examined: int
     largest_error: float
 
-    def moved(self, n_tokens: int) -> ActiveEntries:
+    def to_cpu(self, n_tokens: int) -> ActiveEntries:
         """Move the entries to the CPU's memory, with token indices counted from `n_tokens` earlier tokens on."""
         feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
         return ActiveEntries(
@@ -57,7 +57,7 @@ class ActiveEntries:
         index = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
         return torch.where(key[index] == wanted, self.activation[index], 0)
 
-    def among(self, chosen: Tensor) -> ActiveEntries:
+    def restrict_to(self, chosen: Tensor) -> ActiveEntries:
         """Keep the entries of features in `chosen` [n_chosen] int64, rising, renumbered by their index in it."""
         # The index at which `chosen` would hold each feature; comparing tells whether it does
         index = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
@@ -106,7 +106,7 @@ class Encoder:
         b_enc          [d_hidden]
         b_in           [d_hook] subtracted from the input before it is encoded
         function       activation function; ReLU unless given
-        normalisation  of the input, before `b_in` is subtracted: a kind that `normalised` knows
+        normalisation  of the input, before `b_in` is subtracted: a kind that `normalise` knows
         chosen         [n_chosen] int64, rising: the features whose activations are returned, the others only compete
                        with them; all features unless given
         """
@@ -117,9 +117,9 @@ class Encoder:
         self.chosen = chosen
         self._b_in, self._normalisation = b_in, normalisation
 
-    def centred(self, x: Tensor) -> Tensor:
+    def centre(self, x: Tensor) -> Tensor:
         """Normalise hook-point activations `x` [n_tokens, d_hook] and subtract `b_in`, before `W_enc` is applied."""
-        return normalised(x, self._normalisation).x - self._b_in
+        return normalise(x, self._normalisation).x - self._b_in
 
     @torch.no_grad()
     def pre_activations(self, centred: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class PairReader:
         key, again = torch.unique(feature * len(x) + token, return_inverse=True)
         feature_once = key // len(x)
         token_once = key - feature_once * len(x)
-        found = self._encoder.pre_activations(self._encoder.centred(x), feature_once, token_once)
+        found = self._encoder.pre_activations(self._encoder.centre(x), feature_once, token_once)
         is_active = self._encoder.function.is_active(found, feature_once, token_once)
         return torch.where(is_active, found, 0)[again]
 
@@ -209,7 +209,7 @@ class ActivationSearch:
         source   definitions.md, "activation"
         """
         function = self._encoder.function
-        centred = self._encoder.centred(x)
+        centred = self._encoder.centre(x)
         bounds = self._bound_above(centred)
         index = function.find_candidates(bounds)
         # The product is [d_hidden, n_tokens], so an index is feature * n_tokens + token
@@ -225,7 +225,9 @@ class ActivationSearch:
         entries = ActiveEntries(
             feature[is_active], token[is_active], exact[is_active], len(index), error
         )
-        return entries if self._encoder.chosen is None else entries.among(self._encoder.chosen)
+        return (
+            entries if self._encoder.chosen is None else entries.restrict_to(self._encoder.chosen)
+        )
 
     def _bound_above(self, centred: Tensor) -> UpperBounds:
         """Multiply tokens [n_tokens, d_hook] with the encoder; the result is valid until the next call."""

@@ -28,7 +28,7 @@ class Normalised:
         return output * self.scale + self.shift
 
 
-def normalised(x: Tensor, kind: str) -> Normalised:
+def normalise(x: Tensor, kind: str) -> Normalised:
     """Normalise activations `x` [n, d_hook], each token by itself.
 
     kind    none; layer_norm, to a mean of 0 and a standard deviation of 1 (with divisor d_hook - 1);

@@ -12,7 +12,7 @@ from sitegen.config import ModelConfig
 from sitegen.errors import SourceError
 from sitegen.maths.activation_functions import make_activation_function
 from sitegen.maths.encoder import Encoder
-from sitegen.maths.normalisation import Normalised, normalised
+from sitegen.maths.normalisation import Normalised, normalise
 from sitegen.sources.architecture import Architecture, DeclaredSettings
 from sitegen.sources.hook_points import is_declared_as, to_hook_point
 from sitegen.sources.layouts.layout import Layout, Reading, expand_threshold, fold_input_scale
@@ -99,7 +99,7 @@ class Autoencoder:
 
         This is a plain dense product, independent of the search that the sweep uses.
         """
-        activations: Tensor = (self.normalised(x).x - self.b_in) @ self.W_enc + self.b_enc
+        activations: Tensor = (self.normalise(x).x - self.b_in) @ self.W_enc + self.b_enc
         if self.threshold is not None:
             activations = torch.where(activations > self.threshold, activations, 0)
         activations = activations.relu_()
@@ -127,18 +127,18 @@ class Autoencoder:
         output = products + self.b_dec
         # A transcoder writes to another stream, whose scale the input's normalisation does not tell
         if self.architecture.normalisation != "none" and not self.architecture.is_transcoder:
-            output = self.normalised(x).undone(output)
+            output = self.normalise(x).undone(output)
         return output if self.W_skip is None else output + x @ self.W_skip
 
     def output_scale(self, x: Tensor) -> Tensor:
         """Factor between `f W_dec` and what it adds to the reconstruction, [n] for inputs `x` [n, d_hook]."""
         if self.architecture.is_transcoder:
             return x.new_ones(len(x))
-        return self.normalised(x).scale[:, 0]
+        return self.normalise(x).scale[:, 0]
 
-    def normalised(self, x: Tensor) -> Normalised:
+    def normalise(self, x: Tensor) -> Normalised:
         """Normalise hook-point activations [n, d_hook] as the architecture asks."""
-        return normalised(x, self.architecture.normalisation)
+        return normalise(x, self.architecture.normalisation)
 
 
 def load_autoencoder(

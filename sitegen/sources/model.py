@@ -185,7 +185,7 @@ class HookedModel:
         return layer if float(difference) <= TOLERANCE else None
 
     @torch.no_grad()
-    def seen(self, tokens: Tensor, points: tuple[str, ...]) -> dict[str, Tensor]:
+    def activations_at(self, tokens: Tensor, points: tuple[str, ...]) -> dict[str, Tensor]:
         """Activations [n_rows, seq_len, width] float32 at hook points, by name.
 
         The forward pass is a whole one, so the points may come in any order. Points that the model does not compute

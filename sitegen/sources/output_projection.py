@@ -157,8 +157,8 @@ def _soft_cap(cfg: Any) -> float:
 
 def _logit_factor(bridge: Any, W_raw: Tensor, b_raw: Tensor, cap: float, probe: Probe) -> float:
     """Measure the factor that the model multiplies its logits with (as Cohere and Granite do); 1 in most models."""
-    normalised = bridge.ln_final.original_component(probe.streams[FINAL_RESIDUAL]).float()
-    computed, logits = normalised @ W_raw + b_raw, probe.logits
+    normal = bridge.ln_final.original_component(probe.streams[FINAL_RESIDUAL]).float()
+    computed, logits = normal @ W_raw + b_raw, probe.logits
     if cap:
         # Undo the soft cap; logits at the cap itself would become infinite
         logits = cap * torch.atanh((logits / cap).clamp(-1 + 1e-6, 1 - 1e-6))

@@ -52,5 +52,5 @@ class RowReader:
             ids = self._inputs.ids(batch)
             x, target = (part.flatten(0, 1) for part in self._inputs.model.input_and_target(ids))
             n_before = (batch.start - rows.start) * ids.shape[1]
-            entries = [search.active_entries(x).moved(n_before) for search in self._searches]
+            entries = [search.active_entries(x).to_cpu(n_before) for search in self._searches]
             yield ReadBatch(ids, x, target, entries)

@@ -75,7 +75,7 @@ def test_activations_and_output_equal_those_of_the_original_library(
     )
     assert torch.equal(found > 0, activations > 0)
     torch.testing.assert_close(found, activations, atol=2e-5, rtol=1e-5)
-    output = autoencoder.normalised(x).undone(found @ autoencoder.W_dec + autoencoder.b_dec)
+    output = autoencoder.normalise(x).undone(found @ autoencoder.W_dec + autoencoder.b_dec)
     torch.testing.assert_close(output, expected["output"], atol=1e-4, rtol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_top_k_with_ties_is_exact_in_every_precision(
     entries = ActivationSearch(encoder, precision).active_entries(x)
     found = dense(entries, 50, 61)
     each = torch.arange(61).repeat_interleave(50), torch.arange(50).repeat(61)
-    pre = encoder.pre_activations(encoder.centred(x), *each).view(61, 50).T
+    pre = encoder.pre_activations(encoder.centre(x), *each).view(61, 50).T
     torch.testing.assert_close(pre, x @ W_enc + b_enc, atol=1e-4, rtol=1e-4)
     order = pre.sort(descending=True, stable=True, dim=1).indices[:, :k]
     expected = torch.zeros(50, 61).scatter(1, order, pre.gather(1, order)).clamp(min=0)
@@ -138,7 +138,7 @@ def test_thresholds_decide_exactly_in_every_precision() -> None:
     x, W_enc = (torch.randn(shape, generator=generator) for shape in ((70, 33), (33, 50)))
     plain = Encoder(W_enc, torch.zeros(50), torch.zeros(33))
     each = torch.arange(50).repeat_interleave(70), torch.arange(70).repeat(50)
-    pre = plain.pre_activations(plain.centred(x), *each).view(50, 70)
+    pre = plain.pre_activations(plain.centre(x), *each).view(50, 70)
     threshold = pre.sort(1).values[:, 60].clamp(min=0)  # the tenth largest of 70
     function = JumpReLU(threshold)
     encoder = Encoder(W_enc, torch.zeros(50), torch.zeros(33), function)
@@ -504,7 +504,7 @@ class _Plain:
         self._inputs, autoencoder = inputs, inputs.autoencoder
         self._tokens = inputs.ids(range(150))
         self._x = inputs.model.hook_activations(self._tokens)
-        self._input = autoencoder.normalised(self._x.flatten(0, 1))
+        self._input = autoencoder.normalise(self._x.flatten(0, 1))
         b_in = autoencoder.b_dec if autoencoder.architecture.subtracts_b_dec else 0
         found = (self._input.x - b_in) @ autoencoder.W_enc + autoencoder.b_enc
         if autoencoder.architecture.k:

@@ -230,7 +230,7 @@ class Bench:
             Provenance("planted", None, ()),
             architecture=architecture,
         )
-        given = empty.normalised(x)
+        given = empty.normalise(x)
         b_dec = given.x.mean(0)
         pre = (given.x - b_dec if trained.subtracts_b_dec else given.x) @ empty.W_enc
         share = {"relu": 0.85, "jumprelu": 0.4, "topk": 0.3}[trained.activation]

@@ -82,7 +82,7 @@ def test_an_activation_does_not_depend_on_the_batch_it_is_found_in() -> None:
     case = make_case(4)
     search = ActivationSearch(case.encoder, "fp32")
     whole = search.active_entries(case.x)
-    parts = [search.active_entries(case.x[i : i + 7]).moved(i) for i in range(0, len(case.x), 7)]
+    parts = [search.active_entries(case.x[i : i + 7]).to_cpu(i) for i in range(0, len(case.x), 7)]
     joined = ActiveEntries.joined(parts)
     assert torch.equal(joined.feature, whole.feature)
     assert torch.equal(joined.token, whole.token)
@@ -108,7 +108,7 @@ def test_weights_of_any_size_lose_no_active_entry(precision: str, scale: float) 
     W_enc = case.W_enc * torch.where(torch.arange(71) % 4 == 1, scale, 1.0)
     encoder = Encoder(W_enc, torch.zeros(71), case.b_dec)
     found = ActivationSearch(encoder, precision).active_entries(case.x)
-    centred = encoder.centred(case.x)
+    centred = encoder.centre(case.x)
     every = torch.arange(71).repeat_interleave(len(centred)), torch.arange(len(centred)).repeat(71)
     expected = encoder.pre_activations(centred, *every)
     assert torch.equal(found.activation, expected[expected > 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,7 @@ NOT_IN_USE = ("group_sizes",)  # used in training alone
 GATED_NAMES = {"mag_bias": "b_mag", "gate_bias": "b_gate", "decoder_bias": "b_dec"}
 # Submodules of a layer, by the names that the library gives to what it reads
 POINTS = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
+SUBMODULE = re.compile(rf"({'|'.join(POINTS)})_layer_(\d+)")
 BATCH_TOP_K = ("BatchTopKSAE", "MatryoshkaBatchTopKSAE")
 
 
@@ -47,7 +49,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
         k = saved_k.tolist()
     common: dict[str, Any] = {
         "model": str(trainer.get("lm_name") or ""),
-        "hook_point": _find_hook_point(trainer),
+        "hook_point": _find_hook_point(trainer, source.full_name),
         "text": _read_text_settings(settings),
     }
     if kind in ("AutoEncoder", "AutoEncoderNew"):
@@ -72,14 +74,14 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     )
 
 
-def _find_hook_point(trainer: dict[str, Any]) -> str:
-    """Find the hook point in the trainer's settings: `submodule_name` as in `resid_post_layer_3`, and `layer`.
+def _find_hook_point(trainer: dict[str, Any], folder: str) -> str:
+    """Find the hook point in the trainer's `submodule_name`, such as `resid_post_layer_3`, or in the folder's name.
 
-    Settings of early versions have no submodule_name, so they declare no hook point.
+    Settings of early versions have no submodule_name; what neither tells is not declared.
     """
-    submodule, layer = str(trainer.get("submodule_name") or ""), trainer.get("layer")
-    point = next((point for name, point in POINTS.items() if submodule.startswith(name)), None)
-    return f"blocks.{layer}.{point}" if point and isinstance(layer, int) else ""
+    name = str(trainer.get("submodule_name") or folder)
+    match = SUBMODULE.search(name)
+    return f"blocks.{match[2]}.{POINTS[match[1]]}" if match else ""
 
 
 def _read_text_settings(settings: dict[str, Any]) -> TextSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -27,24 +28,22 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     match = REPOSITORY.search(source.full_name)
     layer = number_in(source.folder, r"layer_(\d+)")
     declared_l0 = float(number_in(source.folder, r"average_l0_(\d+)") or 0)
-    if "embedding" in source.folder:
-        return _as_trained_on_embeddings(renamed), Architecture(
-            subtracts_b_dec=False, hook_point="hook_embed", text=TEXT
-        )
-    if match is None or layer is None:
-        return renamed, Architecture(subtracts_b_dec=False, declared_l0=declared_l0, text=TEXT)
-    is_transcoder = match[3].startswith("transcoder")
-    ending = "-it" if match[2] == "it" else ""
-    point = "ln2.hook_normalized" if is_transcoder else POINTS[match[3]]
-    return renamed, Architecture(
+    is_transcoder = match is not None and match[3].startswith("transcoder")
+    architecture = Architecture(
         subtracts_b_dec=False,
         is_transcoder=is_transcoder,
-        model=f"google/gemma-2-{match[1]}{ending}",
-        hook_point=f"blocks.{layer}.{point}",
+        model=f"google/gemma-2-{match[1]}{'-it' if match[2] == 'it' else ''}" if match else "",
         output_hook_point=f"blocks.{layer}.hook_mlp_out" if is_transcoder else "",
         declared_l0=declared_l0,
         text=TEXT,
     )
+    if "embedding" in source.folder:
+        on_embeddings = replace(architecture, hook_point="hook_embed")
+        return _as_trained_on_embeddings(renamed), on_embeddings
+    if match is not None and layer is not None:
+        point = "ln2.hook_normalized" if is_transcoder else POINTS[match[3]]
+        architecture = replace(architecture, hook_point=f"blocks.{layer}.{point}")
+    return renamed, architecture
 
 
 def _as_trained_on_embeddings(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -57,7 +56,7 @@ LAYOUT = Layout(
     name="Gemma Scope (Gemma 2)",
     files=f"a folder with `{WEIGHTS}`",
     content="JumpReLU autoencoders on the residual stream, MLP output and attention heads, and transcoders",
-    n_published={"residual": 1057, "attention": 888, "MLP": 888, "transcoders": 26},
+    n_published={"residual": 1049, "attention": 888, "MLP": 888, "embedding": 8, "transcoders": 26},
     recognises=lambda source: source.holds(WEIGHTS),
     weights=lambda source: WEIGHTS,
     read=_read,

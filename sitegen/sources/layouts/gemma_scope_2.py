@@ -33,6 +33,11 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
             f"{source.folder}: Gemma Scope 2's architecture {kind!r} is not supported (jump_relu is); give another "
             "autoencoder"
         )
+    if settings.get("type") in ("clt", "crosscoder"):
+        raise SourceError(
+            f"{source.folder}: a {settings['type']} reads or writes several layers, which a site cannot show yet: give "
+            "an autoencoder or a transcoder of one layer"
+        )
     name = source.full_name
     layer = number_in(name, r"layer_(\d+)")
     points = next((points for part, points in POINTS.items() if part in name), None)
@@ -41,7 +46,8 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     if layer is not None and points is not None:
         hook_point = hook_point or f"blocks.{layer}.{points[0]}"
         output_point = output_point or (points[1] and f"blocks.{layer}.{points[1]}")
-    is_transcoder = "transcoder" in name or bool(output_point)
+    # Settings of autoencoders name their hook point as the output, too
+    is_transcoder = bool(output_point) and output_point != hook_point
     return {NAMES.get(key, key): weight for key, weight in weights.items()}, Architecture(
         subtracts_b_dec=False,
         is_transcoder=is_transcoder,
@@ -68,7 +74,13 @@ LAYOUT = Layout(
     files=f"a folder with `{WEIGHTS}`, mostly beside `{SETTINGS}`",
     content="JumpReLU autoencoders on the residual stream, MLP output and attention heads, and transcoders, with an "
     "affine skip connection or without",
-    n_published={"autoencoders": 5208, "transcoders": 1782, "affine-skip transcoders": 1794},
+    n_published={
+        "residual": 2024,
+        "attention": 1580,
+        "MLP": 1604,
+        "transcoders": 1782,
+        "affine-skip transcoders": 1794,
+    },
     recognises=lambda source: source.holds(WEIGHTS),
     weights=lambda source: WEIGHTS,
     read=_read,

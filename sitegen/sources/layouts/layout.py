@@ -125,10 +125,10 @@ def as_jump_relu(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     }
 
 
-def fold_input_scale(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+def fold_input_scale(weights: dict[str, Tensor], scale: float | Tensor) -> dict[str, Tensor]:
     """Fold the scale that training applied to inputs and outputs into the weights.
 
-    scale  factor that the input was multiplied with
+    scale  factor that the input was multiplied with, a number or a tensor of one value
     """
     return weights | {
         "W_enc": weights["W_enc"].float() * scale,

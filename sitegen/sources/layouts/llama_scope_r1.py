@@ -6,30 +6,37 @@ from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading, rename_linear
+from sitegen.sources.layouts.layout import Layout, Reading, fold_input_scale, rename_linear
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS = "config.json", "sae_weights.safetensors"
+LENGTH = "dataset_average_activation_norm."
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    """Read a JumpReLU whose thresholds are stored as logarithms.
+    """Read a JumpReLU whose thresholds are stored as logarithms, trained on scaled activations.
+
+    The average length of the activations before they were scaled to sqrt(d_hook) is among the weights.
 
     source  SAELens 6.54, `llama_scope_r1_distill_sae_huggingface_loader`
     """
     settings, name = source.settings(SETTINGS) or {}, source.folder
-    renamed = rename_linear(weights, name)
+    point = str(settings.get("hook_point_in") or "")
+    renamed = rename_linear(
+        {key: weight for key, weight in weights.items() if not key.startswith(LENGTH)}, name
+    )
     threshold = renamed.pop("log_jumprelu_threshold", None)
-    if threshold is None:
+    length = weights.get(f"{LENGTH}{point}")
+    if threshold is None or length is None or "W_enc" not in renamed:
         raise SourceError(
-            f"{name}: {WEIGHTS} lacks log_jumprelu_threshold; give the two files that were saved together"
+            f"{name}: {WEIGHTS} lacks log_jumprelu_threshold, {LENGTH}{point} or encoder.weight; give the two files "
+            "that were saved together"
         )
     renamed["threshold"] = threshold.exp()
-    return renamed, Architecture(
+    scale = renamed["W_enc"].shape[0] ** 0.5 / length.float()
+    return fold_input_scale(renamed, scale), Architecture(
         subtracts_b_dec=False,
-        lacks_input_scale=True,
-        model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
-        hook_point=str(settings.get("hook_point_in") or ""),
+        hook_point=point,
         text=TextSettings(prepend_bos=True, context_size=1024),
     )
 
@@ -37,7 +44,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 LAYOUT = Layout(
     name="Llama Scope R1",
     files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
-    content="JumpReLU; the scale of the input is `autoencoder.input_scale`",
+    content="JumpReLU; the scale of the input is among the weights",
     n_published={"autoencoders": 96},
     recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
     weights=lambda source: WEIGHTS,

@@ -10,7 +10,14 @@ from sitegen.sources.layouts.layout import Layout, Reading, number_in, rename_li
 from sitegen.sources.layouts.source import Source
 
 NAMES = {"pre_bias": "b_dec", "latent_bias": "b_enc"}
-NOT_IN_USE = ("stats_last_nonzero", "activation", "activation_state_dict.k")
+NOT_IN_USE = (
+    "stats_last_nonzero",
+    "latents_activation_frequency",
+    "latents_mean_square",
+    "activation",
+    "activation_state_dict.k",
+    "activation_state_dict.postact_fn",
+)
 # Places in a layer, by the names of the folders above the files
 POINTS = {
     "resid_post_mlp": "hook_resid_post",
@@ -27,11 +34,12 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     source  openai/sparse_autoencoder, `model.py`
     """
     name = source.file
-    function = bytes(weights["activation"].tolist()).decode() if "activation" in weights else "ReLU"
-    if function not in ("ReLU", "TopK"):
-        raise SourceError(
-            f"{name}: the activation function {function} is not supported (ReLU and TopK are); give another autoencoder"
-        )
+    function = _text_of(weights.get("activation"))
+    for one in (function, _text_of(weights.get("activation_state_dict.postact_fn"))):
+        if one not in ("ReLU", "TopK"):
+            raise SourceError(
+                f"{name}: the activation function {one} is not supported (ReLU and TopK are); give another autoencoder"
+            )
     is_top_k = function == "TopK"
     k = weights.get("activation_state_dict.k")
     in_use = {NAMES.get(key, key): w for key, w in weights.items() if key not in NOT_IN_USE}
@@ -43,6 +51,11 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
         model="gpt2",
         hook_point=f"blocks.{layer}.{point}" if point and layer is not None else "",
     )
+
+
+def _text_of(value: Tensor | None) -> str:
+    """Get the text that a tensor holds as bytes; ReLU, which is the default, if there is none."""
+    return "ReLU" if value is None else bytes(value.tolist()).decode()
 
 
 LAYOUT = Layout(

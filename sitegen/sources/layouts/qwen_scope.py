@@ -8,32 +8,35 @@ from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading
+from sitegen.sources.layouts.layout import Layout, Reading, require_k
 from sitegen.sources.layouts.source import Source
 
+SETTINGS = "config.json"
 FILE = re.compile(r"layer(\d+)\.sae\.pt")
 REPOSITORY = re.compile(r"SAE-Res-(.+)-W\d+K-L0_(\d+)")
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    """Read a TopK whose matrices are [out, in]; only the repository's name tells its k.
+    """Read a TopK whose matrices are [out, in]; the repository's settings or its name tell its k and the model.
 
     source  SAELens 6.54, `qwen_scope_sae_huggingface_loader`
     """
     layer, match = FILE.fullmatch(source.file), REPOSITORY.search(source.full_name)
     assert layer is not None
-    if match is None:
+    settings = source.settings(SETTINGS) or {}
+    k = settings.get("k") or (int(match[2]) if match else None)
+    if k is None:
         raise SourceError(
-            f"{source.file}: the k of Qwen Scope's autoencoders is in the repository's name alone; keep the file in a "
-            "folder of that name, such as SAE-Res-Qwen3-1.7B-Base-W32K-L0_50"
+            f"{source.file}: its k is in the repository's {SETTINGS} or in its name: keep the file beside {SETTINGS}, "
+            "or in a folder of the repository's name, such as SAE-Res-Qwen3-1.7B-Base-W32K-L0_50"
         )
     matrices = {
         name: weights[name].T.contiguous() for name in ("W_enc", "W_dec") if name in weights
     }
     return weights | matrices, Architecture(
         subtracts_b_dec=False,
-        k=int(match[2]),
-        model=f"Qwen/{match[1]}",
+        k=require_k(k, source.file),
+        model=str(settings.get("base_model") or (f"Qwen/{match[1]}" if match else "")),
         hook_point=f"blocks.{layer[1]}.hook_resid_post",
         # Qwen's tokenizers have no BOS
         text=TextSettings(context_size=1024),
@@ -43,7 +46,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 LAYOUT = Layout(
     name="Qwen Scope",
     files="a file `layerN.sae.pt`",
-    content="TopK; the k and the model are in the repository's name",
+    content="TopK; the k and the model are in the repository's settings or name",
     n_published={"autoencoders": 544},
     recognises=lambda source: FILE.fullmatch(source.file) is not None,
     weights=lambda source: source.file,

@@ -155,7 +155,9 @@ def _read_text_settings(training: dict[str, Any]) -> TextSettings:
 
 def _require_widths(settings: dict[str, Any], weights: dict[str, Tensor], name: str) -> None:
     """Raise unless the widths that the settings declare are those of the weights."""
-    shapes = {"d_in": weights.get("b_dec"), "d_sae": weights.get("b_enc")}
+    # Only a transcoder declares d_out
+    output = "d_out" if "d_out" in settings else "d_in"
+    shapes = {output: weights.get("b_dec"), "d_sae": weights.get("b_enc")}
     for key, weight in shapes.items():
         if key in settings and weight is not None and settings[key] != weight.numel():
             raise SourceError(

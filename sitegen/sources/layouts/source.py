@@ -21,6 +21,7 @@ from sitegen.sources.settings import read_settings
 from sitegen.sources.tensors import read_tensors
 
 TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
+VERSION = re.compile(r"\d+\.pt")
 
 
 class Source(ABC):
@@ -185,8 +186,7 @@ class HubSource(Source):
         listed: frozenset[str] | None = None,
     ) -> None:
         self.repository, self._listed = repository, listed
-        is_file = path.endswith(TENSOR_SUFFIXES)
-        folder, _, file = path.rpartition("/") if is_file else (path, "", "")
+        folder, _, file = path.rpartition("/") if self._is_file(path) else (path, "", "")
         super().__init__(folder, file, shapes_only)
 
     @property
@@ -195,7 +195,7 @@ class HubSource(Source):
 
     @property
     def is_numbered(self) -> bool:
-        return re.fullmatch(r"\d+\.pt", self.file) is not None
+        return VERSION.fullmatch(self.file) is not None
 
     @property
     def name(self) -> str:
@@ -207,6 +207,15 @@ class HubSource(Source):
             (self._at(self.folder), self.file),
             (self._at(above), f"{inside}/{self.file}"),
         ]
+
+    def _is_file(self, path: str) -> bool:
+        """Tell whether a path in the repository is a file; some folders are named like files of tensors."""
+        if not path.endswith(TENSOR_SUFFIXES) or VERSION.fullmatch(path):
+            return path.endswith(TENSOR_SUFFIXES)
+        if self._listed is not None:
+            return path in self._listed
+        # Without an answer, the name decides
+        return hub.connection.is_off() or hub.has_file(hub.HubFile(self.repository, path))
 
     def _at(self, folder: str) -> HubSource:
         return HubSource(self.repository, folder, self.shapes_only, self._listed)

@@ -20,8 +20,8 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     """
     settings, name = source.settings(SETTINGS) or {}, source.folder
     training = source.settings(TRAINING) or {}
-    for key, expected in (("activation", "topk"), ("signed", False), ("multi_topk", False)):
-        if settings.get(key, expected) not in (expected, None) and key != "multi_topk":
+    for key, expected in (("activation", "topk"), ("signed", False)):
+        if settings.get(key, expected) not in (expected, None):
             raise SourceError(
                 f"{name}: sparsify's {key} of {settings[key]!r} is not supported ({expected!r} is); give another "
                 "autoencoder"
@@ -29,11 +29,12 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     renamed = rename_linear(weights, name)
     if "W_skip" in renamed:
         renamed["W_skip"] = renamed["W_skip"].T.contiguous()
-    is_transcoder = bool(settings.get("transcode"))
+    # Early versions had a skip connection, which only transcoders use, before they had a name for transcoders
+    is_transcoder = bool(settings.get("transcode") or settings.get("skip_connection"))
     point = to_hook_point(source.folder.rpartition("/")[2])
     size = training.get("ctx_len")
     return renamed, Architecture(
-        subtracts_b_dec=not is_transcoder,
+        subtracts_b_dec=not settings.get("transcode"),
         k=require_k(settings.get("k"), name),
         is_transcoder=is_transcoder,
         model=str(training.get("model") or ""),
