@@ -21,6 +21,7 @@ from benchmarks.pages import measure_pages
 from benchmarks.report import machine, write_report
 from benchmarks.runs import measure_growth, measure_render, measure_startup
 from benchmarks.sweep import measure_sweep
+from benchmarks.wide import measure_wide
 from sitegen.config import REPOSITORY_ROOT, load_config
 from sitegen.sources.corpus import load_rows
 from sitegen.sources.row_delimiters import row_delimiters
@@ -48,6 +49,7 @@ def main() -> None:
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
         "ablation": lambda: measure_ablation(files, options.rows // 32, FOLDER / "analysis"),
         "cluster": lambda: measure_cluster(files, options.rows // 4, FOLDER / "cluster"),
+        "wide": lambda: measure_wide(FOLDER / "inputs", FOLDER / "wide"),
         "peers": lambda: _measure_peers(files, results),
     }
     for name in options.only or measurements:
@@ -66,7 +68,7 @@ def main() -> None:
                 name,
             ]
             subprocess.run(again, check=False)
-    for name in ("sweep", "analysis", "cluster"):
+    for name in ("sweep", "analysis", "cluster", "wide"):
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     missing = [name for name in measurements if not (results / f"{name}.json").exists()]
     if missing:
@@ -83,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render pages live startup analysis ablation cluster peers",
+        help="measure these again: machine sweep growth render pages live startup analysis ablation cluster wide peers",
     )
     return parser.parse_args()
 

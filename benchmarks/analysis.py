@@ -43,7 +43,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 def measure_analysis(preset: str, out: Path) -> dict[str, Any]:
     """Seconds of a preset's sweep without the analysis, and of each part of it."""
     shutil.rmtree(out, ignore_errors=True)
-    with _timed(PARTS) as seconds:
+    with timed(PARTS) as seconds:
         started = time.perf_counter()
         compute_data(load_config(preset), open_output(out))
         total = time.perf_counter() - started
@@ -55,7 +55,7 @@ def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str
     shutil.rmtree(out, ignore_errors=True)
     overrides = {"corpus.n_rows": str(n_rows), "sweep.features": f"0-{D_HIDDEN // 16 - 1}"}
     parts = {"ablation": PARTS["ablation"], "effects": [(Remover, "set_features")]}
-    with _timed(parts) as seconds:
+    with timed(parts) as seconds:
         compute_data(load_config(str(files.preset), overrides), open_output(out))
     tables = [
         json.loads(path.read_bytes())["ablation"] for path in (out / "data/evidence").iterdir()
@@ -70,7 +70,7 @@ def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str
 
 
 @contextmanager
-def _timed(parts: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
+def timed(parts: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
     """Add up the seconds that some functions take while the block runs."""
     seconds: dict[str, float] = defaultdict(float)
 

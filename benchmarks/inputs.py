@@ -22,6 +22,7 @@ from sitegen.sources.tokenizer import load_tokenizer
 D_MODEL, N_HEADS, D_HEAD, D_MLP, N_CTX, D_VOCAB = 512, 8, 64, 2048, 1024, 48262
 D_HIDDEN = 16384
 SEQ_LEN = 128
+HOOK_POINT = "blocks.0.mlp.hook_post"
 SEED = 7
 SPECIALS = ["<|EOS|>", "<|BOS|>", "<|PAD|>"]
 
@@ -30,6 +31,7 @@ MEDIAN_DENSITY, DENSITY_SPREAD = 2e-3, 1.35
 N_WORDS = 60_000
 WORDS_A_DOCUMENT = 400
 CALIBRATION_ROWS = 128
+FEATURES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,22 @@ class BenchmarkInputs:
 def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
     """Make the inputs, with text for at least `n_rows` rows; existing files are kept."""
     inputs = BenchmarkInputs(folder)
+    text = make_text_and_model(folder, n_rows)
+    for path, seed in ((inputs.autoencoder, SEED + 2), (folder / "second.safetensors", SEED + 4)):
+        if not path.exists():
+            save_file(autoencoder_weights(folder, seed, HOOK_POINT, D_HIDDEN), path)
+    inputs.preset.write_text(
+        f'[model]\nname = "model"\ntokenizer = "tokenizer"\nhook_point = "{HOOK_POINT}"\n'
+        '[autoencoder]\nsource = "autoencoder.safetensors"\naccept_poor_fit = true\n'  # random weights fit nothing
+        '[other]\nsource = "second.safetensors"\n'
+        f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
+        '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
+    )
+    return inputs
+
+
+def make_text_and_model(folder: Path, n_rows: int) -> Path:
+    """Make tokenizer, model and text for at least `n_rows` rows; return the text's path. Existing files are kept."""
     text = folder / f"text-{n_rows}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     words = _words()
@@ -61,17 +79,7 @@ def make_inputs(folder: Path, n_rows: int) -> BenchmarkInputs:
         _write_text(text, words, n_rows)
     if not (folder / "model").is_dir():
         _write_model(folder / "model")
-    for path, seed in ((inputs.autoencoder, SEED + 2), (folder / "second.safetensors", SEED + 4)):
-        if not path.exists():
-            save_file(_autoencoder_weights(folder, seed), path)
-    inputs.preset.write_text(
-        '[model]\nname = "model"\ntokenizer = "tokenizer"\nhook_point = "blocks.0.mlp.hook_post"\n'
-        '[autoencoder]\nsource = "autoencoder.safetensors"\naccept_poor_fit = true\n'  # random weights fit nothing
-        '[other]\nsource = "second.safetensors"\n'
-        f'[corpus]\nfiles = ["{text.name}"]\nseq_len = {SEQ_LEN}\n'
-        '[site]\ntitle = "gelu-1l\'s shape"\ndescription = "Random weights at full width, for measuring."\n'
-    )
-    return inputs
+    return text
 
 
 def _words() -> list[str]:
@@ -194,27 +202,46 @@ def _model_weights() -> dict[str, Tensor]:
     }
 
 
-def _autoencoder_weights(folder: Path, seed: int) -> dict[str, Tensor]:
-    """Random directions, with biases such that each feature is active with the density drawn for it."""
+def autoencoder_weights(
+    folder: Path, seed: int, hook_point: str, d_hidden: int
+) -> dict[str, Tensor]:
+    """Random directions, with biases such that each feature is active with the density drawn for it.
+
+    At every width about as many features are active on a token as at D_HIDDEN.
+
+    folder  of the model and the tokenizer
+    """
     generator = torch.Generator().manual_seed(seed)
-    W_dec = torch.nn.functional.normalize(torch.randn(D_HIDDEN, D_MLP, generator=generator), dim=1)
+    x = _calibration_activations(folder, hook_point)
+    W_dec = torch.nn.functional.normalize(
+        torch.randn(d_hidden, x.shape[1], generator=generator), dim=1
+    )
     W_enc = W_dec.T.contiguous()
-    x = _calibration_activations(folder)
     b_dec = x.mean(0)
-    products = (x - b_dec) @ W_enc
-    z = torch.randn(D_HIDDEN, generator=generator)
-    density = (MEDIAN_DENSITY * torch.exp(DENSITY_SPREAD * z)).clamp(1e-6, 0.3)
+    mean, std = _moments(x - b_dec, W_enc)
+    z = torch.randn(d_hidden, generator=generator)
+    median = MEDIAN_DENSITY * D_HIDDEN / d_hidden
+    density = (median * torch.exp(DENSITY_SPREAD * z)).clamp(1e-6, 0.3)
     quantile = math.sqrt(2) * torch.erfinv(2 * (1 - density) - 1)
-    b_enc = -products.mean(0) - products.std(0) * quantile
+    b_enc = -mean - std * quantile
     return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
 
 
-def _calibration_activations(folder: Path) -> Tensor:
-    """The model's activations [n_tokens, d_mlp] on random rows."""
+def _moments(centred: Tensor, W_enc: Tensor) -> tuple[Tensor, Tensor]:
+    """([d_hidden] mean, [d_hidden] standard deviation) of the encoder's products with tokens [n_tokens, d_hook]."""
+    # Some features at a time: all products of a wide autoencoder would not fit in memory
+    moments = []
+    for columns in torch.split(W_enc, FEATURES_AT_ONCE, dim=1):
+        products = centred @ columns
+        moments.append((products.mean(0), products.std(0)))
+    mean, std = (torch.cat(parts) for parts in zip(*moments, strict=True))
+    return mean, std
+
+
+def _calibration_activations(folder: Path, hook_point: str) -> Tensor:
+    """The model's activations [n_tokens, d_hook] on random rows."""
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
-    model = load_model(
-        str(folder / "model"), "blocks.0.mlp.hook_post", tokenizer.tokenizer, torch.device("cpu")
-    )
+    model = load_model(str(folder / "model"), hook_point, tokenizer.tokenizer, torch.device("cpu"))
     drawn = _sample_words(_words(), CALIBRATION_ROWS * SEQ_LEN, SEED + 3)
     assert tokenizer.bos_id is not None  # one of the special tokens that it was trained with
     ids = np.concatenate(tokenizer.encode([" " + " ".join(drawn)]))

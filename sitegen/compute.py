@@ -19,9 +19,10 @@ from sitegen.config import Config
 from sitegen.errors import UsageError
 from sitegen.files import whole_folder
 from sitegen.finished import inputs_key, note_finished, remarks_if_finished
+from sitegen.memory import require_memory
 from sitegen.output import OutputFolder
 from sitegen.parts import KeptParts
-from sitegen.progress import announce
+from sitegen.progress import announce, tell
 from sitegen.records import (
     KINDS,
     AutoencoderRecord,
@@ -44,7 +45,7 @@ from sitegen.sources.autoencoder import hook_point_remarks
 from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sources.provenance import Provenance
 from sitegen.sources.text_defaults import text_differences
-from sitegen.space import require_space
+from sitegen.space import describe_large_site, require_space
 from sitegen.store import SCHEMA_VERSION, StoreWriter
 from sitegen.sweep.driver import Engine, JobSlice, sweep, sweep_slice
 from sitegen.sweep.state import SweepState
@@ -92,7 +93,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     earlier_remarks = remarks_if_finished(output, key)
     if earlier_remarks is not None:
         return Computed(len(inputs.feature_ids), True, earlier_remarks)
-    require_space(output, config, len(inputs.feature_ids), len(inputs.rows.tokens))
+    _require_resources(inputs, config, output)
     parts = KeptParts(output.sweep, key)
     fit = parts.get("fit", Fit, lambda: measure_fit(inputs, config))
     state = engine(inputs, config, output.sweep)
@@ -131,6 +132,17 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     return Computed(len(inputs.feature_ids), False, remarks)
 
 
+def _require_resources(inputs: Inputs, config: Config, output: OutputFolder) -> None:
+    """Say before anything is computed how large a large run is; raise SpaceError if disk or memory cannot hold it."""
+    n_features, autoencoder = len(inputs.feature_ids), inputs.autoencoder
+    large_site = describe_large_site(config, n_features)
+    if large_site:
+        tell(large_site)
+    require_space(output, config, n_features, len(inputs.rows.tokens))
+    on_cpu = inputs.device.type == "cpu"
+    require_memory(config, n_features, autoencoder.d_hidden, autoencoder.d_hook, on_cpu)
+
+
 def _input_facts(inputs: Inputs, config: Config) -> dict[str, Any]:
     """Everything except this package's code that determines `data/`."""
     return {
@@ -148,7 +160,7 @@ def compute_slice(config: Config, output: OutputFolder, job_slice: JobSlice) -> 
     """
     announce("sources")
     inputs = load_inputs(config)
-    require_space(output, inputs.config, len(inputs.feature_ids), len(inputs.rows.tokens))
+    _require_resources(inputs, inputs.config, output)
     measure_fit(inputs, inputs.config)
     return sweep_slice(inputs, inputs.config, output.sweep, job_slice)
 

@@ -26,6 +26,8 @@ NO_PROCESSING = "none"
 ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
 PRECISIONS = ("fp32", "bf16", "tf32")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
+# Repository of the autoencoders that the default presets show
+DEFAULT_REPOSITORY = "NeelNanda/sparse_autoencoder"
 # Bound of a count that nothing else bounds
 MOST = 10**9
 FILE_FIELDS = (
@@ -103,7 +105,7 @@ class AutoencoderConfig(_Section):
     section = "autoencoder"
     # run1, run2, a version number or a folder of `repository`; or a file or folder on this machine
     source: str = ""
-    repository: str = "NeelNanda/sparse_autoencoder"
+    repository: str = DEFAULT_REPOSITORY
     # The next five settings describe files that do not describe themselves, and win over files that do. They hold for
     # other.source too. The activation function: relu, jumprelu, topk or batchtopk
     activation: str = ""
@@ -144,7 +146,7 @@ class OtherConfig(_Section):
     section = "other"
     # Like autoencoder.source; empty: there is none
     source: str = ""
-    repository: str = "NeelNanda/sparse_autoencoder"
+    repository: str = DEFAULT_REPOSITORY
     # The name that pages give it
     title: str = "the other run"
     # Number of strongest contexts shown of a match

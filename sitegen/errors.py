@@ -18,7 +18,7 @@ class OutputError(SitegenError):
 
 
 class SpaceError(SitegenError):
-    """A disk has too little free space for what has to be written to it."""
+    """A disk has too little free space, or the machine too little memory, for what a run needs."""
 
 
 class StoreError(SitegenError):

@@ -60,6 +60,11 @@ def announce(stage: str) -> None:
     print(f"{_title(stage)} …", file=sys.stderr, flush=True)
 
 
+def tell(sentence: str) -> None:
+    """Print one line that belongs to no stage."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def announce_kept(stage: str) -> None:
     """Print one line for a stage whose result an interrupted run has kept."""
     print(f"{_title(stage)}: already done by the interrupted run", file=sys.stderr, flush=True)

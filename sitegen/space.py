@@ -1,4 +1,4 @@
-"""Disk space: a check before a run computes anything that there is enough for what it will write.
+"""Disk space and site size: before a run computes anything, whether the disk has room and hosts will take the site.
 
 The exact amount is not known before the sweep, since features that are rarely active need less. The figures below were
 measured on the demo, in which few features are rarely active, so a run that is refused would indeed need about as much.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sitegen.config import Config
+from sitegen.config import Config, ContextConfig
 from sitegen.errors import SpaceError
 from sitegen.output import OutputFolder
 
@@ -19,14 +19,16 @@ STATE_BYTES = 1_000
 DATA_BYTES = 40
 # Bytes of site/ for each token in the contexts of each feature; it contains a copy of most of data/
 SITE_BYTES = 80
+# Largest site that GitHub Pages takes
+PAGES_BYTES = 1_000_000_000
+# With more files in a folder, the Hub refuses a push; source: huggingface/datasets, issue 7956
+FILES_A_FOLDER = 10_000
 
 
 def require_space(output: OutputFolder, config: Config, n_features: int, n_rows: int) -> None:
     """Raise SpaceError unless the output folder's disk has space for what a run still has to write there."""
     n_shards = -(-n_rows // config.sweep.shard_rows)
-    contexts = config.contexts
-    n_contexts = contexts.n_top + contexts.n_intervals * contexts.n_per_interval
-    n_tokens = n_features * n_contexts * (contexts.n_before + 1 + contexts.n_after)
+    n_tokens = n_features * _context_tokens(config.contexts)
     needs = {
         "sweep": (output.sweep, n_shards * n_features * STATE_BYTES),
         "data": (output.data, n_tokens * DATA_BYTES),
@@ -37,6 +39,27 @@ def require_space(output: OutputFolder, config: Config, n_features: int, n_rows:
     parts = ", ".join(f"{name}/ {size(n)}" for name, n in left.items())
     require_free(
         output.root, sum(left.values()), f"this run ({parts})", "or give another folder with --out"
+    )
+
+
+def describe_large_site(config: Config, n_features: int) -> str | None:
+    """Say in one sentence how large a site will be, and how to make it smaller; None if every host takes it."""
+    a_feature = SITE_BYTES * _context_tokens(config.contexts)
+    n_bytes = n_features * a_feature
+    limits, remedies = [], []
+    if n_bytes > PAGES_BYTES:
+        limits.append(f"GitHub Pages takes {size(PAGES_BYTES)}")
+        fewer = max(config.contexts.n_top // 2, 1)
+        remedies.append(f"show fewer contexts, such as --set contexts.n_top={fewer}")
+    if n_features > FILES_A_FOLDER:
+        limits.append(f"a Space takes {FILES_A_FOLDER:,} files in a folder")
+    if not limits:
+        return None
+    n_that_fit = max(min(FILES_A_FOLDER, PAGES_BYTES // a_feature), 1)
+    remedies.insert(0, f"choose features, such as --features 0-{n_that_fit - 1}")
+    return (
+        f"the site will have {n_features:,} pages and take about {size(n_bytes)} at most; {' and '.join(limits)}: "
+        f"{', or '.join(remedies)}"
     )
 
 
@@ -63,6 +86,12 @@ def existing_folder(path: Path) -> Path:
 def size(n_bytes: int) -> str:
     """Format a number of bytes in MB or GB."""
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _context_tokens(contexts: ContextConfig) -> int:
+    """Count the tokens in the contexts of a feature, if it has as many as are kept."""
+    n_contexts = contexts.n_top + contexts.n_intervals * contexts.n_per_interval
+    return n_contexts * (contexts.n_before + 1 + contexts.n_after)
 
 
 def _bytes_in(folder: Path) -> int:

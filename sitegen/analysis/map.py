@@ -9,6 +9,8 @@ from sitegen.records import FeatureMap
 
 # A map of fewer distinct directions shows nothing
 MIN_FEATURES = 32
+# A map of more features is full of dots everywhere, and the exact neighbour search takes time as their square
+MAX_FEATURES = 100_000
 # Directions are reduced to this many principal components first, which makes the neighbour search faster
 N_COMPONENTS = 50
 # For a small number of features it is reduced to (n - 1) / 3, the largest perplexity that t-SNE accepts
@@ -20,13 +22,15 @@ MIN_CELLS = 20
 
 
 def feature_map(W_dec: np.ndarray, seed: int) -> FeatureMap | None:
-    """Lay out the features; None if there are too few distinct directions.
+    """Lay out the features; None if there are too few distinct directions, or too many features.
 
     W_dec   [n_features, d_hook] float32 decoder rows
     returns coordinates from 0 to 1, rounded to 4 decimal places
     source  definitions.md, "map"
     """
     announce("map")
+    if len(W_dec) > MAX_FEATURES:
+        return None
     units = W_dec / np.maximum(np.linalg.norm(W_dec, axis=1, keepdims=True), 1e-12)
     if len(np.unique(units, axis=0)) < MIN_FEATURES:
         return None

@@ -1,4 +1,4 @@
-"""The sample: the first rows, on which all features are compared with each other, neurons and the second autoencoder.
+"""The sample: the first rows, on which features are compared with each other, neurons and other autoencoders.
 
 Rows are shuffled, so the first rows are a random sample. It covers every feature of the autoencoder, even if only a
 few are swept.
@@ -111,7 +111,7 @@ class Sample:
     tokens          [n_rows, seq_len]
     by_autoencoder  the activations of each autoencoder, in the order of the inputs
     mean            [d_output] float64: mean of the activations that are reconstructed
-    neurons         sums of the neurons' activations; None where the hook point's activations are no neurons
+    neurons         sums of the neurons' activations; None where the hook point's activations are not neurons
     """
 
     tokens: np.ndarray

@@ -62,11 +62,9 @@ class MatchSearch:
         self._back_value = torch.full((n_other,), -torch.inf)
 
     def add(self, first: int, similarity: Tensor) -> None:
-        """Add the similarities of the rows from `first` on, [n_rows, n_other] float32; -inf where none is known."""
-        value, index = similarity.cpu().max(1)
+        """Add the similarities of the rows from `first` on, [n_rows, n_other] float32."""
         rows = slice(first, first + len(similarity))
-        self._index[rows] = torch.where(value > -torch.inf, index, -1)
-        self._value[rows] = value
+        self._value[rows], self._index[rows] = similarity.cpu().max(1)
         value, index = similarity.cpu().max(0)
         # Not >=, so that of equal similarities the first row's is kept
         better = value > self._back_value
@@ -75,12 +73,12 @@ class MatchSearch:
     def found(self) -> tuple[Matches, Matches]:
         """Return (the best column of each row, the best row of each column)."""
         return (
-            _matches(self._index, self._value, self._back),
-            _matches(self._back, self._back_value, self._index),
+            with_mutual(self._index, self._value, self._back),
+            with_mutual(self._back, self._back_value, self._index),
         )
 
 
-def _matches(index: Tensor, value: Tensor, back: Tensor) -> Matches:
+def with_mutual(index: Tensor, value: Tensor, back: Tensor) -> Matches:
     """Make the matches [n] of one direction, given the best match of each of the others, `back` [n_other]."""
     mutual = (index >= 0) & (back[index.clamp(min=0)] == torch.arange(len(index)))
     return Matches(index, value, mutual)

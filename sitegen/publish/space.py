@@ -16,9 +16,8 @@ from sitegen.hub_errors import hub_errors
 from sitegen.output import OutputFolder
 from sitegen.progress import Progress
 from sitegen.publish.foreign_files import MESSAGE, OWN_FILE, files_of_others, kept_clause
+from sitegen.space import FILES_A_FOLDER
 
-# With more files in a folder, the Hub refuses a push; source: huggingface/datasets, issue 7956
-FILES_A_FOLDER = 10_000
 FILES_A_COMMIT = 1000
 # The Space's card, whose first lines declare the Space as static; an existing card is kept
 CARD = "README.md"

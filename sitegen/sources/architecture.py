@@ -25,11 +25,11 @@ class Architecture:
     lacks_input_scale  whether training scaled the input by a factor that the files do not hold
     k                  largest number of features active on a token; 0: no limit
     normalisation      of the input, undone in the output
-    is_transcoder      whether its output stands for activations at another hook point than its input
+    is_transcoder      whether it reconstructs activations at another hook point than the one that it reads
     model              name of the model that it was trained on
-    hook_point         that it was trained on
-    output_hook_point  that a transcoder reconstructs
-    processing         of the weights of the model that it was trained on
+    hook_point         where its input is read
+    output_hook_point  what a transcoder reconstructs
+    processing         steps applied to the weights of that model
     text               the rows that it was trained on
     declared_l0        active features per token that its files declare, such as a BatchTopK's k; 0 if they do not
     """

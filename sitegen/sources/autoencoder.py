@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from sitegen.sources.layouts.layout import Layout, Reading, expand_threshold, fo
 from sitegen.sources.layouts.plain import read_plain
 from sitegen.sources.layouts.registry import find_source, recognise
 from sitegen.sources.layouts.source import Source
-from sitegen.sources.model import HookedModel
 from sitegen.sources.provenance import Provenance
+
+if TYPE_CHECKING:
+    from sitegen.sources.model import HookedModel
 
 WEIGHT_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
 OPTIONAL_NAMES = ("threshold", "W_skip")
@@ -30,8 +33,8 @@ OPTIONAL_NAMES = ("threshold", "W_skip")
 class Autoencoder:
     """`f = ReLU((x - b_in) W_enc + b_enc)`, `x' = f W_dec + b_dec`; decoder rows keep the norms of the file.
 
-    `b_in` is `b_dec` if the architecture subtracts it, otherwise 0. JumpReLU (with thresholds) or TopK (with a k)
-    replaces ReLU where the architecture has them. The architecture may also normalise `x` before encoding; `x'` is
+    `b_in` is `b_dec` if the architecture subtracts it, otherwise 0. With thresholds it is a JumpReLU, with a k a TopK.
+    The architecture may also normalise `x` before encoding; `x'` is
     then scaled back.
 
     A transcoder is read in the same way, but `x'` stands for the activations at another hook point, of width d_output;
@@ -59,7 +62,7 @@ class Autoencoder:
 
     @property
     def d_output(self) -> int:
-        """Width of the activations that it reconstructs; the same, but for a transcoder."""
+        """Width of the activations that it reconstructs: d_hook, except for a transcoder."""
         return int(self.b_dec.shape[0])
 
     @property
@@ -72,9 +75,7 @@ class Autoencoder:
     @property
     def activation_function(self) -> str:
         """Name of the activation function: ReLU, JumpReLU or TopK."""
-        if self.architecture.k:
-            return "TopK"
-        return "ReLU" if self.threshold is None else "JumpReLU"
+        return activation_name(self.architecture, self.threshold is not None)
 
     def encoder(self, chosen: Tensor | None = None) -> Encoder:
         """Encoder of all features, or of the features `chosen` [n_chosen] int64, in rising order."""
@@ -110,7 +111,7 @@ class Autoencoder:
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruct what stands for `x` [n, d_hook]: itself, or the activations that a transcoder writes.
+        """Reconstruct `x` [n, d_hook], or the activations that a transcoder predicts from it.
 
         returns  (reconstruction [n, d_output], number of active features [n] int64)
         """
@@ -139,6 +140,13 @@ class Autoencoder:
     def normalise(self, x: Tensor) -> Normalised:
         """Normalise hook-point activations [n, d_hook] as the architecture asks."""
         return normalise(x, self.architecture.normalisation)
+
+
+def activation_name(architecture: Architecture, has_threshold: bool) -> str:
+    """Name of the activation function: ReLU, JumpReLU or TopK."""
+    if architecture.k:
+        return "TopK"
+    return "JumpReLU" if has_threshold else "ReLU"
 
 
 def load_autoencoder(
@@ -170,7 +178,7 @@ def read_source(source: Source, layout: Layout | None, declared: DeclaredSetting
     elif layout.refusal:
         raise SourceError(f"{source.name}: {layout.refusal}")
     else:
-        weights, architecture = layout.read(source, source.tensors(layout.weights(source)))
+        weights, architecture = layout.read(source, source.tensors(layout.weights_file(source)))
     return apply_declared(weights, architecture, declared, source.name)
 
 
@@ -205,9 +213,16 @@ def apply_declared(
                 'save it with its thresholds, or set autoencoder.activation = "topk" and autoencoder.k'
             )
         # Outside training a BatchTopK is a JumpReLU: its k is only the expected number of active features
-        return expand_threshold(weights), replace(architecture, k=0, declared_l0=float(declared.k))
+        l0 = float(declared.k) or architecture.declared_l0
+        return expand_threshold(weights), replace(architecture, k=0, declared_l0=l0)
     if declared.activation == "relu":
         return _without_threshold(weights), replace(architecture, k=0)
+    if declared.k and "threshold" in weights:
+        return weights, replace(architecture, declared_l0=float(declared.k))
+    if declared.k and not architecture.k:
+        raise SourceError(
+            f'{name}: autoencoder.k is set, but it is no TopK: remove it, or set autoencoder.activation = "topk"'
+        )
     return weights, replace(architecture, k=k)
 
 
@@ -262,8 +277,8 @@ def check_weights(
         )
     if "W_skip" in weights and not architecture.is_transcoder:
         raise SourceError(
-            f"{name}: W_skip is a transcoder's skip connection, but its settings declare an autoencoder; give the "
-            "files that were saved together"
+            f"{name}: W_skip is a transcoder's skip connection, but it is read as an autoencoder; give the files "
+            "that were saved together"
         )
     if architecture.k > d_hidden:
         raise SourceError(
@@ -271,6 +286,9 @@ def check_weights(
         )
     single = {key: weight.float() for key, weight in weights.items()}
     for key, weight in single.items():
+        if weight.is_meta:
+            # Only the file's header was read
+            continue
         n_wrong = int((~torch.isfinite(weight)).sum())
         if n_wrong:
             raise SourceError(
@@ -306,7 +324,8 @@ def with_hook_points(config: ModelConfig, autoencoder: Autoencoder) -> ModelConf
         )
     if output_point and not architecture.is_transcoder:
         raise SourceError(
-            f"{name} is an autoencoder, which reconstructs what it reads: remove model.output_hook_point"
+            f"{name} is an autoencoder, which reconstructs what it reads: remove model.output_hook_point (a transcoder "
+            "and an autoencoder cannot be compared)"
         )
     pairs = (
         ("hook_point", declared, architecture.hook_point, hook_point),

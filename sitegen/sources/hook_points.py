@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# A part of a decoder layer in `transformers`, such as `model.layers.3.mlp.output`; without a part, the layer itself
+# A module of a decoder layer in `transformers`, such as `model.layers.3.mlp.output`, or the layer itself
 MODULE_NAME = re.compile(
     r"(?:[a-z_]+\.)*(?:layers|h|layer|blocks)\.(\d+)(?:\.([a-z_.]+?))??(?:\.(input|output))?"
 )
@@ -22,7 +22,7 @@ MODULE_POINTS = {
     ("pre_feedforward_layernorm", "output"): "mlp.hook_in",
     ("post_feedforward_layernorm", "output"): "hook_mlp_out",
 }
-# An MLP's input, behind the norm. Versions of TransformerLens differ in whether `hook_normalized` has the norm's gain.
+# An MLP's input, after the norm. Versions of TransformerLens differ in whether `hook_normalized` has the norm's gain.
 MLP_INPUT = re.compile(r"blocks\.(\d+)\.(?:ln2\.hook_normalized|ln2\.hook_out|mlp\.hook_in)")
 
 
@@ -30,7 +30,7 @@ def to_hook_point(name: str) -> str:
     """Translate the name of a hook point to TransformerLens' name for it.
 
     name     TransformerLens' own name, or the name in `transformers` of the module whose output (or `input`) it is
-    returns  an empty text for a name of neither kind
+    returns  an empty text for a name of neither kind; a name that begins with `blocks.` is returned unchanged
     """
     if name.startswith("blocks."):
         return name

@@ -65,6 +65,7 @@ PAUSES_S = (
 SHA256_DIGITS = 64
 GIT_SHA1_DIGITS = 40
 COMMIT = re.compile(r"[0-9a-f]{40}")
+WITHOUT_HUB = "give a file or folder on this machine (there is none of this name)"
 LINE_EVERY_S = 10.0  # between two progress lines of a download
 
 T = TypeVar("T")
@@ -154,13 +155,11 @@ def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
 
 
 def has_file(file: HubFile) -> bool:
-    """Tell whether a repository has a file, without downloading it; without a connection, whether the cache has it.
+    """Tell whether a repository has a file, without downloading it; if the Hub does not answer, whether the cache has.
 
-    raises  SourceError if the repository cannot be reached
+    raises  SourceError if the repository cannot be reached, and nothing of it is in the cache
     """
-    with hub_errors(
-        str(file), "give a file or folder on this machine (there is none of this name)"
-    ):
+    with hub_errors(str(file), WITHOUT_HUB):
         cached = try_to_load_from_cache(
             file.repository, file.name, repo_type=file.repo_type, revision=file.revision
         )
@@ -168,7 +167,20 @@ def has_file(file: HubFile) -> bool:
             return True
         if connection.is_off():
             return False
-        return retry(str(file), lambda: _ask(file)) is not None
+        folder = cache_folder() / repo_folder_name(
+            repo_id=file.repository, repo_type=file.repo_type
+        )
+        if not (folder / "snapshots").is_dir():
+            return retry(str(file), lambda: _ask(file)) is not None
+        # The cache may hold all that is needed, so one request without an answer is enough
+        try:
+            return _ask(file) is not None
+        except HUB_FAULTS as error:
+            if not is_temporary(error):
+                raise
+            connection.is_lost = True
+            _print_line(f"{file}: {error_reason(error)}: looking in the cache")
+            return False
 
 
 @contextmanager
@@ -178,7 +190,7 @@ def open_remote(file: HubFile) -> Iterator[IO[bytes]]:
     raises  SourceError if it cannot be reached
     """
     with (
-        hub_errors(str(file), "give a file or folder on this machine (there is none of this name)"),
+        hub_errors(str(file), WITHOUT_HUB),
         HfFileSystem().open(f"{file.repository}/{file.name}", "rb", block_size=1 << 16) as opened,
     ):
         yield cast(IO[bytes], opened)
@@ -189,9 +201,7 @@ def list_files(repository: str) -> list[str]:
 
     raises  SourceError if it cannot be reached
     """
-    with hub_errors(
-        repository, "give a file or folder on this machine (there is none of this name)"
-    ):
+    with hub_errors(repository, WITHOUT_HUB):
         return retry(repository, lambda: HfApi().list_repo_files(repository))
 
 

@@ -33,7 +33,7 @@ class Inputs:
     """Everything that a sweep reads.
 
     config        of the run, with settings that were left open filled in from the autoencoder's own settings
-    autoencoders  all that read the hook point; the features of the first are swept
+    autoencoders  one or two, on the same hook point; the features of the first are swept
     feature_ids   features to sweep, in rising order
     """
 

@@ -1,7 +1,7 @@
-"""The language model, read at one hook point: rows of ids to activations, and the path from there to the logits.
+"""The language model, read at one hook point: from token ids to activations, and from there to the logits.
 
-An autoencoder's output stands for the activations that it reads. A transcoder's stands for those at another hook point,
-the output point; everything that follows from a feature's decoder row starts there.
+An autoencoder reconstructs the activations that it reads. A transcoder reconstructs those at another hook point, the
+output point; everything that follows from a feature's decoder row starts there.
 
 Activations come from the published weights, unless processed weights are requested; logit effects always come from the
 folded and centred weights.
@@ -54,7 +54,7 @@ class HookedModel:
 
     bridge        transformer_lens.TransformerBridge
     d_hook        width of the activations at the hook point
-    output_point  hook point at which reconstructions replace activations: the same, but for a transcoder
+    output_point  hook point whose activations are reconstructed: hook_point, except for a transcoder
     d_output      width of the activations at the output point
     output        output projection from the output point
     processing    steps applied to the weights that activations come from; empty: the published weights
@@ -101,7 +101,7 @@ class HookedModel:
 
     @property
     def is_transcoded(self) -> bool:
-        """Whether reconstructions stand for activations at another point than the one that is read."""
+        """Whether a transcoder reconstructs activations at another point than the one that is read."""
         return self.output_point != self.hook_point
 
     @property
@@ -129,13 +129,13 @@ class HookedModel:
 
     @torch.no_grad()
     def input_target_and_residual(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, and the residual stream before the final norm, [n_rows, seq_len, d_model] float32."""
+        """As `input_and_target`, and the residual stream before the final norm, [n_rows, seq_len, d_model] float32."""
         found = self.read(tokens, *self._points, FINAL_RESIDUAL)
         return found[0], found[-2], found[-1]
 
     @property
     def _points(self) -> tuple[str, ...]:
-        """The hook point, and the output point if it is another, in the order in which the model reaches them."""
+        """The hook point, and the output point if it is another."""
         return (self.hook_point, self.output_point) if self.is_transcoded else (self.hook_point,)
 
     @torch.no_grad()
@@ -195,29 +195,33 @@ class HookedModel:
 
     @torch.no_grad()
     def read(self, tokens: Tensor, *points: str) -> list[Tensor]:
-        """Activations [n_rows, seq_len, width] float32 at hook points, which have to be in the model's order.
+        """Activations [n_rows, seq_len, width] float32 at hook points, in the order in which they are named.
 
-        The forward pass ends at the last of them.
+        The forward pass ends when all have been reached.
 
         raises  SourceError if an activation is NaN or infinite
         """
-        found: list[Tensor] = []
+        found: dict[str, Tensor] = {}
 
-        def keep(activations: Tensor, hook: Any) -> None:
-            # Heads, if there are any, are concatenated: [n_rows, seq_len, n_heads * d_head]
-            found.append(activations.flatten(2))
-            if len(found) == len(points):
-                raise _ReachedHook
+        def keep_as(point: str) -> Any:
+            def keep(activations: Tensor, hook: Any) -> None:
+                # Heads, if there are any, are concatenated: [n_rows, seq_len, n_heads * d_head]
+                found[point] = activations.flatten(2)
+                if len(found) == len(points):
+                    raise _ReachedHook
+
+            return keep
 
         with suppress(_ReachedHook):
-            self.bridge.run_with_hooks(tokens, fwd_hooks=[(point, keep) for point in points])
+            hooks = [(point, keep_as(point)) for point in points]
+            self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         # The sum is NaN or infinite if any activation is, and costs a fraction of a test of each
-        if not all(torch.isfinite(activations.sum()) for activations in found):
+        if not all(torch.isfinite(activations.sum()) for activations in found.values()):
             raise SourceError(
-                f"{self.provenance.name}: activations at {self.hook_point} are NaN or infinite, so its weights are "
+                f"{self.provenance.name}: activations at {' or '.join(points)} are NaN or infinite, so its weights are "
                 "damaged: download or save the model again"
             )
-        return found
+        return [found[point] for point in points]
 
 
 def layer_and_point(hook_point: str) -> tuple[int, str]:

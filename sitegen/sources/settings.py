@@ -1,4 +1,4 @@
-"""Settings files: a JSON object in a file."""
+"""Settings files: a JSON or YAML object in a file."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sitegen.errors import SourceError
 from sitegen.files import require_content
 
 
 def read_settings(path: Path, name: str) -> dict[str, Any]:
-    """Read the JSON object in a file.
+    """Read the object in a file, JSON or YAML by the ending of its name.
 
     name    of the file's folder or repository, for messages
     raises  SourceError if the file holds anything else
     """
+    kind, load = ("JSON", json.loads) if path.suffix == ".json" else ("YAML", yaml.safe_load)
     try:
-        settings = json.loads(require_content(path).read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        settings = load(require_content(path).read_text("utf-8-sig"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:160]
         raise SourceError(
-            f"{name}/{path.name} is not valid JSON ({error}); download or save the file again"
+            f"{name}/{path.name} is not valid {kind} ({reason}); download or save the file again"
         ) from None
     if not isinstance(settings, dict):
         raise SourceError(
-            f"{name}/{path.name} is not a JSON object; download or save the file again"
+            f"{name}/{path.name} is not a {kind} object; download or save the file again"
         )
     return settings

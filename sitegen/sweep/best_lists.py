@@ -16,6 +16,8 @@ from sitegen.sweep.windows import mix
 
 # Rank of an empty element of a list; no entry has it
 NO_RANK = np.uint32(0xFFFFFFFF)
+# Bytes of an element of a list: rank, token index, activation and text key
+ENTRY_BYTES = 4 + 8 + 4 + 8
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
 from sitegen.sources.inputs import Inputs
 
-# Batches whose active entries are joined: a batch's product should stay within a processor's caches, while counting is
-# faster on more active tokens at once
+# Number of batches whose active entries are joined. A batch's product has to fit in a processor's caches, but counting
+# is faster on more active tokens at once
 BATCHES_AT_ONCE = 4
 
 
@@ -26,7 +26,7 @@ class ReadBatch:
 
     ids      [n_rows, seq_len] int64
     x        [n_tokens, d_hook] float32 activations at the hook point
-    target   [n_tokens, d_output] float32 activations that reconstructions stand for; `x` itself but for a transcoder
+    target   [n_tokens, d_output] float32 activations that are reconstructed: `x`, except for a transcoder
     entries  the active entries of each encoder in turn; tokens are counted from the first row that was asked for
     """
 

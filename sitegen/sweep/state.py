@@ -10,6 +10,7 @@ import numpy as np
 from sitegen.config import ContextConfig
 from sitegen.files import UNREADABLE, whole_file
 from sitegen.sweep.accumulators import (
+    N_CELLS,
     Accumulator,
     ActivationHistogram,
     Counts,
@@ -18,6 +19,7 @@ from sitegen.sweep.accumulators import (
     TopContexts,
 )
 from sitegen.sweep.batch import ActiveBatch
+from sitegen.sweep.best_lists import ENTRY_BYTES
 
 # Samples held in a cell for each one that an interval shows, because some turn out to be top contexts as well
 CELL_SURPLUS = 2
@@ -91,6 +93,15 @@ class SweepState:
                 {f.removeprefix(prefix): a for f, a in arrays.items() if f.startswith(prefix)}
             )
         return True
+
+
+def state_bytes(contexts: ContextConfig) -> int:
+    """Compute the memory that the state takes for each feature, in bytes."""
+    cell_entries = CELL_SURPLUS * contexts.n_per_interval
+    # Each list has its entries and a bound
+    lists = contexts.n_top * ENTRY_BYTES + 4 + N_CELLS * (cell_entries * ENTRY_BYTES + 4)
+    # The histogram's cells, two exponents, the salt of the samples, and the counts
+    return lists + N_CELLS * 8 + 2 * 8 + 8 + 3 * 8 + 2 * 4
 
 
 def saved_key(path: Path) -> str | None:

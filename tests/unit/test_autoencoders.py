@@ -247,7 +247,7 @@ def test_weights_are_read_with_the_settings_beside_them(folder: Path, tmp_path: 
     assert load(weights).architecture == load(folder).architecture
     if weights.name == saelens.WEIGHTS:
         shutil.copy(weights, tmp_path)
-        with pytest.raises(SourceError, match=r"give the folder that holds it and its cfg\.json"):
+        with pytest.raises(SourceError, match=r"its cfg\.json is missing"):
             load(tmp_path / weights.name)
 
 

@@ -31,6 +31,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "analysis": (*PAGES, "sitegen.store"),
     "verify": (*PAGES, "sitegen.store"),
     "compute": PAGES,
+    "memory": (*PAGES, "sitegen.store"),
     "parts": (*PAGES, "sitegen.store"),
     # Answers in a second, so it loads no model
     "inspection": (*PAGES, "transformer_lens", "transformers", "datasets", "sitegen.store"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from torch import Tensor
-
-from sitegen.sources.layouts.layout import Layout, Reading
+from sitegen.sources.layouts.layout import Layout, read_nothing
 from sitegen.sources.layouts.source import Source
 
 FILE = re.compile(r"W_(enc|dec)_\d+\.safetensors")
@@ -17,18 +15,14 @@ def _recognises(source: Source) -> bool:
     return is_gemma_scope or FILE.fullmatch(source.file) is not None
 
 
-def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    raise NotImplementedError("a layout with a refusal is never read")
-
-
 LAYOUT = Layout(
     name="cross-layer transcoders",
-    files="files `W_enc_N.safetensors` and `W_dec_N.safetensors`; Gemma Scope 2's `clt/…/*.safetensors`",
+    files=("W_enc_N.safetensors", "W_dec_N.safetensors", "clt/…/*.safetensors"),
+    is_folder=False,
     content="",
-    n_published={"CLT": 26},
-    recognises=_recognises,
-    weights=lambda source: source.file,
-    read=_read,
+    n_registered={"CLT": 26},
+    recognised_by=_recognises,
+    read=read_nothing,
     refusal="a cross-layer transcoder writes to several layers, which a site cannot show yet: give a transcoder of one "
     "layer",
 )

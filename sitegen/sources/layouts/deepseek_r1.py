@@ -30,10 +30,10 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="DeepSeek R1 (qresearch)",
-    files="a file `DeepSeek-R1-…-SAE-lN.pt`",
+    files=("DeepSeek-R1-…-SAE-lN.pt",),
+    is_folder=False,
     content="ReLU",
-    n_published={"autoencoders": 1},
-    recognises=lambda source: FILE.fullmatch(source.file) is not None,
-    weights=lambda source: source.file,
+    n_registered={"autoencoders": 1},
+    recognised_by=lambda source: FILE.fullmatch(source.file) is not None,
     read=_read,
 )

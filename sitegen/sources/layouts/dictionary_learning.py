@@ -13,6 +13,7 @@ from sitegen.sources.layouts.layout import (
     Layout,
     Reading,
     as_jump_relu,
+    context_size,
     expand_threshold,
     rename_linear,
     require_k,
@@ -77,7 +78,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 def _find_hook_point(trainer: dict[str, Any], folder: str) -> str:
     """Find the hook point in the trainer's `submodule_name`, such as `resid_post_layer_3`, or in the folder's name.
 
-    Settings of early versions have no submodule_name; what neither tells is not declared.
+    Settings of early versions have no submodule_name. Empty if neither tells.
     """
     name = str(trainer.get("submodule_name") or folder)
     match = SUBMODULE.search(name)
@@ -87,16 +88,15 @@ def _find_hook_point(trainer: dict[str, Any], folder: str) -> str:
 def _read_text_settings(settings: dict[str, Any]) -> TextSettings:
     buffer = settings.get("buffer")
     size = buffer.get("ctx_len") if isinstance(buffer, dict) else None
-    return TextSettings(context_size=size if type(size) is int and size >= 2 else None)
+    return TextSettings(context_size=context_size(size))
 
 
 LAYOUT = Layout(
     name="dictionary_learning",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="`AutoEncoder`, `AutoEncoderNew`, `AutoEncoderTopK`, `BatchTopKSAE`, `MatryoshkaBatchTopKSAE`, "
     "`JumpReluAutoEncoder`, `GatedAutoEncoder`, also of early versions, which keep a TopK's k in the settings",
-    n_published={"autoencoders": 838},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
+    n_registered={"autoencoders": 838},
     read=_read,
 )

@@ -25,7 +25,7 @@ POINTS = {
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    """Read a JumpReLU; where a folder has no settings, its name tells the same."""
+    """Read a JumpReLU. Without settings, the folder's name tells layer and hook point."""
     settings = source.settings(SETTINGS) or {}
     kind = settings.get("architecture", "jump_relu")
     if kind != "jump_relu":
@@ -71,17 +71,17 @@ def _find_model(declared: str, name: str) -> str:
 
 LAYOUT = Layout(
     name="Gemma Scope 2 (Gemma 3)",
-    files=f"a folder with `{WEIGHTS}`, mostly beside `{SETTINGS}`",
+    files=(WEIGHTS,),
+    is_folder=True,
     content="JumpReLU autoencoders on the residual stream, MLP output and attention heads, and transcoders, with an "
     "affine skip connection or without",
-    n_published={
+    n_registered={
         "residual": 2024,
         "attention": 1580,
         "MLP": 1604,
         "transcoders": 1782,
         "affine-skip transcoders": 1794,
     },
-    recognises=lambda source: source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
     read=_read,
+    also="mostly beside `config.json`",
 )

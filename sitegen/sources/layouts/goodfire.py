@@ -31,10 +31,10 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="Goodfire's (Llama 3)",
-    files="a file `MODEL-SAE-lN.pt` or `.pth`",
+    files=("MODEL-SAE-lN.pt", "MODEL-SAE-lN.pth"),
+    is_folder=False,
     content="ReLU",
-    n_published={"autoencoders": 2},
-    recognises=lambda source: FILE.fullmatch(source.file) is not None,
-    weights=lambda source: source.file,
+    n_registered={"autoencoders": 2},
+    recognised_by=lambda source: FILE.fullmatch(source.file) is not None,
     read=_read,
 )

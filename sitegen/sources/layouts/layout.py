@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -29,38 +30,55 @@ Reading = tuple[dict[str, Tensor], Architecture]
 
 @dataclass(frozen=True)
 class Layout:
-    """A way in which autoencoders are published. The functions may read settings and tensors of a source.
+    """A way in which autoencoders are published.
 
     name           of the library or release
-    files          the files that it consists of, for the documentation
-    content        what can be read, for the documentation
-    n_published    classes and numbers of autoencoders in SAELens' registry that are stored in this way
-    recognises     whether a source is stored in this way
-    weights        name of the file with the weights
-    read           weights and architecture of a recognised source; raises SourceError if they are not supported
-    needs_tensors  whether recognising it takes a look at a file's tensors
+    files          names of a folder's files, the weights last; or forms of the name of a single file
+    is_folder      whether an autoencoder is a folder with files of fixed names, rather than one file
+    content        what is supported, for the documentation
+    n_registered   number of autoencoders in SAELens' registry, by kind
+    n_refused      number of further ones in this layout that are refused
+    read           weights and architecture of a source; raises SourceError if they are not supported
+    recognised_by  whether a source has this layout; None: it has if the folder holds all `files`
+    needs_tensors  whether `recognised_by` reads a file's tensors
+    also           further files or names, for the documentation
     refusal        reason and remedy, of a layout that is recognised only to be refused; empty: it can be read
     """
 
     name: str
-    files: str
+    files: tuple[str, ...]
+    is_folder: bool
     content: str
-    n_published: dict[str, int]
-    recognises: Callable[[Source], bool]
-    weights: Callable[[Source], str]
+    n_registered: dict[str, int]
     read: Callable[[Source, dict[str, Tensor]], Reading]
+    recognised_by: Callable[[Source], bool] | None = None
     needs_tensors: bool = False
+    also: str = ""
     refusal: str = ""
+    n_refused: int = 0
+
+    def recognises(self, source: Source) -> bool:
+        """Whether a source has this layout."""
+        return self.recognised_by(source) if self.recognised_by else source.holds(*self.files)
+
+    def weights_file(self, source: Source) -> str:
+        """Name of the file with the weights."""
+        return self.files[-1] if self.is_folder else source.file
 
     @property
     def n_all(self) -> int:
         """Number of autoencoders in SAELens' registry that are stored in this way."""
-        return sum(self.n_published.values())
+        return sum(self.n_registered.values())
 
-    @property
-    def is_folder(self) -> bool:
-        """Whether an autoencoder is a folder with files of fixed names, rather than one file among others."""
-        return self.files.startswith("a folder")
+
+def read_nothing(source: Source, weights: dict[str, Tensor]) -> Reading:
+    """Stand for the reader of a layout that is refused."""
+    raise NotImplementedError("a layout with a refusal is never read")
+
+
+def context_size(value: object) -> int | None:
+    """Return the length of rows that settings declare; None if it is no number of 2 or more."""
+    return value if type(value) is int and value >= 2 else None
 
 
 def rename_linear(weights: dict[str, Tensor], file: str) -> dict[str, Tensor]:
@@ -126,15 +144,30 @@ def as_jump_relu(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def fold_input_scale(weights: dict[str, Tensor], scale: float | Tensor) -> dict[str, Tensor]:
-    """Fold the scale that training applied to inputs and outputs into the weights.
+    """Fold the scale that training applied to inputs and outputs into the weights, as far as they are there.
 
-    scale  factor that the input was multiplied with, a number or a tensor of one value
+    scale  factor that the input was multiplied by, a number or a tensor of one value
     """
-    return weights | {
-        "W_enc": weights["W_enc"].float() * scale,
-        "W_dec": weights["W_dec"].float() / scale,
-        "b_dec": weights["b_dec"].float() / scale,
+    factors = {"W_enc": scale, "W_dec": 1 / scale, "b_dec": 1 / scale}
+    return {
+        name: weight.float() * factors[name] if name in factors else weight
+        for name, weight in weights.items()
     }
+
+
+def require_same_point(settings: dict[str, Any], name: str) -> str:
+    """Return the hook point that OpenMOSS' settings give as input and output.
+
+    raises  SourceError if they are two, which makes it a transcoder
+    """
+    point = str(settings.get("hook_point_in") or "")
+    output = settings.get("hook_point_out", point)
+    if output != point:
+        raise SourceError(
+            f"{name}: it reads {point} and writes {output}; Llama Scope's transcoders are not supported: give "
+            "an autoencoder"
+        )
+    return point
 
 
 def require_k(k: object, name: str) -> int:
@@ -142,15 +175,19 @@ def require_k(k: object, name: str) -> int:
 
     raises  SourceError if it is not a whole number of 1 or more
     """
+    if isinstance(k, float) and k.is_integer():
+        k = int(k)
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise SourceError(f"{name}: k is {k!r}; a whole number of 1 or more is expected")
+        raise SourceError(
+            f"{name}: k is {k!r}; a whole number of 1 or more is expected: correct it, or save it again"
+        )
     return k
 
 
 def number_in(text: str, pattern: str) -> int | None:
-    """Find a number in a name, such as the layer; None if the name has none.
+    """Find a number in a name, such as the layer; None if the name has none, the last if it has several.
 
     pattern  with one group, the number
     """
-    match = re.search(pattern, text)
-    return int(match[1]) if match else None
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else None

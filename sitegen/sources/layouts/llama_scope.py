@@ -15,6 +15,7 @@ from sitegen.sources.layouts.layout import (
     expand_threshold,
     fold_input_scale,
     rename_linear,
+    require_same_point,
 )
 from sitegen.sources.layouts.source import Source
 
@@ -38,7 +39,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     return fold_input_scale(expand_threshold(renamed), scale), Architecture(
         subtracts_b_dec=False,
         model="meta-llama/Llama-3.1-8B" if "Llama3_1-8B" in source.full_name else "",
-        hook_point=str(settings.get("hook_point_in") or ""),
+        hook_point=require_same_point(settings, name),
         text=TextSettings(prepend_bos=True, context_size=1024),
     )
 
@@ -57,10 +58,9 @@ def _read_scale(settings: dict[str, Any], name: str) -> float:
 
 LAYOUT = Layout(
     name="Llama Scope",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="JumpReLU with one threshold; the scale of the input is in the settings",
-    n_published={"autoencoders": 192},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
+    n_registered={"autoencoders": 192},
     read=_read,
 )

@@ -6,7 +6,13 @@ from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading, fold_input_scale, rename_linear
+from sitegen.sources.layouts.layout import (
+    Layout,
+    Reading,
+    fold_input_scale,
+    rename_linear,
+    require_same_point,
+)
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS = "config.json", "sae_weights.safetensors"
@@ -21,7 +27,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     source  SAELens 6.54, `llama_scope_r1_distill_sae_huggingface_loader`
     """
     settings, name = source.settings(SETTINGS) or {}, source.folder
-    point = str(settings.get("hook_point_in") or "")
+    point = require_same_point(settings, name)
     renamed = rename_linear(
         {key: weight for key, weight in weights.items() if not key.startswith(LENGTH)}, name
     )
@@ -43,10 +49,13 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="Llama Scope R1",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="JumpReLU; the scale of the input is among the weights",
-    n_published={"autoencoders": 96},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
+    n_registered={"autoencoders": 96},
     read=_read,
+    # SAELens' weights have the same name
+    recognised_by=lambda source: (
+        source.holds(SETTINGS, WEIGHTS) and "hook_point_in" in (source.settings(SETTINGS) or {})
+    ),
 )

@@ -13,8 +13,8 @@ from sitegen.sources.layouts.source import Source
 FILE = re.compile(r"layer_(\d+)\.safetensors")
 SETTINGS = "config.yaml"
 # Some repositories misspell the name
-TRAINING = ("wandb-config.yaml", "wanb-config.yaml")
-REPOSITORY = re.compile(r"qwen3-(\d+(?:\.\d+)?)b")
+TRAINING_SETTINGS = ("wandb-config.yaml", "wanb-config.yaml")
+REPOSITORY = re.compile(r"qwen3-(\d+(?:\.\d+)?)b", re.IGNORECASE)
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
@@ -40,12 +40,14 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="mwhanna's transcoders",
-    files=f"a file `layer_N.safetensors` beside `{TRAINING[0]}`",
+    files=("layer_N.safetensors",),
+    is_folder=False,
     content="ReLU transcoders",
-    n_published={"transcoders": 208},
-    recognises=lambda source: (
-        FILE.fullmatch(source.file) is not None and any(source.holds(name) for name in TRAINING)
+    n_registered={"transcoders": 208},
+    recognised_by=lambda source: (
+        FILE.fullmatch(source.file) is not None
+        and any(source.holds(name) for name in TRAINING_SETTINGS)
     ),
-    weights=lambda source: source.file,
     read=_read,
+    also="beside `wandb-config.yaml`",
 )

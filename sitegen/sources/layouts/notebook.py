@@ -28,13 +28,14 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="Neel Nanda's notebook, Connor Kissane's `hook_z`",
-    files="a file `NAME.pt` beside `NAME_cfg.json`; `run1`, `run2` or a version number in the default repository",
+    files=("NAME.pt",),
+    is_folder=False,
     content="ReLU that subtracts `b_dec`",
-    n_published={"`hook_z`": 12},
+    n_registered={"`hook_z`": 12},
     # A version without its settings is refused as incomplete, rather than read as a plain file
-    recognises=lambda source: (
-        source.is_numbered or (source.file.endswith(".pt") and source.holds(_settings_name(source)))
+    recognised_by=lambda source: (
+        source.is_version or (source.file.endswith(".pt") and source.holds(_settings_name(source)))
     ),
-    weights=lambda source: source.file,
     read=_read,
+    also="beside `NAME_cfg.json`; `run1`, `run2` or a version number in the default repository",
 )

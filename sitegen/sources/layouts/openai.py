@@ -8,6 +8,7 @@ from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture
 from sitegen.sources.layouts.layout import Layout, Reading, number_in, rename_linear, require_k
 from sitegen.sources.layouts.source import Source
+from sitegen.sources.tensors import read_tensors
 
 NAMES = {"pre_bias": "b_dec", "latent_bias": "b_enc"}
 NOT_IN_USE = (
@@ -18,7 +19,7 @@ NOT_IN_USE = (
     "activation_state_dict.k",
     "activation_state_dict.postact_fn",
 )
-# Places in a layer, by the names of the folders above the files
+# Hook points, by the names of the folders above the files
 POINTS = {
     "resid_post_mlp": "hook_resid_post",
     "resid_post_attn": "hook_resid_mid",
@@ -46,11 +47,18 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     layer = number_in(name, r"(\d+)\.pt$")
     point = next((point for part, point in POINTS.items() if part in source.full_name), None)
     return rename_linear(in_use, name), Architecture(
-        k=require_k(None if k is None else k.tolist(), name) if is_top_k else 0,
+        k=require_k(_number_of(k, source), name) if is_top_k else 0,
         normalisation="layer_norm" if is_top_k else "none",
         model="gpt2",
         hook_point=f"blocks.{layer}.{point}" if point and layer is not None else "",
     )
+
+
+def _number_of(k: Tensor | None, source: Source) -> object:
+    """Get the k; from the whole file if only the file's header was read."""
+    if k is not None and k.is_meta:
+        k = read_tensors(source.path(source.file))["activation_state_dict.k"]
+    return None if k is None else k.tolist()
 
 
 def _text_of(value: Tensor | None) -> str:
@@ -60,14 +68,15 @@ def _text_of(value: Tensor | None) -> str:
 
 LAYOUT = Layout(
     name="OpenAI's (GPT-2)",
-    files="a file `N.pt` with `pre_bias` and `latent_bias`, N being the layer",
+    files=("N.pt",),
+    is_folder=False,
     content="TopK with normalised input, ReLU",
-    n_published={},
-    recognises=lambda source: (
+    n_registered={},
+    recognised_by=lambda source: (
         source.file.endswith(".pt")
         and {"pre_bias", "latent_bias"} <= source.tensors(source.file).keys()
     ),
-    weights=lambda source: source.file,
     read=_read,
+    also="with `pre_bias` and `latent_bias`; N is the layer",
     needs_tensors=True,
 )

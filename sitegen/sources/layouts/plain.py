@@ -12,25 +12,26 @@ from sitegen.sources.layouts.layout import Reading, rename_linear, require_k
 from sitegen.sources.layouts.source import Source
 
 SETTINGS_NAMES = ("cfg.json", "config.json", "hyperparams.json")
-# Weights that the format of the reference analysis does not have
-NAMES_OF_OTHERS = {"threshold", "k", "encoder.weight"}
+# Names that files of Neel Nanda's notebook do not have
+FOREIGN_NAMES = {"threshold", "k", "encoder.weight"}
 
 
 def read_plain(source: Source, weights: dict[str, Tensor], declared: DeclaredSettings) -> Reading:
-    """Read a file that has names of tensors but no settings.
+    """Read a file that has names of tensors but no settings, as Neel Nanda's notebook writes it.
 
-    Only the format of the reference analysis (W_enc, W_dec, b_enc and b_dec, a ReLU that subtracts b_dec) is accepted
+    Only the format of that notebook (W_enc, W_dec, b_enc and b_dec, a ReLU that subtracts b_dec) is accepted
     without declared settings.
 
     raises  SourceError if its architecture is neither known nor declared
     """
     if source.file == saelens.WEIGHTS:
         raise SourceError(
-            f"{source.file} does not state its architecture: give the folder that holds it and its {saelens.SETTINGS}"
+            f"{source.file} does not state its architecture, and its {saelens.SETTINGS} is missing: put it "
+            "beside the file"
         )
-    # These names, or an unread settings file, mean that the reference format must not be assumed
+    # These names, or an unread settings file, mean that this format must not be assumed
     settings_file = _find_settings_file(source)
-    is_ambiguous = settings_file is not None or not NAMES_OF_OTHERS.isdisjoint(weights)
+    is_ambiguous = settings_file is not None or not FOREIGN_NAMES.isdisjoint(weights)
     if is_ambiguous and not declared.is_sufficient:
         reason = (
             f"its settings are in {settings_file}, whose layout is not supported"

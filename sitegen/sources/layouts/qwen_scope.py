@@ -13,7 +13,7 @@ from sitegen.sources.layouts.source import Source
 
 SETTINGS = "config.json"
 FILE = re.compile(r"layer(\d+)\.sae\.pt")
-REPOSITORY = re.compile(r"SAE-Res-(.+)-W\d+K-L0_(\d+)")
+REPOSITORY = re.compile(r"SAE-Res-([^/]+)-W\d+K-L0_(\d+)")
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
@@ -45,10 +45,10 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="Qwen Scope",
-    files="a file `layerN.sae.pt`",
+    files=("layerN.sae.pt",),
+    is_folder=False,
     content="TopK; the k and the model are in the repository's settings or name",
-    n_published={"autoencoders": 544},
-    recognises=lambda source: FILE.fullmatch(source.file) is not None,
-    weights=lambda source: source.file,
+    n_registered={"autoencoders": 544},
+    recognised_by=lambda source: FILE.fullmatch(source.file) is not None,
     read=_read,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from sitegen.config import NORMALISATIONS, PROCESSING
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading, as_jump_relu, require_k
+from sitegen.sources.layouts.layout import Layout, Reading, as_jump_relu, context_size, require_k
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -32,12 +32,12 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     training = metadata if isinstance(metadata, dict) else settings
     kind = settings.get("architecture", "standard")
     function = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
-    k = 0
     # Earlier versions named TopK as an activation function, with its k among the function's arguments
     if function == "topk":
         kind, function = "topk", "relu"
         arguments = settings.get("activation_fn_kwargs")
         settings = settings | arguments if isinstance(arguments, dict) else settings
+    k = 0
     if kind not in SUPPORTED or function != "relu":
         what = (
             f"architecture {kind!r}" if function == "relu" else f"activation function {function!r}"
@@ -110,9 +110,9 @@ def _read_subtracts_b_dec(settings: dict[str, Any], name: str) -> bool:
 
 
 def _without_unit_scale(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out a scaling factor that is 1 for every feature, which some versions saved."""
+    """Leave out a scaling factor that is 1 for every feature, which some versions saved; headers do not tell it."""
     scale = weights.get("scaling_factor")
-    if scale is None or scale.is_meta or not bool((scale == 1).all()):
+    if scale is None or not (scale.is_meta or bool((scale == 1).all())):
         return weights
     return {key: weight for key, weight in weights.items() if key != "scaling_factor"}
 
@@ -147,7 +147,7 @@ def _read_text_settings(training: dict[str, Any]) -> TextSettings:
         separator = "none"
     return TextSettings(
         prepend_bos=prepend_bos if isinstance(prepend_bos, bool) else None,
-        context_size=size if type(size) is int and size >= 2 else None,
+        context_size=context_size(size),
         separator=str(separator) or None,
         dataset=str(training.get("dataset_path") or ""),
     )
@@ -195,13 +195,12 @@ def _rescale_by_decoder_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 LAYOUT = Layout(
     name="SAELens 6 and earlier versions",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="architectures `standard` (ReLU), `jumprelu` (as which BatchTopK and Matryoshka are saved), `topk`, "
     "`gated`, and transcoders, with a skip connection or without; `apply_b_dec_to_input`; `normalize_activations` of "
     "`none`, `layer_norm`, `constant_norm_rescale`, and `expected_average_only_in` with `autoencoder.input_scale`; "
     "`rescale_acts_by_decoder_norm`",
-    n_published={"autoencoders": 292},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
+    n_registered={"autoencoders": 292},
     read=_read,
 )

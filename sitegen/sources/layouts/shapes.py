@@ -12,7 +12,11 @@ from safetensors.torch import _getdtype
 from torch import Tensor
 
 from sitegen.errors import SourceError
+from sitegen.hub_errors import HUB_FAULTS
 from sitegen.sources.tensors import flatten
+
+# Longest header of a safetensors file that the format allows
+LONGEST_HEADER = 100_000_000
 
 
 def read_shapes(file: IO[bytes], name: str) -> dict[str, Tensor]:
@@ -28,7 +32,7 @@ def read_shapes(file: IO[bytes], name: str) -> dict[str, Tensor]:
         if name.endswith(".npz"):
             return _read_npz(file)
         return _read_pickle(file)
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, *HUB_FAULTS):
         raise
     # On a file of another kind the unpickler can raise errors of almost any class
     except Exception as error:
@@ -42,6 +46,8 @@ def read_shapes(file: IO[bytes], name: str) -> dict[str, Tensor]:
 def _read_safetensors(file: IO[bytes]) -> dict[str, Tensor]:
     """Read the header: its length in 8 bytes, then JSON with each tensor's type and shape."""
     length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header would have {length:,} bytes")
     header = json.loads(file.read(length))
     return {
         name: torch.empty(entry["shape"], dtype=_getdtype(entry["dtype"]), device="meta")
@@ -72,8 +78,16 @@ def _read_pickle(file: IO[bytes]) -> dict[str, Tensor]:
     """Read a state dict; torch leaves the values of tensors in the file and gives tensors of undefined content."""
     with torch.serialization.skip_data():
         loaded = torch.load(cast(Any, file), map_location="cpu", weights_only=True)
-    without_values = {
-        name: value.to("meta") if isinstance(value, Tensor) else value
-        for name, value in loaded.items()
+    # Numbers and texts are read; they become tensors on the CPU, tensors those without values
+    return dict(flatten(_without_values(loaded)))
+
+
+def _without_values(values: dict[Any, Any]) -> dict[Any, Any]:
+    return {
+        name: _without_values(value)
+        if isinstance(value, dict)
+        else value.to("meta")
+        if isinstance(value, Tensor)
+        else value
+        for name, value in values.items()
     }
-    return dict(flatten(without_values))

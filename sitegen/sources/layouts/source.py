@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from functools import cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-import yaml
 from torch import Tensor
 
 from sitegen.errors import SourceError
+from sitegen.files import require_content
 from sitegen.sources import hub
 from sitegen.sources.layouts.shapes import read_shapes
 from sitegen.sources.provenance import Provenance, local_provenance
@@ -24,30 +24,34 @@ TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 VERSION = re.compile(r"\d+\.pt")
 
 
-class Source(ABC):
-    """A folder, and a file in it if a single file was named; every name below is relative to the folder.
+class NothingHereError(SourceError):
+    """A folder that holds no autoencoder of a known layout."""
 
-    folder       its name: a path within the repository, or a path of this machine
+
+class Source(ABC):
+    """A folder, or one file in it. All file names are relative to the folder.
+
+    folder       its name: a path within the repository, or the last part of a path of this machine
     file         name of the file that was named; empty if it was the folder
     shapes_only  whether tensors are read without their values, which transfers a header in place of gigabytes
     """
 
     def __init__(self, folder: str, file: str, shapes_only: bool) -> None:
         self.folder, self.file, self.shapes_only = folder, file, shapes_only
-        self._paths: dict[str, Path] = {}
         # Each file is looked for and read once, however many layouts ask for it
-        self.holds = cache(self._holds)
-        self.settings = cache(self._read_settings)
-        self.tensors = cache(self._read_tensors)
+        self._held: dict[str, bool] = {}
+        self._paths: dict[str, Path] = {}
+        self._settings: dict[str, dict[str, Any] | None] = {}
+        self._tensors: dict[str, dict[str, Tensor]] = {}
 
     @property
     @abstractmethod
     def full_name(self) -> str:
-        """Name with everything that may tell about the autoencoder: the repository's, or the absolute path."""
+        """Full name of the folder, whose parts may tell the model, the layer and the k."""
 
     @abstractmethod
     def enclosing(self) -> list[tuple[Source, str]]:
-        """Folders that hold the file, as sources, each with the file's name in it: its own folder and the one above."""
+        """The file's folder and the folder above it, each with the file's path in it."""
 
     @abstractmethod
     def nothing_here(self, known: list[str]) -> str:
@@ -68,12 +72,12 @@ class Source(ABC):
         """
 
     @property
-    def is_numbered(self) -> bool:
-        """Whether it is a version of a repository, which its number names."""
+    def is_version(self) -> bool:
+        """Whether it is a numbered version of a repository, such as 25.pt."""
         return False
 
     @abstractmethod
-    def _holds(self, name: str) -> bool: ...
+    def _find(self, name: str) -> bool: ...
 
     @abstractmethod
     def _fetch(self, name: str) -> Path: ...
@@ -82,6 +86,18 @@ class Source(ABC):
     def name(self) -> str:
         """Name for messages: of the file, or else of the folder."""
         return self.file or posixpath.basename(self.folder) or self.full_name
+
+    def holds(self, *names: str) -> bool:
+        """Tell whether the folder has all files of these names.
+
+        raises  SourceError if the repository cannot be reached
+        """
+        for name in names:
+            if name not in self._held:
+                self._held[name] = self._find(name)
+            if not self._held[name]:
+                return False
+        return True
 
     def path(self, name: str) -> Path:
         """Get a file's path on this machine, downloading it if need be.
@@ -92,32 +108,26 @@ class Source(ABC):
             self._paths[name] = self._fetch(name)
         return self._paths[name]
 
-    def _read_settings(self, name: str) -> dict[str, Any] | None:
-        """Read the JSON or YAML object in a settings file; None if there is no such file.
+    def settings(self, name: str) -> dict[str, Any] | None:
+        """Read the object in a JSON or YAML file; None if there is no such file.
 
         raises  SourceError if the file holds anything else
         """
-        if not self._holds_settings(name):
-            return None
-        if name.endswith(".json"):
-            return read_settings(self.path(name), self.folder)
-        try:
-            settings = yaml.safe_load(self.path(name).read_text("utf-8"))
-        except (ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise SourceError(
-                f"{self.folder}/{name} is not valid YAML ({reason}); download or save the file again"
-            ) from None
-        return cast(dict[str, Any], settings) if isinstance(settings, dict) else {}
+        if name not in self._settings:
+            is_there = self.holds(name)
+            self._settings[name] = read_settings(self.path(name), self.folder) if is_there else None
+        return self._settings[name]
 
-    def _holds_settings(self, name: str) -> bool:
-        return bool(self.holds(name))
-
-    def _read_tensors(self, name: str) -> dict[str, Tensor]:
+    def tensors(self, name: str) -> dict[str, Tensor]:
         """Read a file of tensors.
 
         raises  SourceError if there is no such file, or it is damaged or holds anything but tensors
         """
+        if name not in self._tensors:
+            self._tensors[name] = self._read_tensors(name)
+        return self._tensors[name]
+
+    def _read_tensors(self, name: str) -> dict[str, Tensor]:
         if not self.shapes_only:
             return read_tensors(self.path(name))
         with self.open(name) as file:
@@ -128,45 +138,40 @@ class LocalSource(Source):
     """A folder of this machine, or a file in it."""
 
     def __init__(self, path: Path, shapes_only: bool = False) -> None:
+        # Absolute but not resolved: a symbolic link's own name may tell the model and the layer
+        path = Path(os.path.abspath(path))
         is_file = not path.is_dir()
-        self._folder = path.parent if is_file else path
-        self._name = path.name
-        super().__init__(self._folder.name, path.name if is_file else "", shapes_only)
-
-    @property
-    def root(self) -> Path:
-        """Path of the folder."""
-        return self._folder
+        self.root = path.parent if is_file else path
+        super().__init__(self.root.name, path.name if is_file else "", shapes_only)
 
     @property
     def full_name(self) -> str:
-        return self._folder.resolve().as_posix()
+        return self.root.as_posix()
 
     def enclosing(self) -> list[tuple[Source, str]]:
-        above = self._folder.resolve().parent
-        inside = f"{self._folder.resolve().name}/{self.file}"
+        inside = f"{self.root.name}/{self.file}"
         return [
-            (LocalSource(self._folder, self.shapes_only), self.file),
-            (LocalSource(above, self.shapes_only), inside),
+            (LocalSource(self.root, self.shapes_only), self.file),
+            (LocalSource(self.root.parent, self.shapes_only), inside),
         ]
 
     def nothing_here(self, known: list[str]) -> str:
         return (
             f"{self.full_name} is not an autoencoder's folder: such a folder holds {', or '.join(known)}; "
-            f"`build.py inspect {self.folder}` lists what it holds"
+            f"`build.py inspect {self.full_name}` lists what it holds"
         )
 
     def provenance(self) -> Provenance:
-        return local_provenance(self._name, [self._paths[name] for name in sorted(self._paths)])
+        return local_provenance(self.name, [self._paths[name] for name in sorted(self._paths)])
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        return self._fetch(name).open("rb")
+        return require_content(self._fetch(name)).open("rb")
 
-    def _holds(self, name: str) -> bool:
-        return (self._folder / name).is_file()
+    def _find(self, name: str) -> bool:
+        return (self.root / name).is_file()
 
     def _fetch(self, name: str) -> Path:
-        path = self._folder / name
+        path = self.root / name
         if not path.is_file():
             raise SourceError(f"{path}: no such autoencoder file; correct autoencoder.source")
         return path
@@ -194,8 +199,8 @@ class HubSource(Source):
         return posixpath.join(self.repository, self.folder)
 
     @property
-    def is_numbered(self) -> bool:
-        return VERSION.fullmatch(self.file) is not None
+    def is_version(self) -> bool:
+        return not self.folder and VERSION.fullmatch(self.file) is not None
 
     @property
     def name(self) -> str:
@@ -203,30 +208,18 @@ class HubSource(Source):
 
     def enclosing(self) -> list[tuple[Source, str]]:
         above, _, inside = self.folder.rpartition("/")
-        return [
-            (self._at(self.folder), self.file),
-            (self._at(above), f"{inside}/{self.file}"),
-        ]
-
-    def _is_file(self, path: str) -> bool:
-        """Tell whether a path in the repository is a file; some folders are named like files of tensors."""
-        if not path.endswith(TENSOR_SUFFIXES) or VERSION.fullmatch(path):
-            return path.endswith(TENSOR_SUFFIXES)
-        if self._listed is not None:
-            return path in self._listed
-        # Without an answer, the name decides
-        return hub.connection.is_off() or hub.has_file(hub.HubFile(self.repository, path))
-
-    def _at(self, folder: str) -> HubSource:
-        return HubSource(self.repository, folder, self.shapes_only, self._listed)
+        own: tuple[Source, str] = (self._at(self.folder), self.file)
+        return [own, (self._at(above), f"{inside}/{self.file}")] if inside else [own]
 
     def nothing_here(self, known: list[str]) -> str:
         where = f" in its folder {self.folder}" if self.folder else ""
         if hub.connection.is_off():
             return (
-                f"{self.repository}: the cache holds no autoencoder{where}, and downloads are switched off: unset "
-                "HF_HUB_OFFLINE, or give local files"
+                f"{self.repository}: the cache holds no autoencoder{where}, and the Hub is not asked or does not "
+                "answer: connect to it, or give local files"
             )
+        if self.folder.endswith(TENSOR_SUFFIXES):
+            return f"{self.repository} has no file or folder {self.folder}: check its name"
         return (
             f"{self.repository}: the repository has no autoencoder of a known layout{where}: `build.py inspect "
             f"{self.repository}` lists those that it has"
@@ -239,10 +232,24 @@ class HubSource(Source):
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         return hub.open_remote(hub.HubFile(self.repository, self._in_repository(name)))
 
-    def _holds(self, name: str) -> bool:
+    def _at(self, folder: str) -> HubSource:
+        return HubSource(self.repository, folder, self.shapes_only, self._listed)
+
+    def _is_file(self, path: str) -> bool:
+        """Tell whether a path in the repository is a file; some folders are named like files of tensors."""
+        if not path.endswith(TENSOR_SUFFIXES) or VERSION.fullmatch(path):
+            return path.endswith(TENSOR_SUFFIXES)
         if self._listed is not None:
-            return self._in_repository(name) in self._listed
-        return hub.has_file(hub.HubFile(self.repository, self._in_repository(name)))
+            return path in self._listed
+        return hub.has_file(hub.HubFile(self.repository, path))
+
+    def _find(self, name: str) -> bool:
+        path = self._in_repository(name)
+        if path.startswith(".."):
+            return False
+        if self._listed is not None:
+            return path in self._listed
+        return hub.has_file(hub.HubFile(self.repository, path))
 
     def _fetch(self, name: str) -> Path:
         return hub.fetch_required(hub.HubFile(self.repository, self._in_repository(name)))

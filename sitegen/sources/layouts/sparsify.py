@@ -7,14 +7,14 @@ from torch import Tensor
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
 from sitegen.sources.hook_points import to_hook_point
-from sitegen.sources.layouts.layout import Layout, Reading, rename_linear, require_k
+from sitegen.sources.layouts.layout import Layout, Reading, context_size, rename_linear, require_k
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS, TRAINING = "cfg.json", "sae.safetensors", "../config.json"
 
 
 def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    """Read a TopK; the folder's name is that of a module in `transformers`, and its output is what was read.
+    """Read a TopK; the folder is named after the module in `transformers` whose output it reconstructs.
 
     source  sparsify 1.3, `SparseCoder`
     """
@@ -29,19 +29,20 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     renamed = rename_linear(weights, name)
     if "W_skip" in renamed:
         renamed["W_skip"] = renamed["W_skip"].T.contiguous()
-    # Early versions had a skip connection, which only transcoders use, before they had a name for transcoders
+    # Early versions have no `transcode`; there, a skip connection marks a transcoder
     is_transcoder = bool(settings.get("transcode") or settings.get("skip_connection"))
-    point = to_hook_point(source.folder.rpartition("/")[2])
+    module = source.folder.rpartition("/")[2]
+    point = to_hook_point(module)
     size = training.get("ctx_len")
     return renamed, Architecture(
         subtracts_b_dec=not settings.get("transcode"),
         k=require_k(settings.get("k"), name),
         is_transcoder=is_transcoder,
         model=str(training.get("model") or ""),
-        hook_point=point.replace("hook_mlp_out", "mlp.hook_in") if is_transcoder else point,
+        hook_point=to_hook_point(f"{module}.input") if is_transcoder else point,
         output_hook_point=point if is_transcoder else "",
         text=TextSettings(
-            context_size=size if type(size) is int and size >= 2 else None,
+            context_size=context_size(size),
             dataset=str(training.get("dataset") or ""),
         ),
     )
@@ -49,10 +50,9 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
 
 LAYOUT = Layout(
     name="sparsify",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="TopK autoencoders, and transcoders with a skip connection or without",
-    n_published={},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
+    n_registered={},
     read=_read,
 )

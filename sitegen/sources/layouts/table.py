@@ -17,7 +17,7 @@ BEGIN, END = "<!-- layouts: begin -->\n", "<!-- layouts: end -->\n"
 def layout_table() -> str:
     """Make the table: a row for each layout, those with most autoencoders in SAELens' registry first."""
     layouts = sorted(known_layouts(), key=lambda layout: (-layout.n_all, layout.name))
-    total = sum(layout.n_all for layout in layouts)
+    total = sum(layout.n_all + layout.n_refused for layout in layouts)
     readable = sum(layout.n_all for layout in layouts if not layout.refusal)
     lines = [
         f"Of the {total:,} autoencoders and transcoders in the registry of SAELens 6.54, {readable:,} "
@@ -31,9 +31,12 @@ def layout_table() -> str:
 
 
 def _row(layout: Layout) -> str:
-    counts = ", ".join(f"{kind} {n:,}" for kind, n in layout.n_published.items()) or "-"
+    counts = ", ".join(f"{kind} {n:,}" for kind, n in layout.n_registered.items()) or "-"
+    names = (" and " if layout.is_folder else " or ").join(f"`{name}`" for name in layout.files)
+    files = f"a {'folder with' if layout.is_folder else 'file'} {names}"
+    files = f"{files}, {layout.also}" if layout.also else files
     content = f"refused: {layout.refusal}" if layout.refusal else layout.content
-    return f"| {layout.name} | {layout.files} | {content} | {counts} |"
+    return f"| {layout.name} | {files} | {content} | {counts} |"
 
 
 def with_table(document: str) -> str:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from sitegen.sources.layouts.layout import Layout, Reading
-from sitegen.sources.layouts.source import Source
+from sitegen.sources.layouts.layout import Layout, read_nothing
 
 SETTINGS, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 
 
-def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
-    raise NotImplementedError("a layout with a refusal is never read")
-
-
 LAYOUT = Layout(
     name="temporal autoencoders",
-    files=f"a folder with `{SETTINGS}` and `{WEIGHTS}`",
+    files=(SETTINGS, WEIGHTS),
+    is_folder=True,
     content="",
-    n_published={"temporal": 3},
-    recognises=lambda source: source.holds(SETTINGS) and source.holds(WEIGHTS),
-    weights=lambda source: WEIGHTS,
-    read=_read,
+    n_registered={"temporal": 3},
+    read=read_nothing,
     refusal="a temporal autoencoder's activations depend on earlier tokens, so they are not a function of one "
     "activation vector: give another autoencoder",
 )
