@@ -350,11 +350,36 @@ def _alternatives(model: HookedModel, configured: Candidate, nearby: Nearby) -> 
 
 
 def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
-    """Generate candidates with the same activations and other settings of the autoencoder.
+    """Generate candidates with the same activations and other settings of the autoencoder."""
+    yield from _other_inputs(configured)
+    autoencoder = configured.autoencoder
+    architecture = autoencoder.architecture
+    if autoencoder.threshold is not None or architecture.k:
+        plain = dataclasses.replace(architecture, k=0)
+        yield dataclasses.replace(
+            configured,
+            name="a ReLU without threshold or k",
+            remedy='set autoencoder.activation = "relu"',
+            autoencoder=dataclasses.replace(autoencoder, threshold=None, architecture=plain),
+        )
+    yield from _other_skip_connections(configured)
+    if autoencoder.d_hidden == autoencoder.d_hook == autoencoder.d_output:
+        for name, part, shape in (
+            ("encoder", "W_enc", "[d_hook, d_hidden]"),
+            ("decoder", "W_dec", "[d_hidden, d_hook]"),
+        ):
+            turned = getattr(autoencoder, part).T.contiguous()
+            yield dataclasses.replace(
+                configured,
+                name=f"the {name} transposed",
+                remedy=f"save the autoencoder with {part} as {shape}",
+                autoencoder=dataclasses.replace(autoencoder, **{part: turned}),
+            )
 
-    These are b_dec subtracted or not, another normalisation, a plain ReLU, and transposed weights.
-    """
-    autoencoder, x, target = configured.autoencoder, configured.x, configured.target
+
+def _other_inputs(configured: Candidate) -> Iterator[Candidate]:
+    """Generate candidates with `b_dec` subtracted or not, and with other normalisations or scales of the input."""
+    autoencoder, x = configured.autoencoder, configured.x
     architecture = autoencoder.architecture
     for subtracts in (architecture.subtracts_b_dec, not architecture.subtracts_b_dec):
         is_changed = subtracts != architecture.subtracts_b_dec
@@ -368,74 +393,51 @@ def _other_encoders(configured: Candidate) -> Iterator[Candidate]:
             changed = dataclasses.replace(
                 architecture, subtracts_b_dec=subtracts, normalisation=kind
             )
-            if changed != architecture:
-                other = (
-                    [] if kind == architecture.normalisation else [f"inputs normalised by {kind}"]
-                )
-                if other and kind == "none":
-                    other = ["inputs not normalised"]
-                setting = [f'autoencoder.normalisation = "{kind}"'] if other else []
-                yield Candidate(
-                    " and ".join([*words, *other]),
-                    f"set {' and '.join([*settings, *setting])}",
-                    dataclasses.replace(autoencoder, architecture=changed),
-                    x,
-                    target,
-                )
+            if changed == architecture:
+                continue
+            other, setting = [], []
+            if kind != architecture.normalisation:
+                is_none = kind == "none"
+                other = ["inputs not normalised" if is_none else f"inputs normalised by {kind}"]
+                setting = [f'autoencoder.normalisation = "{kind}"']
+            yield dataclasses.replace(
+                configured,
+                name=" and ".join([*words, *other]),
+                remedy=f"set {' and '.join([*settings, *setting])}",
+                autoencoder=dataclasses.replace(autoencoder, architecture=changed),
+            )
         if architecture.normalisation == "none" and len(x):
             length = float(torch.linalg.vector_norm(x, dim=1).mean())
             scale = x.shape[1] ** 0.5 / max(length, 1e-30)
             scaled = [*settings, f"autoencoder.input_scale = {scale:.6g}"]
+            changed = dataclasses.replace(architecture, subtracts_b_dec=subtracts)
             yield Candidate(
                 " and ".join([*words, "inputs scaled to an average length of sqrt(d_hook)"]),
                 f"set {' and '.join(scaled)}",
-                dataclasses.replace(
-                    autoencoder,
-                    architecture=dataclasses.replace(architecture, subtracts_b_dec=subtracts),
-                ),
+                dataclasses.replace(autoencoder, architecture=changed),
                 x * scale,
-                target * scale,
+                configured.target * scale,
             )
-    if autoencoder.threshold is not None or architecture.k:
-        yield Candidate(
-            "a ReLU without threshold or k",
-            'set autoencoder.activation = "relu"',
-            dataclasses.replace(
-                autoencoder, threshold=None, architecture=dataclasses.replace(architecture, k=0)
-            ),
-            x,
-            target,
-        )
-    if autoencoder.W_skip is not None:
-        yield Candidate(
-            "no skip connection",
-            "save the transcoder without W_skip",
-            dataclasses.replace(autoencoder, W_skip=None),
-            x,
-            target,
-        )
-        if autoencoder.d_hook == autoencoder.d_output:
-            yield Candidate(
-                "the skip connection transposed",
-                "save the transcoder with its skip connection transposed",
-                dataclasses.replace(autoencoder, W_skip=autoencoder.W_skip.T.contiguous()),
-                x,
-                target,
-            )
-    if autoencoder.d_hidden == autoencoder.d_hook == autoencoder.d_output:
-        yield Candidate(
-            "the encoder transposed",
-            "save the autoencoder with W_enc as [d_hook, d_hidden]",
-            dataclasses.replace(autoencoder, W_enc=autoencoder.W_enc.T.contiguous()),
-            x,
-            target,
-        )
-        yield Candidate(
-            "the decoder transposed",
-            "save the autoencoder with W_dec as [d_hidden, d_hook]",
-            dataclasses.replace(autoencoder, W_dec=autoencoder.W_dec.T.contiguous()),
-            x,
-            target,
+
+
+def _other_skip_connections(configured: Candidate) -> Iterator[Candidate]:
+    """Generate candidates of a transcoder without its skip connection, and with the transposed one."""
+    autoencoder = configured.autoencoder
+    if autoencoder.W_skip is None:
+        return
+    yield dataclasses.replace(
+        configured,
+        name="no skip connection",
+        remedy="save the transcoder without W_skip",
+        autoencoder=dataclasses.replace(autoencoder, W_skip=None),
+    )
+    if autoencoder.d_hook == autoencoder.d_output:
+        turned = autoencoder.W_skip.T.contiguous()
+        yield dataclasses.replace(
+            configured,
+            name="the skip connection transposed",
+            remedy="save the transcoder with its skip connection transposed",
+            autoencoder=dataclasses.replace(autoencoder, W_skip=turned),
         )
 
 

@@ -239,6 +239,26 @@ def check_weights(
 
     raises  SourceError that names the first fault
     """
+    _require_names(weights, name)
+    _require_shapes(weights, architecture, name)
+    single = {key: weight.float() for key, weight in weights.items()}
+    for key, weight in single.items():
+        if weight.is_meta:
+            # Only the file's header was read
+            continue
+        n_wrong = int((~torch.isfinite(weight)).sum())
+        if n_wrong:
+            raise SourceError(
+                f"{name}: {key} holds {n_wrong} values that are NaN or infinite as float32; save the weights again"
+            )
+    if "threshold" in single:
+        # JumpReLU activations are positive in any case, so a threshold below 0 acts as 0
+        single["threshold"] = single["threshold"].clamp(min=0)
+    return single
+
+
+def _require_names(weights: dict[str, Tensor], name: str) -> None:
+    """Raise SourceError unless all needed weights are there, and none that is not known."""
     missing = [key for key in WEIGHT_NAMES if key not in weights]
     extra = [key for key in weights if key not in (*WEIGHT_NAMES, *OPTIONAL_NAMES)]
     if missing or extra:
@@ -249,6 +269,10 @@ def check_weights(
             f"{name} {' and '.join(faults)}: an autoencoder file holds {', '.join(WEIGHT_NAMES)}, optionally "
             f"{', '.join(OPTIONAL_NAMES)}, and nothing else"
         )
+
+
+def _require_shapes(weights: dict[str, Tensor], architecture: Architecture, name: str) -> None:
+    """Raise SourceError unless the weights are float tensors whose shapes fit each other and the architecture."""
     for key, weight in weights.items():
         n_axes = 2 if key.startswith("W") else 1
         if not weight.is_floating_point() or weight.ndim != n_axes:
@@ -284,20 +308,6 @@ def check_weights(
         raise SourceError(
             f"{name}: k is {architecture.k}, but the autoencoder has only {d_hidden} features; correct k"
         )
-    single = {key: weight.float() for key, weight in weights.items()}
-    for key, weight in single.items():
-        if weight.is_meta:
-            # Only the file's header was read
-            continue
-        n_wrong = int((~torch.isfinite(weight)).sum())
-        if n_wrong:
-            raise SourceError(
-                f"{name}: {key} holds {n_wrong} values that are NaN or infinite as float32; save the weights again"
-            )
-    if "threshold" in single:
-        # JumpReLU activations are positive in any case, so a threshold below 0 acts as 0
-        single["threshold"] = single["threshold"].clamp(min=0)
-    return single
 
 
 def with_hook_points(config: ModelConfig, autoencoder: Autoencoder) -> ModelConfig:

@@ -266,6 +266,11 @@ def hook_model(booted: BootedModel, hook_point: str, output_point: str = "") -> 
             raise SourceError(
                 f"{name} has no hook point {point}: set model.{setting} to one that it has, such as {example}"
             )
+        if not point.startswith("blocks."):
+            raise SourceError(
+                f"model.{setting}: {point} is in no layer; give a hook point of a layer, such as "
+                "blocks.0.hook_resid_pre"
+            )
     probe = _probe(bridge, hook_point, output_point, name)
     output = output_projection(bridge, output_point, probe)
     d_hook, d_output = (int(probe.streams[point].shape[1]) for point in (hook_point, output_point))

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM
 from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.sources.inputs import load_inputs
+from sitegen.sources.model import load_model
 from tests.tiny import TinyInputs, activations_of
 
 READ, WRITTEN = "blocks.1.mlp.hook_in", "blocks.1.hook_mlp_out"
@@ -239,6 +240,17 @@ def test_pages_say_what_a_transcoder_is_and_run_it(output: Path) -> None:
     assert manifest["live"] == {"is_there": True, "why_not": ""}
 
 
+def _without_settings(transcoder: Transcoder, tmp_path: Path) -> list[str]:
+    """Options for a copy of the transcoder whose settings declare no hook points, and for the output point."""
+    folder = tmp_path / "silent"
+    shutil.copytree(transcoder.folder, folder)
+    settings = json.loads((folder / "cfg.json").read_text())
+    del settings["metadata"]
+    (folder / "cfg.json").write_text(json.dumps(settings))
+    options = [f"autoencoder.source={folder}", f"model.output_hook_point={WRITTEN}"]
+    return [part for option in options for part in ("--set", option)]
+
+
 Refused = Callable[..., str]
 
 
@@ -274,6 +286,25 @@ def test_a_transposed_skip_connection_is_refused(refused: Refused, transcoder: T
     assert "save the transcoder with its skip connection transposed" in message
 
 
+def test_a_hook_point_outside_the_layers_is_refused(
+    refused: Refused, transcoder: Transcoder, tmp_path: Path
+) -> None:
+    message = refused(
+        *_without_settings(transcoder, tmp_path), "--set", "model.hook_point=hook_embed"
+    )
+    assert "model.hook_point: hook_embed is in no layer" in message
+
+
+def test_points_may_be_in_any_order(gpt2: Path) -> None:
+    """The model reaches the second one first."""
+    later, earlier = "blocks.1.mlp.hook_in", "blocks.0.hook_mlp_out"
+    model = load_model(str(gpt2), later, None, torch.device("cpu"), output_point=earlier)
+    tokens = torch.arange(20).reshape(1, 20)
+    x, target = model.input_and_target(tokens)
+    assert torch.equal(x, model.read(tokens, later)[0])
+    assert torch.equal(target, model.read(tokens, earlier)[0])
+
+
 def test_an_output_point_of_another_layer_is_refused_by_its_name(refused: Refused) -> None:
     message = refused("--set", "model.output_hook_point=blocks.0.hook_mlp_out")
     assert f"writes to {WRITTEN}, not blocks.0.hook_mlp_out" in message
@@ -283,13 +314,8 @@ def test_another_layer_is_refused_by_the_fit(
     refused: Refused, transcoder: Transcoder, tmp_path: Path
 ) -> None:
     """Where the settings declare no hook point, the measured fit finds the right pair."""
-    folder = tmp_path / "silent"
-    shutil.copytree(transcoder.folder, folder)
-    settings = json.loads((folder / "cfg.json").read_text())
-    del settings["metadata"]
-    (folder / "cfg.json").write_text(json.dumps(settings))
     message = refused(
-        *("--set", f"autoencoder.source={folder}"),
+        *_without_settings(transcoder, tmp_path),
         *("--set", "model.hook_point=blocks.0.mlp.hook_in"),
         *("--set", "model.output_hook_point=blocks.0.hook_mlp_out"),
     )
