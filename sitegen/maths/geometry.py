@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sitegen.maths.clusters import Clusters
+
 ROWS_AT_ONCE = 512
+# Up to so many pairs, all are compared; this takes 24 minutes on 2 CPU cores for 262,144 directions of width 512. Of
+# more, the nearest are searched in clusters.
+MOST_PAIRS = 262_144**2
 # Below any length that matters. Divided by it, a vector of zeros has cosine 0 with every other.
 TINY = 1e-12
 
@@ -30,6 +35,8 @@ def nearest(rows: Tensor, chosen: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     units = unit_rows(rows)
     k = min(k, len(rows) - 1)
+    if len(chosen) * len(rows) > MOST_PAIRS:
+        return Clusters(units).search(units[chosen], k, chosen)
     found = []
     for part in torch.split(chosen, ROWS_AT_ONCE):
         cosine = units[part] @ units.T  # [n_part, n]
@@ -91,6 +98,10 @@ def cosine_matches(rows: Tensor, others: Tensor) -> tuple[Matches, Matches]:
     rows, others  [n, d], [n_other, d] float32
     """
     units, other_units = unit_rows(rows), unit_rows(others)
+    if len(rows) * len(others) > MOST_PAIRS:
+        index, value = (found.flatten() for found in Clusters(other_units).search(units, 1))
+        back, back_value = (found.flatten() for found in Clusters(units).search(other_units, 1))
+        return with_mutual(index, value, back), with_mutual(back, back_value, index)
     search = MatchSearch(len(rows), len(others))
     for first in range(0, len(rows), ROWS_AT_ONCE):
         search.add(first, units[first : first + ROWS_AT_ONCE] @ other_units.T)

@@ -10,9 +10,17 @@ import pytest
 import torch
 
 from sitegen.errors import PrecisionError
+from sitegen.maths import clusters, geometry
 from sitegen.maths.ablation import FinalLayer, Remover
 from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
-from sitegen.maths.geometry import MatchSearch, nearest, rare_cosines, strongest_neurons
+from sitegen.maths.geometry import (
+    MatchSearch,
+    cosine_matches,
+    nearest,
+    rare_cosines,
+    strongest_neurons,
+    unit_rows,
+)
 from sitegen.maths.logits import logit_effects, logit_extremes, logit_histograms
 
 
@@ -229,3 +237,30 @@ def test_ablation_equals_two_softmaxes(d_vocab: int) -> None:
     assert torch.isnan(found.loss_change).tolist() == (follows < 0).tolist()
     known = follows >= 0
     assert_close(found.loss_change[known], expected[known])
+
+
+def test_a_search_in_clusters_finds_true_cosines_and_nearly_all_of_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    families = torch.randn(60, 32, generator=generator).repeat_interleave(20, 0)
+    rows = families + 0.4 * torch.randn(1200, 32, generator=generator)
+    chosen = torch.arange(3, 1200)
+    exact_index, exact_cosine = nearest(rows, chosen, 4)
+    one, other = cosine_matches(rows, rows[::2])
+    monkeypatch.setattr(geometry, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(clusters, "N_PROBED", 8)  # of 35
+    index, cosine = nearest(rows, chosen, 4)
+    assert (index == exact_index).float().mean() > 0.95
+    assert not (index == chosen[:, None]).any()
+    units = unit_rows(rows)
+    true = (units[chosen][:, None] * units[index]).sum(2)
+    torch.testing.assert_close(cosine, true, atol=1e-6, rtol=0)
+    assert (cosine.diff(dim=1) <= 0).all()
+    assert (cosine <= exact_cosine + 1e-6).all()
+    found, back = cosine_matches(rows, rows[::2])
+    # Every second row is its own match
+    assert found.index[::2].tolist() == list(range(600))
+    assert (found.index == one.index).float().mean() > 0.95
+    assert torch.equal(back.index, other.index)
+    assert found.mutual[::2].all()
