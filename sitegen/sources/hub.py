@@ -154,33 +154,23 @@ def fetch(file: HubFile, is_optional: bool = False) -> Path | None:
         return path
 
 
-def has_file(file: HubFile) -> bool:
-    """Tell whether a repository has a file, without downloading it; if the Hub does not answer, whether the cache has.
+def is_cached(file: HubFile) -> bool:
+    """Tell whether the cache holds a file, without asking the Hub."""
+    cached = try_to_load_from_cache(
+        file.repository, file.name, repo_type=file.repo_type, revision=file.revision
+    )
+    return isinstance(cached, str)
 
-    raises  SourceError if the repository cannot be reached, and nothing of it is in the cache
+
+def has_file(file: HubFile) -> bool:
+    """Tell whether a repository has a file, without downloading it; if the Hub is switched off, whether the cache has.
+
+    raises  SourceError if the repository cannot be reached
     """
     with hub_errors(str(file), WITHOUT_HUB):
-        cached = try_to_load_from_cache(
-            file.repository, file.name, repo_type=file.repo_type, revision=file.revision
-        )
-        if isinstance(cached, str):
+        if is_cached(file):
             return True
-        if connection.is_off():
-            return False
-        folder = cache_folder() / repo_folder_name(
-            repo_id=file.repository, repo_type=file.repo_type
-        )
-        if not (folder / "snapshots").is_dir():
-            return retry(str(file), lambda: _ask(file)) is not None
-        # The cache may hold all that is needed, so one request without an answer is enough
-        try:
-            return _ask(file) is not None
-        except HUB_FAULTS as error:
-            if not is_temporary(error):
-                raise
-            connection.is_lost = True
-            _print_line(f"{file}: {error_reason(error)}: looking in the cache")
-            return False
+        return not connection.is_off() and retry(str(file), lambda: _ask(file)) is not None
 
 
 @contextmanager

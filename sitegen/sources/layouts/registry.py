@@ -65,6 +65,18 @@ def recognise(source: Source) -> tuple[Source, Layout | None]:
              None for a file that none recognises, whose weights can be read if the configuration declares its settings
     raises   NothingHereError if it is a folder that no layout recognises, SourceError if several do
     """
+    # What is in the cache is recognised without a request
+    cached = source.in_cache()
+    is_cached = cached is not None and (not cached.file or cached.holds(cached.file))
+    found = _recognise(cached) if cached is not None and is_cached else None
+    found = found or _recognise(source)
+    if found is None and not source.file:
+        raise NothingHereError(source.nothing_here(_folder_files()))
+    return found or (source, None)
+
+
+def _recognise(source: Source) -> tuple[Source, Layout] | None:
+    """Find (source, layout) as `recognise` does; None if no layout recognises it."""
     if source.file:
         # A folder's settings tell what the weights in it alone do not
         for folder, name in source.enclosing():
@@ -82,9 +94,7 @@ def recognise(source: Source) -> tuple[Source, Layout | None]:
         for layout in known_layouts()
         if layout.is_folder != bool(source.file) and layout.recognises(source)
     ]
-    if not found and not source.file:
-        raise NothingHereError(source.nothing_here(_folder_files()))
-    return source, _only(found, source) if found else None
+    return (source, _only(found, source)) if found else None
 
 
 def _only(found: list[Layout], source: Source) -> Layout:

@@ -76,6 +76,10 @@ class Source(ABC):
         """Whether it is a numbered version of a repository, such as 25.pt."""
         return False
 
+    def in_cache(self) -> Source | None:
+        """The same source with only the files that an earlier run has downloaded; None if all are on this machine."""
+        return None
+
     @abstractmethod
     def _find(self, name: str) -> bool: ...
 
@@ -180,7 +184,8 @@ class LocalSource(Source):
 class HubSource(Source):
     """A folder of a Hub repository, or a file in it.
 
-    listed  names of all the repository's files, if they are known; otherwise the Hub is asked about each file
+    listed      names of all the repository's files, if they are known; otherwise the Hub is asked about each file
+    cache_only  whether only files in the cache count
     """
 
     def __init__(
@@ -189,8 +194,9 @@ class HubSource(Source):
         path: str,
         shapes_only: bool = False,
         listed: frozenset[str] | None = None,
+        cache_only: bool = False,
     ) -> None:
-        self.repository, self._listed = repository, listed
+        self.repository, self._listed, self._cache_only = repository, listed, cache_only
         folder, _, file = path.rpartition("/") if self._is_file(path) else (path, "", "")
         super().__init__(folder, file, shapes_only)
 
@@ -232,24 +238,31 @@ class HubSource(Source):
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         return hub.open_remote(hub.HubFile(self.repository, self._in_repository(name)))
 
+    def in_cache(self) -> Source | None:
+        if self._listed is not None:
+            return None
+        path = self._in_repository(self.file) if self.file else self.folder
+        return HubSource(self.repository, path, self.shapes_only, cache_only=True)
+
     def _at(self, folder: str) -> HubSource:
-        return HubSource(self.repository, folder, self.shapes_only, self._listed)
+        return HubSource(self.repository, folder, self.shapes_only, self._listed, self._cache_only)
 
     def _is_file(self, path: str) -> bool:
         """Tell whether a path in the repository is a file; some folders are named like files of tensors."""
         if not path.endswith(TENSOR_SUFFIXES) or VERSION.fullmatch(path):
             return path.endswith(TENSOR_SUFFIXES)
-        if self._listed is not None:
-            return path in self._listed
-        return hub.has_file(hub.HubFile(self.repository, path))
+        return self._has(path)
 
     def _find(self, name: str) -> bool:
         path = self._in_repository(name)
-        if path.startswith(".."):
-            return False
+        return not path.startswith("..") and self._has(path)
+
+    def _has(self, path: str) -> bool:
+        """Tell whether the repository has a file at a path."""
         if self._listed is not None:
             return path in self._listed
-        return hub.has_file(hub.HubFile(self.repository, path))
+        file = hub.HubFile(self.repository, path)
+        return hub.is_cached(file) if self._cache_only else hub.has_file(file)
 
     def _fetch(self, name: str) -> Path:
         return hub.fetch_required(hub.HubFile(self.repository, self._in_repository(name)))
