@@ -29,9 +29,9 @@ from sitegen.sources.layouts import saelens
 from sitegen.sources.model import load_model
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import as_parquet
+from tests.hub_session import visit
 from tests.loopback_hub import COMMIT, LoopbackHub
 from tests.tiny import TinyInputs, activations_of, documents, fitted_weights, write_gpt2
-from tests.unit.test_hub import build
 
 FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests/autoencoders").glob("*/expected*"))
 CPU = torch.device("cpu")
@@ -581,7 +581,12 @@ def test_local_files_can_be_used_as_documented(
 
 
 @pytest.mark.slow
-def test_hub_files_can_be_used_as_documented(tiny: TinyInputs, tmp_path: Path) -> None:
+def test_hub_files_can_be_used_as_documented(
+    tiny: TinyInputs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The first example, verbatim, on a Hub with those repositories: nine layers, BOS and EOS are the same token."""
     example = _examples()[0]
     assert len(example.splitlines()) <= 6
@@ -619,20 +624,16 @@ def test_hub_files_can_be_used_as_documented(tiny: TinyInputs, tmp_path: Path) -
     hub.add("datasets", "NeelNanda/pile-10k", {"data/train.parquet": as_parquet(documents())})
     (tmp_path / "mine.toml").write_text(example)
     out = tmp_path / "out"
+    preset = str(tmp_path / "mine.toml")
     with hub.serving():
-        done = build(hub.endpoint, tmp_path, "run", str(tmp_path / "mine.toml"), "--out", str(out))
-        assert done.returncode == 0, done.stderr
-        assert "check: 0 findings" in done.stderr
-        refused = build(
-            hub.endpoint,
-            tmp_path,
-            *("sweep", str(tmp_path / "mine.toml"), "--out", str(out)),
-            *("--set", "autoencoder.source=blocks.9.hook_resid_pre"),
-        )
-    assert refused.returncode == 2
+        visit(hub, tmp_path / "home", monkeypatch)
+        assert main(["run", preset, "--out", str(out)]) == 0
+        assert "check: 0 findings" in capsys.readouterr().err
+        wrong = ["--set", "autoencoder.source=blocks.9.hook_resid_pre"]
+        assert main(["sweep", preset, "--out", str(out), *wrong]) == 2
     assert (
         "jbloom/GPT2-Small-SAEs-Reformatted: the repository has no autoencoder of a known layout in its folder "
-        "blocks.9.hook_resid_pre: `build.py inspect jbloom/GPT2" in refused.stderr
+        "blocks.9.hook_resid_pre: `build.py inspect jbloom/GPT2" in capsys.readouterr().err
     )
     sources = json.loads((out / "data/manifest.json").read_text())["sources"]
     assert sources["autoencoder"]["revision"] == COMMIT

@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sitegen.cli import main
 from tests.brute_force import BruteForce, folded_logit_effects, near, read_rows
 from tests.conftest import REPOSITORY, folder_bytes
 from tests.gelu_hub import make_gelu_hub
+from tests.hub_session import visit
 from tests.loopback_hub import COMMIT, Fault, LoopbackHub
 from tests.tiny import SEQ_LEN, TinyInputs, autoencoder_weights
 
@@ -189,13 +191,12 @@ def test_corrupted_download_is_refused(tiny: TinyInputs, tmp_path: Path, file: s
     assert not (tmp_path / "out/data").exists()
 
 
-def test_unreachable_hub_is_named(tmp_path: Path) -> None:
-    done = build(
-        "http://127.0.0.1:9", tmp_path, "sweep", "gelu-1l-run1", "--out", str(tmp_path / "out")
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "http://127.0.0.1:9 cannot be reached" in done.stderr.splitlines()[-1]
+def test_unreachable_hub_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visit(LoopbackHub(endpoint="http://127.0.0.1:9"), tmp_path, monkeypatch)
+    assert main(["sweep", "gelu-1l-run1", "--out", str(tmp_path / "out")]) == 2
+    assert "http://127.0.0.1:9 cannot be reached" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_state_dict_that_would_run_code_is_refused(tiny: TinyInputs, tmp_path: Path) -> None:
