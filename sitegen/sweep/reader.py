@@ -49,8 +49,18 @@ class RowReader:
     def read(self, rows: range) -> Iterator[ReadBatch]:
         """Read consecutive rows, batch by batch."""
         for batch in row_ranges(rows.start, rows.stop, self._batch_rows):
-            ids = self._inputs.ids(batch)
-            x, target = (part.flatten(0, 1) for part in self._inputs.model.input_and_target(ids))
-            n_before = (batch.start - rows.start) * ids.shape[1]
-            entries = [search.active_entries(x).to_cpu(n_before) for search in self._searches]
-            yield ReadBatch(ids, x, target, entries)
+            yield self._read_batch(batch, rows.start)
+
+    def read_entries(self, rows: range) -> ActiveEntries:
+        """Read consecutive rows, and keep only the active entries of the first encoder."""
+        batches = row_ranges(rows.start, rows.stop, self._batch_rows)
+        # No batch is kept while the next is read, so that its activations stay in the processor's caches
+        parts = [self._read_batch(batch, rows.start).entries[0] for batch in batches]
+        return ActiveEntries.joined(parts)
+
+    def _read_batch(self, batch: range, first_row: int) -> ReadBatch:
+        ids = self._inputs.ids(batch)
+        x, target = (part.flatten(0, 1) for part in self._inputs.model.input_and_target(ids))
+        n_before = (batch.start - first_row) * ids.shape[1]
+        entries = [search.active_entries(x).to_cpu(n_before) for search in self._searches]
+        return ReadBatch(ids, x, target, entries)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import ActiveEntries, Encoder
+from sitegen.maths.encoder import Encoder
 from sitegen.progress import Progress
 from sitegen.sources.inputs import Inputs, declared_settings
 from sitegen.sweep.batch import ActiveBatch
@@ -64,7 +64,7 @@ class ShardSweeper:
     def active_entries(self, rows: range) -> ActiveBatch:
         """Find the active tokens of some rows, each with its index, its context's hash and whether it may be a peak."""
         tokens = np.asarray(self._inputs.rows.tokens[rows.start : rows.stop])
-        found = ActiveEntries.joined([batch.entries[0] for batch in self._reader.read(rows)])
+        found = self._reader.read_entries(rows)
         token = found.token.numpy()
         keys = self._window.keys(tokens).reshape(-1)
         may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
