@@ -18,7 +18,7 @@ from sitegen.sources.architecture import Architecture, DeclaredSettings
 from sitegen.sources.autoencoder import activation_name, check_weights, read_source
 from sitegen.sources.hook_points import to_hook_point
 from sitegen.sources.layouts.layout import Layout
-from sitegen.sources.layouts.registry import known_layouts, recognise
+from sitegen.sources.layouts.registry import known_layouts, layouts_with_weights, recognise
 from sitegen.sources.layouts.source import (
     TENSOR_SUFFIXES,
     HubSource,
@@ -235,10 +235,8 @@ def _files_below(source: Source, files: frozenset[str] | None) -> list[tuple[str
 def _layout_of_file(source: Source, name: str) -> tuple[str, str]:
     """Find (the layout of a file of tensors, the file or folder by which the autoencoder is named)."""
     for folder, inside in source.enclosing():
-        for layout in known_layouts():
-            is_weights = layout.is_folder and layout.weights_file(folder) == inside
-            if is_weights and layout.recognises(folder):
-                return _title(layout), name.removesuffix(inside).rstrip("/") or "."
+        for layout in layouts_with_weights(folder, inside):
+            return _title(layout), name.removesuffix(inside).rstrip("/") or "."
     # Without looking into files: a repository may hold hundreds
     for layout in known_layouts():
         if not layout.is_folder and not layout.needs_tensors and layout.recognises(source):

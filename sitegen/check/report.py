@@ -22,13 +22,13 @@ from sitegen.publish.archive import archive_findings
 from sitegen.render.pages import PageRenderer, RenderedFeatures
 from sitegen.render.scripts import evidence_script
 from sitegen.render.site import feature_tasks
+from sitegen.space import PAGES_BYTES
 from sitegen.workers import worker_pool
 
 # Two sites of this many features fit the limit of GitHub Pages. Fewer features may take more bytes each.
 BUDGET_FEATURES = 16_384
 PAGE_BUDGET_BYTES = 25_000
 JSON_BUDGET_BYTES = 15_000
-SITE_BUDGET_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ class _Sizes:
         budgets = (
             ("a feature's page", self.page_bytes, n_alike * PAGE_BUDGET_BYTES, "bytes on average"),
             ("a feature's JSON", self.json_bytes, n_alike * JSON_BUDGET_BYTES, "bytes on average"),
-            ("the site", self.site_bytes, SITE_BUDGET_BYTES, "bytes"),
+            ("the site", self.site_bytes, PAGES_BYTES, "bytes"),
         )
         return [
             f"{what} takes {size:,.0f} {unit}, above the budget of {budget:,.0f}: keep fewer or shorter contexts"

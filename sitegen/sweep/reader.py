@@ -48,19 +48,24 @@ class RowReader:
 
     def read(self, rows: range) -> Iterator[ReadBatch]:
         """Read consecutive rows, batch by batch."""
-        for batch in row_ranges(rows.start, rows.stop, self._batch_rows):
-            yield self._read_batch(batch, rows.start)
+        for ids, n_before in self._batches(rows):
+            x, target = (part.flatten(0, 1) for part in self._inputs.model.input_and_target(ids))
+            entries = [search.active_entries(x).to_cpu(n_before) for search in self._searches]
+            yield ReadBatch(ids, x, target, entries)
 
     def read_entries(self, rows: range) -> ActiveEntries:
-        """Read consecutive rows, and keep only the active entries of the first encoder."""
-        batches = row_ranges(rows.start, rows.stop, self._batch_rows)
-        # No batch is kept while the next is read, so that its activations stay in the processor's caches
-        parts = [self._read_batch(batch, rows.start).entries[0] for batch in batches]
+        """Read consecutive rows, and keep only the active entries of the first encoder.
+
+        The model runs no further than to the hook point: what a transcoder reconstructs is not read.
+        """
+        parts = []
+        for ids, n_before in self._batches(rows):
+            x = self._inputs.model.hook_activations(ids).flatten(0, 1)
+            parts.append(self._searches[0].active_entries(x).to_cpu(n_before))
         return ActiveEntries.joined(parts)
 
-    def _read_batch(self, batch: range, first_row: int) -> ReadBatch:
-        ids = self._inputs.ids(batch)
-        x, target = (part.flatten(0, 1) for part in self._inputs.model.input_and_target(ids))
-        n_before = (batch.start - first_row) * ids.shape[1]
-        entries = [search.active_entries(x).to_cpu(n_before) for search in self._searches]
-        return ReadBatch(ids, x, target, entries)
+    def _batches(self, rows: range) -> Iterator[tuple[torch.Tensor, int]]:
+        """Get the ids [n_rows, seq_len] of each batch, and the number of tokens before it, from the first row on."""
+        for batch in row_ranges(rows.start, rows.stop, self._batch_rows):
+            ids = self._inputs.ids(batch)
+            yield ids, (batch.start - rows.start) * ids.shape[1]

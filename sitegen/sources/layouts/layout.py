@@ -107,6 +107,12 @@ def rename_linear(weights: dict[str, Tensor], file: str) -> dict[str, Tensor]:
     }
 
 
+def transpose(weights: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
+    """Transpose the matrices of these names, as far as they are there."""
+    turned = {name: weights[name].T.contiguous() for name in names if name in weights}
+    return weights | turned
+
+
 def expand_threshold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Repeat a single threshold for every feature."""
     threshold, b_enc = weights["threshold"], weights.get("b_enc")

@@ -6,8 +6,8 @@ import re
 
 from torch import Tensor
 
-from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading
+from sitegen.sources.architecture import Architecture
+from sitegen.sources.layouts.layout import Layout, Reading, transpose
 from sitegen.sources.layouts.source import Source
 
 FILE = re.compile(r"layer_(\d+)\.safetensors")
@@ -27,14 +27,12 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
     model = (source.settings(SETTINGS) or {}).get("model_name")
     if not model and name:
         model = f"Qwen/Qwen3-{name[1]}B"
-    W_enc = {"W_enc": weights["W_enc"].T.contiguous()} if "W_enc" in weights else {}
-    return weights | W_enc, Architecture(
+    return transpose(weights, "W_enc"), Architecture(
         subtracts_b_dec=False,
         is_transcoder=True,
         model=str(model or ""),
         hook_point=f"blocks.{layer[1]}.mlp.hook_in",
         output_hook_point=f"blocks.{layer[1]}.hook_mlp_out",
-        text=TextSettings(),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading, require_k
+from sitegen.sources.layouts.layout import Layout, Reading, require_k, transpose
 from sitegen.sources.layouts.source import Source
 
 SETTINGS = "config.json"
@@ -30,10 +30,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
             f"{source.file}: its k is in the repository's {SETTINGS} or in its name: keep the file beside {SETTINGS}, "
             "or in a folder of the repository's name, such as SAE-Res-Qwen3-1.7B-Base-W32K-L0_50"
         )
-    matrices = {
-        name: weights[name].T.contiguous() for name in ("W_enc", "W_dec") if name in weights
-    }
-    return weights | matrices, Architecture(
+    return transpose(weights, "W_enc", "W_dec"), Architecture(
         subtracts_b_dec=False,
         k=require_k(k, source.file),
         model=str(settings.get("base_model") or (f"Qwen/{match[1]}" if match else "")),

@@ -80,13 +80,7 @@ def _recognise(source: Source) -> tuple[Source, Layout] | None:
     if source.file:
         # A folder's settings tell what the weights in it alone do not
         for folder, name in source.enclosing():
-            found = [
-                layout
-                for layout in known_layouts()
-                if layout.is_folder
-                and layout.weights_file(folder) == name
-                and layout.recognises(folder)
-            ]
+            found = layouts_with_weights(folder, name)
             if found:
                 return folder, _only(found, folder)
     found = [
@@ -95,6 +89,15 @@ def _recognise(source: Source) -> tuple[Source, Layout] | None:
         if layout.is_folder != bool(source.file) and layout.recognises(source)
     ]
     return (source, _only(found, source)) if found else None
+
+
+def layouts_with_weights(folder: Source, name: str) -> list[Layout]:
+    """Find the layouts that a folder has, and whose weights are the file of that name in it."""
+    return [
+        layout
+        for layout in known_layouts()
+        if layout.is_folder and layout.weights_file(folder) == name and layout.recognises(folder)
+    ]
 
 
 def _only(found: list[Layout], source: Source) -> Layout:

@@ -9,7 +9,14 @@ from torch import Tensor
 from sitegen.config import NORMALISATIONS, PROCESSING
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
-from sitegen.sources.layouts.layout import Layout, Reading, as_jump_relu, context_size, require_k
+from sitegen.sources.layouts.layout import (
+    Layout,
+    Reading,
+    as_jump_relu,
+    context_size,
+    require_k,
+    transpose,
+)
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -55,8 +62,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
             weights = _rescale_by_decoder_norm(weights)
     if kind == "gated":
         weights = as_jump_relu(weights, name)
-    if "W_skip" in weights:
-        weights = weights | {"W_skip": weights["W_skip"].T.contiguous()}
+    weights = transpose(weights, "W_skip")
     is_transcoder = "transcoder" in kind
     normalisation = settings.get("normalize_activations")
     # Earlier versions of SAELens wrote true or false

@@ -7,7 +7,14 @@ from torch import Tensor
 from sitegen.errors import SourceError
 from sitegen.sources.architecture import Architecture, TextSettings
 from sitegen.sources.hook_points import to_hook_point
-from sitegen.sources.layouts.layout import Layout, Reading, context_size, rename_linear, require_k
+from sitegen.sources.layouts.layout import (
+    Layout,
+    Reading,
+    context_size,
+    rename_linear,
+    require_k,
+    transpose,
+)
 from sitegen.sources.layouts.source import Source
 
 SETTINGS, WEIGHTS, TRAINING = "cfg.json", "sae.safetensors", "../config.json"
@@ -26,9 +33,7 @@ def _read(source: Source, weights: dict[str, Tensor]) -> Reading:
                 f"{name}: sparsify's {key} of {settings[key]!r} is not supported ({expected!r} is); give another "
                 "autoencoder"
             )
-    renamed = rename_linear(weights, name)
-    if "W_skip" in renamed:
-        renamed["W_skip"] = renamed["W_skip"].T.contiguous()
+    renamed = transpose(rename_linear(weights, name), "W_skip")
     # Early versions have no `transcode`; there, a skip connection marks a transcoder
     is_transcoder = bool(settings.get("transcode") or settings.get("skip_connection"))
     module = source.folder.rpartition("/")[2]
