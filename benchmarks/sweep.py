@@ -125,7 +125,7 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
         * _save_and_merge(sweepers[precision], states[precision], folder)
         for precision in PRECISIONS
     }
-    table = choose_contexts(states["fp32"], config, config.corpus.seq_len)
+    table = choose_contexts(states["fp32"].result(), config, config.corpus.seq_len)
     clock.time("contexts", lambda: read_contexts(table, inputs, config))
     parts = _parts(inputs, range(0, min(n_rows, 8 * TURN_ROWS)))
     return {
@@ -153,7 +153,7 @@ def _activations(inputs: Inputs, rows: range) -> torch.Tensor:
 
 def _sweep_rows(sweeper: ShardSweeper, state: SweepState, rows: range) -> None:
     """Find the active entries of some rows and add them to a state."""
-    state.update(sweeper.active_entries(rows))
+    sweeper.update(state, rows)
 
 
 def _save_and_merge(sweeper: ShardSweeper, state: SweepState, folder: Path) -> float:

@@ -48,7 +48,7 @@ from sitegen.sources.text_defaults import text_differences
 from sitegen.space import describe_large_site, require_space
 from sitegen.store import SCHEMA_VERSION, StoreWriter
 from sitegen.sweep.driver import Engine, JobSlice, sweep, sweep_slice
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import SweepResult
 from sitegen.verify.numbers import verify
 from sitegen.verify.source import published_presets, read_published
 
@@ -96,11 +96,11 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
     _require_resources(inputs, config, output)
     parts = KeptParts(output.sweep, key)
     fit = parts.get("fit", Fit, lambda: measure_fit(inputs, config))
-    state = engine(inputs, config, output.sweep)
-    found = find_all(state, fit, inputs, config, read_published(config.preset), parts)
+    swept = engine(inputs, config, output.sweep).result()
+    found = find_all(swept, fit, inputs, config, read_published(config.preset), parts)
     vocab = token_texts(inputs)
     records = Records(found, inputs, config, vocab)
-    live, why_not = _live_model(inputs, state, config)
+    live, why_not = _live_model(inputs, swept, config)
     with whole_folder(output.data) as folder:
         store = StoreWriter(folder)
         n_of_kind: dict[Kind, int] = dict.fromkeys(KINDS, 0)
@@ -115,7 +115,7 @@ def compute_data(config: Config, output: OutputFolder, engine: Engine = sweep) -
         if live is not None:
             store.add_live(live)
         shown = LiveRecord(live is not None, why_not)
-        manifest = _manifest(config, inputs, state, n_of_kind, shown)
+        manifest = _manifest(config, inputs, swept, n_of_kind, shown)
         store.finish(manifest, vocab, records.overview())
     remarks = []
     if fit.objection:
@@ -165,7 +165,7 @@ def compute_slice(config: Config, output: OutputFolder, job_slice: JobSlice) -> 
     return sweep_slice(inputs, inputs.config, output.sweep, job_slice)
 
 
-def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[LiveModel | None, str]:
+def _live_model(inputs: Inputs, swept: SweepResult, config: Config) -> tuple[LiveModel | None, str]:
     """Make the model that pages run.
 
     returns  (model, "") or (None, the reason why there is none)
@@ -173,7 +173,7 @@ def _live_model(inputs: Inputs, state: SweepState, config: Config) -> tuple[Live
     if config.live.precision == "none":
         return None, "live.precision is none"
     try:
-        return live_model(inputs, state.counts.max_activation, config), ""
+        return live_model(inputs, swept.max_activation, config), ""
     except LiveRefusalError as refusal:
         return None, str(refusal)
 
@@ -210,7 +210,7 @@ def _text_if_whole(token: bytes) -> TokenText:
 
 
 def _manifest(
-    config: Config, inputs: Inputs, state: SweepState, n_of_kind: dict[Kind, int], live: LiveRecord
+    config: Config, inputs: Inputs, swept: SweepResult, n_of_kind: dict[Kind, int], live: LiveRecord
 ) -> Manifest:
     n_rows, seq_len = inputs.rows.tokens.shape
     architecture, documents = inputs.autoencoder.architecture, inputs.rows.documents
@@ -243,14 +243,14 @@ def _manifest(
             n_null=documents.n_null,
             n_rows=n_rows,
             seq_len=seq_len,
-            n_positions=state.counts.n_positions,
+            n_positions=swept.n_positions,
             n_of_kind=n_of_kind,
         ),
         error_bound=ErrorBoundRecord(
             precision=config.sweep.precision,
-            n_examined=state.error_bound.n_examined,
-            n_active=int(state.counts.n_active.sum()),
-            largest_error=state.error_bound.largest_error,
+            n_examined=swept.n_examined,
+            n_active=int(swept.n_active.sum()),
+            largest_error=swept.largest_error,
             says="Every entry of the encoder's product that, with the bound on its rounding error added, is above 0 "
             "was computed again in float32; so no dropped entry is above 0 or could have stood in a list. "
             "largest_error is the largest difference found, as a share of its bound.",

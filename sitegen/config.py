@@ -199,9 +199,9 @@ class SweepConfig(_Section):
     section = "sweep"
     # Ranges such as 0-99,512; empty: all features
     features: str = ""
-    # Rows in one forward pass and one product with the encoder; the last bits of activations may depend on it
-    batch_rows: Annotated[int, Meta(ge=1, le=65536)] = 8
-    # Rows of one saved state, a multiple of batch_rows
+    # Rows in one product with the encoder; 0: as many as suit the device and its memory. No result depends on it
+    batch_rows: Annotated[int, Meta(ge=0, le=65536)] = 0
+    # Rows of one saved state
     shard_rows: Annotated[int, Meta(ge=1, le=MOST)] = 1024
     # Precision of the product that finds active tokens: fp32, bf16, or tf32 on CUDA
     precision: str = "fp32"
@@ -210,10 +210,6 @@ class SweepConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            self.shard_rows % self.batch_rows == 0,
-            f"sweep.shard_rows is {self.shard_rows}: give a multiple of sweep.batch_rows, {self.batch_rows}",
-        )
         self._require_known("precision", PRECISIONS)
         self._require_known("device", ("auto", "cpu", "cuda"))
         parse_features(self.features)

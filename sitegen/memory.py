@@ -11,6 +11,7 @@ from pathlib import Path
 from sitegen.config import Config
 from sitegen.errors import SpaceError
 from sitegen.progress import tell
+from sitegen.sources.inputs import BLOCK_TOKENS
 from sitegen.space import size
 from sitegen.sweep.state import state_bytes
 
@@ -33,7 +34,7 @@ def require_memory(
     if available is not None and needed > CLEARLY * available:
         raise SpaceError(
             f"the sweep needs about {size(needed)} of memory, but this machine has {size(available)} available: "
-            "choose features, such as --features 0-9999, set a smaller sweep.batch_rows, or use a machine with more"
+            "choose features, such as --features 0-9999, or use a machine with more"
         )
     if needed > TOLD_FROM:
         free = "" if available is None else f"; {size(available)} are available"
@@ -52,10 +53,11 @@ def sweep_bytes(
     if not on_cpu:
         return states
     width = 2 if config.sweep.precision == "bf16" else 4
-    # The columns in float32, and again as the product takes them
-    weights = d_hidden * d_hook * (4 + width)
+    # The columns in float64, and again as the product takes them
+    weights = d_hidden * d_hook * (8 + width)
     # The product, and whether each entry is above 0
-    product = d_hidden * config.sweep.batch_rows * config.corpus.seq_len * (width + 1)
+    batch_tokens = max(config.sweep.batch_rows * config.corpus.seq_len, BLOCK_TOKENS)
+    product = d_hidden * batch_tokens * (width + 1)
     return states + weights + product
 
 

@@ -93,7 +93,7 @@ class Ablator:
         final = inputs.final_layer
         if final is None:
             return None
-        n_tokens = config.sweep.batch_rows * inputs.rows.tokens.shape[1]
+        n_tokens = inputs.pass_rows * inputs.seq_len
         return cls(inputs, final, config.analysis.n_ablated, n_tokens)
 
     def __init__(self, inputs: Inputs, final: FinalLayer, k: int, n_tokens: int) -> None:

@@ -34,8 +34,7 @@ from sitegen.records import (
     token_as_json,
 )
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.accumulators import N_CELLS
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import SweepResult
 
 FEATURES_AT_ONCE = 128
 N_TOKENS_LISTED = 3
@@ -48,13 +47,12 @@ class Records:
         self, found: Findings, inputs: Inputs, config: Config, vocab: list[TokenText]
     ) -> None:
         self._found, self._inputs, self._config, self._vocab = found, inputs, config, vocab
-        self._state, self._contexts = found.state, found.contexts
+        self._swept, self._contexts = found.swept, found.contexts
 
     @cached_property
     def _density(self) -> np.ndarray:
         """Density of each feature swept, [n_features] float64."""
-        counts = self._state.counts
-        density: np.ndarray = counts.n_active / counts.n_positions
+        density: np.ndarray = self._swept.n_active / self._swept.n_positions
         return density
 
     def features(self) -> Iterator[tuple[FeatureRecord, EvidenceRecord]]:
@@ -130,7 +128,7 @@ class Records:
         return None if found is None else found.cpu().numpy()
 
     def _record(self, index: int, logits: LogitEffects) -> FeatureRecord:
-        counts, cosines = self._state.counts, self._rare_cosines
+        counts, cosines = self._swept, self._rare_cosines
         n_active = int(counts.n_active[index])
         density = float(self._density[index])
         return FeatureRecord(
@@ -143,7 +141,7 @@ class Records:
             special=SpecialTokenActivity(
                 int(counts.n_active_special[index]), shortest(counts.max_special[index])
             ),
-            histogram=_activation_histogram(self._state, index),
+            histogram=_activation_histogram(self._swept, index),
             contexts=self._contexts.records(index),
             logits=logits,
             rare_cosine=None if cosines is None else shortest(cosines[index]),
@@ -153,15 +151,15 @@ class Records:
         )
 
 
-def _activation_histogram(state: SweepState, index: int) -> Histogram:
+def _activation_histogram(swept: SweepResult, index: int) -> Histogram:
     """Make the histogram up to the cell that holds the maximum; empty if the feature is active on no text token."""
-    counts = state.histogram.counts[index]
+    counts = swept.histogram[index]
     filled = np.flatnonzero(counts)
     if not filled.size:
         return Histogram([], [])
     n_bins = int(filled[-1]) + 1
     # Each feature has a grid of its own, whose range is a power of two
-    width = float(np.ldexp(1 / N_CELLS, state.histogram.scale.exponent[index]))
+    width = float(swept.cell_width[index])
     return Histogram([width * edge for edge in range(n_bins + 1)], counts[:n_bins].tolist())
 
 

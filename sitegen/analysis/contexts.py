@@ -12,10 +12,9 @@ from sitegen.config import Config
 from sitegen.maths.encoder import PairReader
 from sitegen.progress import Progress
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.accumulators import ENTRY_FIELDS, N_CELLS
 from sitegen.sweep.best_lists import Entries, first_of_each, index_in_group
 from sitegen.sweep.shards import make_encoder
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import SweepResult
 from sitegen.sweep.windows import ContextWindow
 
 TOP_GROUP = -1
@@ -33,7 +32,7 @@ class ContextTable:
     rank        [n] int64
     row, position, start, end  [n] int64: the peak, and the window [start, end) around it
     activation  [n] float32 at the peak
-    text_key    [n] uint64
+    text_key    [n] int64
     """
 
     feature: np.ndarray
@@ -47,75 +46,66 @@ class ContextTable:
     text_key: np.ndarray
 
 
-def choose_contexts(state: SweepState, config: Config, seq_len: int) -> ContextTable:
+def choose_contexts(swept: SweepResult, config: Config, seq_len: int) -> ContextTable:
     """Choose the top contexts and the samples of each interval for every feature."""
-    top = state.top.lists.entries()
-    samples, interval = _interval_samples(state, config, top)
-    both = Entries(
-        *(np.concatenate([getattr(top, name), getattr(samples, name)]) for name in ENTRY_FIELDS)
-    )
-    return context_table(
-        both, config, seq_len, np.concatenate([np.full(len(top.slot), TOP_GROUP), interval])
-    )
+    samples, interval = _interval_samples(swept, config)
+    in_top = np.full(len(swept.top), TOP_GROUP)
+    both = Entries.joined([swept.top, samples])
+    return context_table(both, config, seq_len, np.concatenate([in_top, interval]))
 
 
 def context_table(
     entries: Entries, config: Config, seq_len: int, interval: np.ndarray | None = None
 ) -> ContextTable:
-    """Make the table of contexts around some activations, the slot of each being its feature.
+    """Make the table of contexts around some activations.
 
     interval  [n] int64: the interval of each; all are in the top group unless it is given
     """
     if interval is None:
-        interval = np.full(len(entries.slot), TOP_GROUP)
-    order = np.lexsort((entries.token_index, -entries.activation, interval, entries.slot))
-    chosen, interval = entries.take(order), interval[order]
-    row, position = np.divmod(chosen.token_index, seq_len)
+        interval = np.full(len(entries), TOP_GROUP)
+    found = entries.arrays()
+    feature, activation = found["feature"], found["activation"]
+    order = np.lexsort((found["token_index"], -activation, interval, feature))
+    feature, interval = feature[order], interval[order]
+    row, position = np.divmod(found["token_index"][order], seq_len)
     start, end = ContextWindow.of(config.contexts).bounds(position, seq_len)
+    group = torch.from_numpy(feature * (config.contexts.n_intervals + 1) + interval)
     return ContextTable(
-        feature=chosen.slot,
+        feature=feature,
         interval=interval,
-        rank=index_in_group(chosen.slot * (config.contexts.n_intervals + 1) + interval),
+        rank=index_in_group(group).numpy(),
         row=row,
         position=position,
         start=start,
         end=end,
-        activation=chosen.activation,
-        text_key=chosen.text_key,
+        activation=activation[order],
+        text_key=found["text_key"][order],
     )
 
 
-def _interval_samples(
-    state: SweepState, config: Config, top: Entries
-) -> tuple[Entries, np.ndarray]:
-    """Choose (samples whose slot is their feature, their intervals); no text of a top context is among them."""
+def _interval_samples(swept: SweepResult, config: Config) -> tuple[Entries, np.ndarray]:
+    """Choose (samples, their intervals); no text of a feature's top contexts is among them."""
     n_intervals = config.contexts.n_intervals
-    kept = state.samples.lists.entries()
-    # The sweep keeps samples by feature and cell of its grid of activations; from here on by feature alone
-    kept = kept.in_slots(kept.slot // N_CELLS)
-    kept = kept.take(~_is_among(kept, top) if n_intervals else np.zeros(len(kept.slot), bool))
-    maximum = state.counts.max_activation[kept.slot].astype(np.float64)
-    share = kept.activation.astype(np.float64) / maximum
-    interval = np.clip(
-        np.ceil(share * n_intervals).astype(np.int64) - 1, 0, max(n_intervals - 1, 0)
-    )
+    kept = swept.samples
+    kept = kept.take(~_is_among(kept, swept.top) if n_intervals else torch.arange(0))
+    maximum = torch.from_numpy(swept.max_activation).double()[kept.feature]
+    share = kept.activation.double() / maximum
+    interval = (torch.ceil(share * n_intervals).long() - 1).clamp(0, max(n_intervals - 1, 0))
     # One slot for each feature and interval, so that `first_of_each` limits every interval by itself
     n_slots = max(n_intervals, 1)
-    chosen = first_of_each(
-        kept.in_slots(kept.slot * n_slots + interval), config.contexts.n_per_interval
-    )
-    return chosen.in_slots(chosen.slot // n_slots), chosen.slot % n_slots
+    slot = kept.feature * n_slots + interval
+    chosen, slot = first_of_each(kept, slot, config.contexts.n_per_interval)
+    return chosen, (slot % n_slots).numpy()
 
 
-def _is_among(entries: Entries, others: Entries) -> np.ndarray:
-    """Find which entries have the same slot and text as one of `others`, [n] bool."""
-    pairs = np.stack([entries.slot.astype(np.uint64), entries.text_key], axis=1)
-    other_pairs = np.stack([others.slot.astype(np.uint64), others.text_key], axis=1)
+def _is_among(entries: Entries, others: Entries) -> torch.Tensor:
+    """Find which entries have the same feature and text as one of `others`, [n] bool."""
+    pairs = np.stack([entries.feature.numpy(), entries.text_key.numpy()], axis=1)
+    other_pairs = np.stack([others.feature.numpy(), others.text_key.numpy()], axis=1)
     both, inverse = np.unique(np.concatenate([other_pairs, pairs]), axis=0, return_inverse=True)
     is_other = np.zeros(len(both), bool)
     is_other[inverse[: len(other_pairs)]] = True
-    found: np.ndarray = is_other[inverse[len(other_pairs) :]]
-    return found
+    return torch.from_numpy(is_other[inverse[len(other_pairs) :]])
 
 
 @dataclass(frozen=True)
@@ -139,12 +129,12 @@ def read_contexts(table: ContextTable, inputs: Inputs, config: Config) -> Contex
     reader = PairReader(make_encoder(inputs), config.sweep.precision)
     ablator = Ablator.of(inputs, config)
     by_row = np.argsort(table.row, kind="stable")
-    batch_of = table.row[by_row] // config.sweep.batch_rows
+    batch_of = table.row[by_row] // inputs.pass_rows
     batch_starts = np.flatnonzero(batch_of[1:] != batch_of[:-1]) + 1
     progress = Progress("contexts", len(by_row), "contexts")
     for indices in np.split(by_row, batch_starts) if len(by_row) else []:
-        first = int(table.row[indices[0]]) // config.sweep.batch_rows * config.sweep.batch_rows
-        ids = inputs.ids(range(first, first + config.sweep.batch_rows))
+        first = int(table.row[indices[0]]) // inputs.pass_rows * inputs.pass_rows
+        ids = inputs.ids(range(first, first + inputs.pass_rows))
         if ablator is None:
             x = inputs.model.hook_activations(ids)
         else:
@@ -207,7 +197,7 @@ def count_copies(table: ContextTable, rows: np.ndarray, config: Config) -> np.nd
     window = ContextWindow.of(config.contexts)
     for first in range(0, len(rows) if len(keys) else 0, ROWS_HASHED_AT_ONCE):
         part = np.asarray(rows[first : first + ROWS_HASHED_AT_ONCE])
-        found = window.keys(part).reshape(-1)
+        found = window.array_keys(part).reshape(-1)
         at = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
         counts += np.bincount(at[keys[at] == found], minlength=len(keys))
     return counts[inverse]

@@ -25,7 +25,7 @@ from sitegen.config import Config
 from sitegen.parts import KeptParts
 from sitegen.records import FeatureMap, Fit, PublishedNumber, Quality
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import SweepResult
 from sitegen.verify.numbers import verify
 
 
@@ -33,7 +33,7 @@ from sitegen.verify.numbers import verify
 class Findings:
     """All results of the sweep and the analysis, from which records are made."""
 
-    state: SweepState
+    swept: SweepResult
     fit: Fit
     shown: ContextActivations
     contexts: ContextRecords
@@ -47,7 +47,7 @@ class Findings:
 
 
 def find_all(
-    state: SweepState,
+    swept: SweepResult,
     fit: Fit,
     inputs: Inputs,
     config: Config,
@@ -56,11 +56,11 @@ def find_all(
 ) -> Findings:
     """Compute all results; those that take long are kept, and loaded if an interrupted run has kept them.
 
-    state      of the sweep over all rows
+    swept      of the sweep over all rows
     published  numbers that others published for these inputs, to be recomputed and compared; None if there are none
     """
     rows, ids = inputs.rows.tokens, np.array(inputs.feature_ids)
-    table = choose_contexts(state, config, rows.shape[1])
+    table = choose_contexts(swept, config, rows.shape[1])
     shown = parts.get("contexts", ContextActivations, lambda: read_contexts(table, inputs, config))
     copies = parts.get("copies", np.ndarray, lambda: count_copies(table, rows, config))
     sample = parts.get("sample", Sample, lambda: read_sample(inputs, config))
@@ -83,7 +83,7 @@ def find_all(
     )
     contexts = ContextRecords(table, shown.activations, copies, rows)
     return Findings(
-        state=state,
+        swept=swept,
         fit=fit,
         shown=shown,
         contexts=contexts,

@@ -292,11 +292,11 @@ def _first_tokens(inputs: Inputs, config: Config) -> tuple[Tensor, Tensor]:
 
 
 def _activations(
-    model: HookedModel, tokens: Tensor, points: tuple[str, ...], config: Config
+    model: HookedModel, tokens: Tensor, points: tuple[str, ...], block_rows: int
 ) -> dict[str, Tensor]:
     """Read the activations at some hook points, [n_tokens, width] each; those that the model never calls are absent."""
     parts: dict[str, list[Tensor]] = {}
-    for rows in row_ranges(0, len(tokens), config.sweep.batch_rows):
+    for rows in row_ranges(0, len(tokens), block_rows):
         for point, found in model.activations_at(tokens[rows.start : rows.stop], points).items():
             parts.setdefault(point, []).append(found.flatten(0, 1))
     return {point: torch.cat(found) for point, found in parts.items()}
@@ -311,7 +311,7 @@ def _read_nearby(inputs: Inputs, config: Config, tokens: Tensor, is_text: Tensor
     model, point = inputs.model, config.model.hook_point
 
     def read_text(source: HookedModel, points: tuple[str, ...]) -> dict[str, Tensor]:
-        found = _activations(source, tokens, points, config)
+        found = _activations(source, tokens, points, inputs.block_rows)
         return {name: x[is_text] for name, x in found.items()}
 
     read = read_text(model, (point, model.output_point))

@@ -52,9 +52,9 @@ def live_model(inputs: Inputs, max_activation: np.ndarray, config: Config) -> Li
     if inputs.autoencoder.architecture.k:
         function = inputs.autoencoder.activation_function
         raise LiveRefusalError(f"pages know ReLU and JumpReLU, but the autoencoder has {function}")
-    tokens = inputs.ids(range(min(config.sweep.batch_rows, len(inputs.rows.tokens))))
+    tokens = inputs.ids(range(min(inputs.block_rows, len(inputs.rows.tokens))))
     encoder = make_encoder(inputs)
-    W_enc = encoder.columns
+    W_enc = encoder.columns.float()
     # The two largest weights are checked first, before a large model is copied
     _require_room([inputs.model.bridge.W_E, W_enc], config)
     try:
@@ -153,7 +153,7 @@ def _largest_error(
     max_activation  [n_features]
     """
     x = inputs.model.hook_activations(tokens).flatten(0, 1)
-    expected = encoder.centre(x) @ encoder.columns.T + encoder.bias
+    expected = (encoder.centre(x).double() @ encoder.columns.T + encoder.bias).float()
     special = torch.tensor(inputs.special_ids, dtype=torch.int64, device=tokens.device)
     is_text = ~torch.isin(tokens.flatten(), special)
     difference = (found.relu() - expected.relu())[is_text].abs().amax(0).cpu().numpy()

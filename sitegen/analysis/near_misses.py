@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sitegen.analysis.contexts import TOP_GROUP, ContextTable
 from sitegen.analysis.sample import Sample
 from sitegen.config import Config
-from sitegen.sweep.best_lists import index_in_group, sorted_keys
-from sitegen.sweep.windows import ContextWindow, mix
+from sitegen.sweep.best_lists import first_of_each_text, index_in_group
+from sitegen.sweep.windows import ContextWindow, mix_array
 
 # Most tokens, the peak's included, that are compared
 LONGEST_MATCH = 4
@@ -76,7 +77,7 @@ def _find_candidates(
     # The same hash as in `_hash_endings`. The hash of 0 is 0, hence token + 1.
     key = np.zeros(len(feature), np.uint64)
     for back in range(n_matched):
-        key = mix(key ^ (rows[row, position - back].astype(np.uint64) + np.uint64(1)))
+        key = mix_array(key ^ (rows[row, position - back].astype(np.uint64) + np.uint64(1)))
     ending_keys, token_indices = endings
     low, high = np.searchsorted(ending_keys, key), np.searchsorted(ending_keys, key, side="right")
     # The first few of each run of equal keys [n_peaks, CANDIDATES_PER_PEAK]; `_hash_endings` has shuffled each run
@@ -100,11 +101,13 @@ def _hash_endings(tokens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarr
     key = np.zeros((len(tokens), seq_len - length + 1), np.uint64)
     for back in range(length):
         stop = seq_len - back
-        key = mix(key ^ (tokens[:, length - 1 - back : stop].astype(np.uint64) + np.uint64(1)))
+        key = mix_array(
+            key ^ (tokens[:, length - 1 - back : stop].astype(np.uint64) + np.uint64(1))
+        )
     # A row has `length - 1` fewer endings than tokens
     row, position = np.divmod(np.arange(key.size), key.shape[1])
     token_index = row * seq_len + position + length - 1
-    order = np.lexsort((mix(token_index.astype(np.uint64)), key.reshape(-1)))
+    order = np.lexsort((mix_array(token_index.astype(np.uint64)), key.reshape(-1)))
     return key.reshape(-1)[order], token_index[order]
 
 
@@ -124,18 +127,16 @@ def _choose_best(
     feature, feature_id, token_index, n_matched  [n] each; `feature` is the index among the features swept
     """
     seq_len = sample.tokens.shape[1]
-    text = ContextWindow.of(config.contexts).keys(sample.tokens).reshape(-1)[token_index]
-    tie_break = mix(text ^ mix(feature_id.astype(np.uint64) + np.uint64(1))) >> np.uint64(8)
+    text = ContextWindow.of(config.contexts).array_keys(sample.tokens).reshape(-1)[token_index]
+    salt = mix_array(feature_id.astype(np.uint64) + np.uint64(1))
+    tie_break = mix_array(text.view(np.uint64) ^ salt) >> np.uint64(8)
     order = np.lexsort((token_index, tie_break, -n_matched, feature))
     feature, token_index, n_matched, text = (
         a[order] for a in (feature, token_index, n_matched, text)
     )
-    # Keep the first match of each pair of feature and text. The sort is stable, so the best of a pair comes first in
-    # its run of equal keys.
-    key = mix(text ^ mix(feature.astype(np.uint64)))
-    _, by_key = sorted_keys((key >> np.uint64(1)).astype(np.int64))
-    repeats = np.r_[False, key[by_key[1:]] == key[by_key[:-1]]] if len(key) else np.empty(0, bool)
-    kept = np.sort(by_key[~repeats])
-    kept = kept[index_in_group(feature[kept]) < config.analysis.n_near_misses]
+    is_first = first_of_each_text(torch.from_numpy(feature), torch.from_numpy(text))
+    kept = np.flatnonzero(is_first.numpy())
+    nth = index_in_group(torch.from_numpy(feature[kept])).numpy()
+    kept = kept[nth < config.analysis.n_near_misses]
     row, position = np.divmod(token_index[kept], seq_len)
     return NearMisses(feature[kept], row, position, n_matched[kept])

@@ -56,7 +56,7 @@ class _Meter:
         A share is None if its whole is 0, and l1 is None if no coefficient of the training loss is configured.
         """
         sums: dict[str, float] = defaultdict(float)
-        for part in row_ranges(rows.start, rows.stop, self._config.sweep.batch_rows):
+        for part in row_ranges(rows.start, rows.stop, self._inputs.block_rows):
             for name, value in self._sums(part).items():
                 sums[name] += value
         seq_len = self._sample.tokens.shape[1]

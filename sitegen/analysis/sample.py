@@ -19,7 +19,7 @@ from sitegen.maths.sparse import csr_pattern
 from sitegen.progress import Progress
 from sitegen.sources.autoencoder import Autoencoder
 from sitegen.sources.inputs import Inputs
-from sitegen.sweep.reader import BATCHES_AT_ONCE, RowReader, row_ranges
+from sitegen.sweep.reader import RowReader, row_ranges
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ def read_sample(inputs: Inputs, config: Config) -> Sample:
     neurons = NeuronSums.zero(inputs.autoencoder) if inputs.model.reads_neurons else None
     total = np.zeros(inputs.autoencoder.d_output)
     encoders = [autoencoder.encoder() for autoencoder in inputs.autoencoders]
-    reader = RowReader(inputs, encoders, config.sweep.precision, config.sweep.batch_rows)
+    reader = RowReader(inputs, encoders, config)
     parts: list[list[csr_array]] = [[] for _ in encoders]
     progress = Progress("sample", tokens.size, "tokens")
-    for rows in row_ranges(0, len(tokens), config.sweep.batch_rows * BATCHES_AT_ONCE):
+    for rows in row_ranges(0, len(tokens), inputs.pass_rows):
         batches = list(reader.read(rows))
         for index, autoencoder in enumerate(inputs.autoencoders):
             entries = ActiveEntries.joined([batch.entries[index] for batch in batches])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sitegen.analysis.context_records import ContextRecords
 from sitegen.analysis.contexts import context_table, count_copies
@@ -15,6 +16,7 @@ from sitegen.records import OtherRecord, RunMatch
 from sitegen.sources.inputs import Inputs
 from sitegen.sweep.accumulators import Counts, TopContexts
 from sitegen.sweep.batch import ActiveBatch
+from sitegen.sweep.state import CPU
 from sitegen.sweep.windows import ContextWindow
 
 
@@ -50,9 +52,9 @@ def find_other_contexts(
     active  activations of the second autoencoder over the sample
     """
     batch = _as_batch(active, inputs, sample, config)
-    counts = Counts(active.n_features)
+    counts = Counts(active.n_features, CPU)
     counts.update(batch)
-    top = TopContexts(active.n_features, config.other.n_contexts)
+    top = TopContexts(active.n_features, config.other.n_contexts, CPU)
     top.update(batch)
     seq_len = sample.tokens.shape[1]
     table = context_table(top.lists.entries(), config, seq_len)
@@ -62,7 +64,8 @@ def find_other_contexts(
     activations = active.at(np.repeat(table.feature[:, None], width, 1), token_index)
     copies = count_copies(table, inputs.rows.tokens, config)
     contexts = ContextRecords(table, activations, copies, sample.tokens)
-    return OtherContexts(counts.n_active, counts.max_activation, contexts)
+    found = counts.arrays()
+    return OtherContexts(found["n_active"], found["max_activation"], contexts)
 
 
 def _as_batch(
@@ -71,13 +74,13 @@ def _as_batch(
     """Convert all activations on the sample to one batch, so that the sweep's accumulators can be used."""
     matrix, tokens = active.matrix, sample.tokens
     token_index = matrix.indices.astype(np.int64)
-    keys = ContextWindow.of(config.contexts).keys(tokens).reshape(-1)
+    keys = ContextWindow.of(config.contexts).array_keys(tokens).reshape(-1)
     is_special = np.isin(tokens, np.array(inputs.special_ids)).reshape(-1)
     return ActiveBatch(
-        feature=active.feature,
-        activation=matrix.data.astype(np.float32),
-        token_index=token_index,
-        text_key=keys[token_index],
-        may_peak=~is_special[token_index],
+        feature=torch.from_numpy(active.feature),
+        activation=torch.from_numpy(matrix.data).float(),
+        token_index=torch.from_numpy(token_index),
+        text_key=torch.from_numpy(keys[token_index]),
+        may_peak=torch.from_numpy(~is_special[token_index]),
         n_positions=tokens.size,
     )

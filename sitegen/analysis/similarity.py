@@ -253,7 +253,7 @@ def _best_in_rows(
     bound = group_maxima.reshape(shape).min(1, initial=np.inf)
     left = np.flatnonzero(measure >= bound[row])
     order = left[np.lexsort((column[left], -measure[left], row[left]))]
-    nth = index_in_group(row[order])
+    nth = index_in_group(torch.from_numpy(row[order])).numpy()
     order, nth = order[nth < k], nth[nth < k]
     best = np.full(shape, -1)
     best[row[order], nth] = order

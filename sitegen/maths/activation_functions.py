@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from sitegen.maths.deferred import TrueIndices
 from sitegen.maths.error_bound import ROUNDED_UP, UpperBounds
 
 
@@ -24,8 +25,8 @@ class ActivationFunction(Protocol):
     def compare(self, pre_activation: Tensor, feature: Tensor) -> Tensor:
         """Subtract from pre-activations [n] what they have to exceed, [n] float32."""
 
-    def find_candidates(self, bounds: UpperBounds) -> Tensor:
-        """Find every entry that may be an activation, [n] int64 indices into the flattened bounds, rising."""
+    def find_candidates(self, bounds: UpperBounds) -> TrueIndices:
+        """Find every entry that may be an activation, as indices into the flattened bounds."""
 
     def is_active(self, pre_activation: Tensor, feature: Tensor, token: Tensor) -> Tensor:
         """Tell which pre-activations are activations, [n] bool.
@@ -48,7 +49,7 @@ class ReLU:
     def compare(self, pre_activation: Tensor, feature: Tensor) -> Tensor:
         return pre_activation
 
-    def find_candidates(self, bounds: UpperBounds) -> Tensor:
+    def find_candidates(self, bounds: UpperBounds) -> TrueIndices:
         return bounds.find_positive()
 
     def is_active(self, pre_activation: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class JumpReLU:
     def compare(self, pre_activation: Tensor, feature: Tensor) -> Tensor:
         return pre_activation - self.threshold[feature]
 
-    def find_candidates(self, bounds: UpperBounds) -> Tensor:
+    def find_candidates(self, bounds: UpperBounds) -> TrueIndices:
         return bounds.find_positive()
 
     def is_active(self, pre_activation: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -97,11 +98,11 @@ class TopK:
     def compare(self, pre_activation: Tensor, feature: Tensor) -> Tensor:
         return pre_activation
 
-    def find_candidates(self, bounds: UpperBounds) -> Tensor:
+    def find_candidates(self, bounds: UpperBounds) -> TrueIndices:
         # The cut is above 0 even where no pre-activation is, so that inactive entries are ruled out
         smallest = torch.finfo(torch.float32).tiny
         cut = (self._bound_kth_largest(bounds) / ROUNDED_UP).clamp(min=smallest)
-        return torch.nonzero((bounds.values >= cut.to(bounds.values.dtype)).view(-1)).flatten()
+        return TrueIndices(bounds.values >= cut.to(bounds.values.dtype))
 
     def is_active(self, pre_activation: Tensor, feature: Tensor, token: Tensor) -> Tensor:
         return (pre_activation > 0) & _is_among_largest(token, pre_activation, self.k)

@@ -1,4 +1,4 @@
-"""Feature activations: a fast matrix product finds where they may be above 0, float32 recomputes them exactly."""
+"""Feature activations: a fast matrix product finds where they may be above 0, float64 recomputes these entries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sitegen.errors import PrecisionError
 from sitegen.maths.activation_functions import ActivationFunction, ReLU
+from sitegen.maths.deferred import Check, DeferredChecks, TrueIndices
 from sitegen.maths.error_bound import (
     OVERFLOW,
     UpperBounds,
@@ -25,27 +26,30 @@ from sitegen.maths.sparse import csr_pattern
 
 @dataclass(frozen=True)
 class ActiveEntries:
-    """Activations above 0 of some tokens, ordered by feature, then by token.
+    """Activations of some tokens, ordered by feature; those above 0 are also in the order of their tokens.
 
     feature        [n] int64: index of the feature among those swept
     token          [n] int64: index of the token
-    activation     [n] float32, all above 0
+    activation     [n] float32, above 0; where entries were examined and not dropped, 0 for those that are inactive
     n_examined     number of entries that the product could not rule out, and that were recomputed
-    largest_error  largest error of the product at those entries, as a share of the error that its bound allows
+    largest_error  scalar float64: largest error of the product at those entries, as a share of what its bound allows
     """
 
     feature: Tensor
     token: Tensor
     activation: Tensor
     n_examined: int
-    largest_error: float
+    largest_error: Tensor
+
+    def active_only(self) -> ActiveEntries:
+        """Drop the entries whose activation is 0, at the cost of a wait for the device."""
+        return self._take(self.activation > 0)
 
     def to_cpu(self, n_tokens: int) -> ActiveEntries:
         """Move the entries to the CPU's memory, with token indices counted from `n_tokens` earlier tokens on."""
         feature, token = self.feature.cpu(), self.token.cpu() + n_tokens
-        return ActiveEntries(
-            feature, token, self.activation.cpu(), self.n_examined, self.largest_error
-        )
+        activation, error = self.activation.cpu(), self.largest_error.cpu()
+        return ActiveEntries(feature, token, activation, self.n_examined, error)
 
     def at(self, feature: Tensor, token: Tensor) -> Tensor:
         """Look up the activations of pairs [n] of feature and token, [n] float32; 0 where a feature is inactive."""
@@ -58,14 +62,17 @@ class ActiveEntries:
         return torch.where(key[index] == wanted, self.activation[index], 0)
 
     def restrict_to(self, chosen: Tensor) -> ActiveEntries:
-        """Keep the entries of features in `chosen` [n_chosen] int64, rising, renumbered by their index in it."""
+        """Renumber the features by their index in `chosen` [n_chosen] int64, rising; others become inactive."""
         # The index at which `chosen` would hold each feature; comparing tells whether it does
         index = torch.searchsorted(chosen, self.feature).clamp(max=len(chosen) - 1)
-        is_chosen = chosen[index] == self.feature
+        activation = torch.where(chosen[index] == self.feature, self.activation, 0)
+        return ActiveEntries(index, self.token, activation, self.n_examined, self.largest_error)
+
+    def _take(self, chosen: Tensor) -> ActiveEntries:
         return ActiveEntries(
-            index[is_chosen],
-            self.token[is_chosen],
-            self.activation[is_chosen],
+            self.feature[chosen],
+            self.token[chosen],
+            self.activation[chosen],
             self.n_examined,
             self.largest_error,
         )
@@ -80,15 +87,17 @@ class ActiveEntries:
             torch.cat([part.token for part in parts])[order],
             torch.cat([part.activation for part in parts])[order],
             sum(part.n_examined for part in parts),
-            max(part.largest_error for part in parts),
+            torch.stack([part.largest_error for part in parts]).max(),
         )
 
 
 class Encoder:
     """Pre-activations of the features swept; with a TopK of all features, since they compete.
 
-    Each pre-activation is one dot product of its own, in float32. On a CPU its order of summation depends on neither
-    the batch nor the precision of the search; on CUDA, cuSPARSE chooses the order.
+    Each pre-activation is one dot product of its own, added up in float64 and rounded once to float32. A product of two
+    float32 numbers is exact in float64, so another order of summation changes the result only where the sum lies within
+    the rounding of float64 of the middle between two float32 numbers: for one entry of about 10^8. Every device, batch
+    and precision of the search therefore gives the same activations.
     """
 
     def __init__(
@@ -110,8 +119,8 @@ class Encoder:
         chosen         [n_chosen] int64, rising: the features whose activations are returned, the others only compete
                        with them; all features unless given
         """
-        # [d_hidden, d_hook], so that each dot product reads consecutive memory
-        self.columns = W_enc.T.contiguous()
+        # [d_hidden, d_hook] float64, so that each dot product reads consecutive memory
+        self.columns = W_enc.T.double().contiguous()
         self.bias = b_enc
         self.function = function or ReLU()
         self.chosen = chosen
@@ -130,18 +139,16 @@ class Encoder:
         formula         (x - b_in) W_enc + b_enc
         source          definitions.md, "activation"
         """
-        # A sampled product computes only the entries of a sparse matrix, here the chosen pairs. On a CPU it sums each
-        # of them by itself, in an order that depends on d_hook and the vector instructions alone: hence the same bits
-        # in every batch, which a dense product does not give.
+        # A sampled product computes only the entries of a sparse matrix, here the chosen pairs
         starts = torch.searchsorted(
             feature, torch.arange(len(self.columns) + 1, device=feature.device)
         )
-        nothing = torch.zeros(len(token), device=centred.device)
+        nothing = torch.zeros(len(token), dtype=torch.float64, device=centred.device)
         size = (len(self.columns), len(centred))
         pattern = csr_pattern(starts, token, nothing, size)
-        products = torch.sparse.sampled_addmm(pattern, self.columns, centred.T, beta=0.0)
+        products = torch.sparse.sampled_addmm(pattern, self.columns, centred.double().T, beta=0.0)
         dots: Tensor = products.values()
-        return dots + self.bias[feature]
+        return (dots + self.bias[feature]).float()
 
 
 class PairReader:
@@ -171,15 +178,32 @@ class PairReader:
         return torch.where(is_active, found, 0)[again]
 
 
+@dataclass(frozen=True)
+class Examination:
+    """Some tokens with the upper bounds of their pre-activations; valid until the search examines others.
+
+    centred     [n_tokens, d_hook] float32: what the encoder is multiplied with
+    bounds      upper bounds of all pre-activations
+    candidates  the entries that may be active, as indices into the flattened bounds
+    """
+
+    centred: Tensor
+    bounds: UpperBounds
+    candidates: TrueIndices
+
+
 class ActivationSearch:
     """Finds every activation above 0 by a matrix product in a chosen precision, in one buffer that is reused.
 
     From each entry of the product the feature's threshold is subtracted, and the bound on the entry's rounding error
     is added, as further terms of the same sum. So an entry that is not above 0 is provably inactive. The others are
-    recomputed one by one in float32, so that the same activations are found in every precision. With a TopK, the k
+    recomputed one by one in float64, so that the same activations are found in every precision. With a TopK, the k
     largest entries of a token, lowered by their bounds, give the value that other entries must reach to be recomputed.
 
     The product is [d_hidden, n_tokens], so that its positive entries, read in memory order, are sorted by feature.
+
+    A search takes two steps, `examine` and `resolve`, between which the host reads the number of candidates. Neither
+    step waits for the device.
 
     source  docs/precision.md
     """
@@ -189,50 +213,72 @@ class ActivationSearch:
         self._encoder, self._precision = encoder, precision
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         threshold = encoder.function.threshold
+        columns = encoder.columns.float()
         # The bias takes two columns: in bfloat16 it would lose 2^-8 of its size, in two parts it loses 2^-16
         offset = encoder.bias - threshold
         bias = round_values(offset, precision)
         rest = offset - bias
-        norm, bias_size = measure_lengths(encoder.columns), encoder.bias.abs() + threshold
-        self._bounds = bound_features(encoder.columns, norm, bias_size, rest, precision)
+        norm, bias_size = measure_lengths(columns), encoder.bias.abs() + threshold
+        self._bounds = bound_features(columns, norm, bias_size, rest, precision)
         # [d_hidden, d_hook + 5]
-        self._weights = self._factors([encoder.columns, bias[:, None], rest[:, None], self._bounds])
+        self._weights = self._factors([columns, bias[:, None], rest[:, None], self._bounds])
         self._longest, self._largest_bias = float(norm.max()), float(bias_size.max())
         self._product: Tensor | None = None
 
     @torch.no_grad()
     def active_entries(self, x: Tensor) -> ActiveEntries:
-        """Find the activations above 0 for hook-point activations `x` [n_tokens, d_hook] float32.
+        """Find the activations above 0 for hook-point activations `x` [n_tokens, d_hook] float32, at once.
 
         formula  ReLU((x - b_in) W_enc + b_enc), or another activation function in place of ReLU
         raises   PrecisionError if the product could overflow, or if its error exceeds the bound
         source   definitions.md, "activation"
         """
-        function = self._encoder.function
+        checks = DeferredChecks()
+        examined = self.examine(x, checks)
+        entries = self.resolve(examined, int(examined.candidates.n), checks)
+        checks.settle()
+        return entries.active_only()
+
+    @torch.no_grad()
+    def examine(self, x: Tensor, checks: DeferredChecks) -> Examination:
+        """Find the entries of tokens `x` [n_tokens, d_hook] float32 that may be active.
+
+        checks  receives the check that no sum could overflow
+        """
         centred = self._encoder.centre(x)
-        bounds = self._bound_above(centred)
-        index = function.find_candidates(bounds)
+        length = measure_lengths(centred)
+        checks.add(self._longest * length.max().double() + self._largest_bias, NO_OVERFLOW)
+        bounds = self._bound_above(centred, length)
+        return Examination(centred, bounds, self._encoder.function.find_candidates(bounds))
+
+    @torch.no_grad()
+    def resolve(
+        self, examined: Examination, n_candidates: int, checks: DeferredChecks
+    ) -> ActiveEntries:
+        """Compute the activations of all candidates; they are 0 where an entry is inactive after all.
+
+        n_candidates  number of candidates, which the host has read
+        checks        receives the check of the product's error
+        """
+        function, bounds = self._encoder.function, examined.bounds
+        index = examined.candidates.indices(n_candidates)
         # The product is [d_hidden, n_tokens], so an index is feature * n_tokens + token
-        feature = index // len(x)
-        token = index - feature * len(x)
-        exact = self._encoder.pre_activations(centred, feature, token)
+        n_tokens = len(examined.centred)
+        feature = index // n_tokens
+        token = index - feature * n_tokens
+        exact = self._encoder.pre_activations(examined.centred, feature, token)
         # The recomputation is used twice: it decides what is active, and it checks the bound that was relied on
         error = bounds.largest_error(
             index, bounds.margins(feature, token), function.compare(exact, feature)
         )
-        self._require_within_bound(error)
-        is_active = function.is_active(exact, feature, token)
-        entries = ActiveEntries(
-            feature[is_active], token[is_active], exact[is_active], len(index), error
-        )
-        return (
-            entries if self._encoder.chosen is None else entries.restrict_to(self._encoder.chosen)
-        )
+        checks.add(error, self._within_bound)
+        activation = torch.where(function.is_active(exact, feature, token), exact, 0)
+        entries = ActiveEntries(feature, token, activation, n_candidates, error)
+        chosen = self._encoder.chosen
+        return entries if chosen is None else entries.restrict_to(chosen)
 
-    def _bound_above(self, centred: Tensor) -> UpperBounds:
+    def _bound_above(self, centred: Tensor, length: Tensor) -> UpperBounds:
         """Multiply tokens [n_tokens, d_hook] with the encoder; the result is valid until the next call."""
-        length = measure_lengths(centred)
-        self._require_no_overflow(float(length.max()))
         token_bounds = bound_tokens(centred, length, self._precision)
         # The ones are multiplied with the two columns of the bias
         ones = centred.new_ones(len(centred), 2)
@@ -250,28 +296,31 @@ class ActivationSearch:
         # The conversion is exact, because the values are rounded already
         return round_values(torch.cat(terms, 1), self._precision).to(self._dtype)
 
-    def _require_no_overflow(self, longest_token: float) -> None:
-        """Raise if a sum could come near the largest float32; also if a value is not finite."""
-        largest = self._longest * longest_token + self._largest_bias
-        # `not <` rather than `>=`, so that NaN raises too
-        if not largest < OVERFLOW:
-            raise PrecisionError(
-                f"pre-activations may reach {largest:.3g}, above {OVERFLOW:.3g}, where float32's sums are no longer "
-                "safe: the weights are damaged or far too large; check the autoencoder's file"
-            )
-
-    def _require_within_bound(self, largest_error: float) -> None:
-        """Raise if the product's error exceeds its bound, which the derivation excludes; also if it is NaN."""
-        if not largest_error <= 1:
-            remedy = (
-                "; give --precision fp32"
-                if self._precision != "fp32"
-                else ": report it with the weights"
-            )
-            raise PrecisionError(
-                f"the {self._precision} product is {largest_error:.3g} times as far off as rounding explains: "
+    @property
+    def _within_bound(self) -> Check:
+        """The check that the product's error is within its bound, which the derivation implies; NaN fails too."""
+        remedy = (
+            "; give --precision fp32"
+            if self._precision != "fp32"
+            else ": report it with the weights"
+        )
+        return Check(
+            lambda share: share <= 1,
+            lambda share: PrecisionError(
+                f"the {self._precision} product is {share:.3g} times as far off as rounding explains: "
                 "this machine's arithmetic is less exact than the error bound assumes" + remedy
-            )
+            ),
+        )
+
+
+# Sums must stay far below the largest float32; NaN fails the comparison too
+NO_OVERFLOW = Check(
+    lambda largest: largest < OVERFLOW,
+    lambda largest: PrecisionError(
+        f"pre-activations may reach {largest:.3g}, above {OVERFLOW:.3g}, where float32's sums are no longer safe: "
+        "the weights are damaged or far too large; check the autoencoder's file"
+    ),
+)
 
 
 @contextmanager

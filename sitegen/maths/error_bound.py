@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from sitegen.maths.deferred import TrueIndices
 
 # Derivation of these constants: docs/precision.md, "Constants"
 # Columns of the product besides the hook point's: the bias in two parts, and three bounds
@@ -46,30 +47,35 @@ class UpperBounds:
         """Compute the bound on the product's error at entries, in float32; the two indices are broadcast."""
         return (self.feature_bounds[feature] * self.token_bounds[token]).sum(-1)
 
-    def find_positive(self) -> Tensor:
-        """Find the indices of the entries above 0 in the flattened values, [n] int64, rising."""
-        if self.values.device.type != "cpu":
-            return torch.nonzero(self.values.view(-1) > 0).flatten()
-        # numpy scans several times as fast as torch, but has no bfloat16. A bfloat16 is above 0 exactly where its bits
-        # are above 0 as a signed integer. (NaN may count as positive, which then fails the check of the error.)
-        is_bf16 = self.values.dtype == torch.bfloat16
-        values = self.values.view(torch.int16) if is_bf16 else self.values
-        return torch.from_numpy(np.flatnonzero(values.numpy() > 0))
+    def find_positive(self) -> TrueIndices:
+        """Find the entries above 0, as indices into the flattened values."""
+        if self.values.device.type == "cpu" and self.values.dtype == torch.bfloat16:
+            # torch compares bfloat16 slowly. A bfloat16 is above 0 exactly where its bits are above 0 as a signed
+            # integer. (NaN may count as positive, which then fails the check of the error.)
+            return TrueIndices(_is_positive(self.values.view(torch.int16)))
+        return TrueIndices(_is_positive(self.values))
 
-    def largest_error(self, index: Tensor, margin: Tensor, exact: Tensor) -> float:
+    def largest_error(self, index: Tensor, margin: Tensor, exact: Tensor) -> Tensor:
         """Compute the largest error of the product at entries, as a share of the error that the bound allows.
 
         index   [n] int64 into the flattened values
         margin  [n] float32, as `margins` returns them
         exact   [n] float32 pre-activations minus thresholds, recomputed one by one
-        returns  0 if there are no entries, NaN or infinity if a value is not finite
+        returns  scalar float64: 0 if there are no entries, NaN or infinity if a value is not finite
         """
         if not len(index):
-            return 0.0
+            return self.token_bounds.new_zeros((), dtype=torch.float64)
         value = self.values.view(-1)[index].float()
         # `spacing` covers the rounding of the result to its format, which the margins leave out
         allowed = margin + self.spacing * value.abs()
-        return float(((value - margin - exact).abs() / allowed).max())
+        return ((value - margin - exact).abs() / allowed).max().double()
+
+
+def _is_positive(values: Tensor) -> Tensor:
+    """Compare each value with 0, bool; on a CPU with numpy, which is several times as fast."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy() > 0)
+    return values > 0
 
 
 def bound_features(
@@ -82,10 +88,10 @@ def bound_features(
     bias_size  [d_hidden] largest size that the bias and its threshold can add up to
     rest       [d_hidden] what rounding leaves of the bias
     """
-    # d_hook + 5 roundings in the product, and at most as many in the recomputation. Each is taken as a whole epsilon,
-    # because some hardware cuts off instead of rounding to the nearest number.
-    n_roundings = columns.shape[1] + N_TERMS
-    sum_error = 2 * n_roundings * torch.finfo(torch.float32).eps
+    # d_hook + 5 roundings in the product, and one in the recomputation, which adds up in float64. Each is taken as a
+    # whole epsilon, because some hardware cuts off instead of rounding to the nearest number.
+    n_roundings = columns.shape[1] + N_TERMS + 1
+    sum_error = n_roundings * torch.finfo(torch.float32).eps
     lost = measure_lengths(columns - round_values(columns, precision))
     return ROUNDED_UP * torch.stack(
         [

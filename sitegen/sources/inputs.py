@@ -27,6 +27,12 @@ from sitegen.sources.row_delimiters import row_delimiters
 from sitegen.sources.text_defaults import with_text_defaults
 from sitegen.sources.tokenizer import TextTokenizer, load_tokenizer
 
+# Tokens in one pass of the model. It is the same on every device and for every batch, since the last bits of
+# activations depend on it.
+PASS_TOKENS = 8192
+# Tokens in a block of rows. The product of a block with an encoder fits in a processor's caches.
+BLOCK_TOKENS = 1024
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -55,10 +61,33 @@ class Inputs:
         """The autoencoder in which each feature's best match is found, if there is one."""
         return self.autoencoders[1] if len(self.autoencoders) > 1 else None
 
+    @property
+    def seq_len(self) -> int:
+        """Number of tokens in a row."""
+        return int(self.rows.tokens.shape[1])
+
+    @property
+    def pass_rows(self) -> int:
+        """Number of rows in one pass of the model to the hook point."""
+        return self.rows_of(PASS_TOKENS)
+
+    @property
+    def block_rows(self) -> int:
+        """Number of rows of a block for which something is held for each feature or each token of the vocabulary."""
+        return self.rows_of(BLOCK_TOKENS)
+
+    def rows_of(self, n_tokens: int) -> int:
+        """Number of rows that hold about `n_tokens` tokens, at least one."""
+        return max(1, n_tokens // self.seq_len)
+
     def ids(self, rows: range) -> torch.Tensor:
         """Token ids [n_rows, seq_len] int64 of a range of rows, on the model's device."""
         tokens = np.asarray(self.rows.tokens[rows.start : rows.stop])
-        return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
+        ids = torch.from_numpy(tokens.astype(np.int64))
+        if self.device.type == "cuda":
+            # From pinned memory the copy runs beside the device's work
+            ids = ids.pin_memory()
+        return ids.to(self.device, non_blocking=True)
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ folded and centred weights.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import Tensor
 from sitegen.config import PROCESSING
 from sitegen.errors import SourceError
 from sitegen.maths.ablation import FinalLayer
+from sitegen.maths.deferred import Check, DeferredChecks
 from sitegen.sources.model_files import BootedModel, boot_model, probe_ids, run_with_points
 from sitegen.sources.output_projection import (
     FINAL_RESIDUAL,
@@ -110,12 +112,14 @@ class HookedModel:
         return not self.is_transcoded and MLP_HOOK.fullmatch(self.hook_point) is not None
 
     @torch.no_grad()
-    def hook_activations(self, tokens: Tensor) -> Tensor:
+    def hook_activations(self, tokens: Tensor, checks: DeferredChecks | None = None) -> Tensor:
         """Activations [n_rows, seq_len, d_hook] float32 at the hook point for `tokens` [n_rows, seq_len] int64.
 
         The forward pass ends there, which gives the same bits as a whole pass for a fraction of its cost.
+
+        checks  receives the check that they are finite, which is otherwise made at once
         """
-        return self.read(tokens, self.hook_point)[0]
+        return self.read(tokens, self.hook_point, checks=checks)[0]
 
     @torch.no_grad()
     def input_and_target(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,11 +198,14 @@ class HookedModel:
         return run_with_points(self.bridge, tokens, points)[0]
 
     @torch.no_grad()
-    def read(self, tokens: Tensor, *points: str) -> list[Tensor]:
+    def read(
+        self, tokens: Tensor, *points: str, checks: DeferredChecks | None = None
+    ) -> list[Tensor]:
         """Activations [n_rows, seq_len, width] float32 at hook points, in the order in which they are named.
 
         The forward pass ends when all have been reached.
 
+        checks  receives the check that all activations are finite, which is otherwise made at once
         raises  SourceError if an activation is NaN or infinite
         """
         found: dict[str, Tensor] = {}
@@ -215,13 +222,23 @@ class HookedModel:
         with suppress(_ReachedHook):
             hooks = [(point, keep_as(point)) for point in points]
             self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-        # The sum is NaN or infinite if any activation is, and costs a fraction of a test of each
-        if not all(torch.isfinite(activations.sum()) for activations in found.values()):
-            raise SourceError(
+        made = DeferredChecks() if checks is None else checks
+        for activations in found.values():
+            # The sum is NaN or infinite if any activation is, and costs a fraction of a test of each
+            made.add(activations.sum(), self._all_finite(points))
+        if checks is None:
+            made.settle()
+        return [found[point] for point in points]
+
+    def _all_finite(self, points: tuple[str, ...]) -> Check:
+        """Make the check of a sum of activations at some hook points."""
+        return Check(
+            math.isfinite,
+            lambda total: SourceError(
                 f"{self.provenance.name}: activations at {' or '.join(points)} are NaN or infinite, so its weights are "
                 "damaged: download or save the model again"
-            )
-        return [found[point] for point in points]
+            ),
+        )
 
 
 def layer_and_point(hook_point: str) -> tuple[int, str]:

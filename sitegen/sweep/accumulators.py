@@ -10,27 +10,33 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.best_lists import NO_RANK, BestLists, Entries
-from sitegen.sweep.windows import mix
+from sitegen.sweep.windows import mix, shifted_right
 
 # Cells of the grid on (0, 2^e] of each feature. At least half of them are below the maximum; a power of two, so that
 # neighbours can be joined again and again.
 N_CELLS = 64
+# Doublings after which all cells have become one: 2^6 = 64
+MOST_STEPS = N_CELLS.bit_length() - 1
+# A float64 with exponent e and no further digits has the bits (e + 1023) << 52
+FLOAT64_BIAS, FLOAT64_DIGITS = 1023, 52
+# Largest bit pattern of a positive float32, as a number
+LARGEST_BITS = (1 << 31) - 1
 # Exponent of a feature without an activation, below that of any float32
 NO_SCALE = -1000
-
-ENTRY_FIELDS = ("slot", "rank", "token_index", "activation", "text_key")
 
 Arrays = dict[str, np.ndarray]
 
 
 class Accumulator(Protocol):
-    """One statistic of every feature."""
+    """One statistic of every feature, on the device of the batches that it is updated with."""
 
     def update(self, batch: ActiveBatch) -> None:
-        """Add the active tokens of a batch."""
+        """Add the active tokens of a batch, whose rows come after those of earlier batches. Does not wait."""
 
     def merge(self, other: Self) -> None:
         """Add the statistic of another part of the rows."""
@@ -56,73 +62,67 @@ class Counts:
     max_special         [n_features] float32: over special tokens
     """
 
-    def __init__(self, n_features: int) -> None:
-        self.n_features = n_features
+    _FIELDS = ("n_active", "n_active_special", "activation_sum", "max_activation", "max_special")
+
+    def __init__(self, n_features: int, device: torch.device) -> None:
         self.n_positions = 0
-        self.n_active = np.zeros(n_features, np.int64)
-        self.n_active_special = np.zeros(n_features, np.int64)
-        self.activation_sum = np.zeros(n_features, np.float64)
-        self.max_activation = np.zeros(n_features, np.float32)
-        self.max_special = np.zeros(n_features, np.float32)
+        self.n_active = torch.zeros(n_features, dtype=torch.int64, device=device)
+        self.n_active_special = torch.zeros_like(self.n_active)
+        self.activation_sum = torch.zeros(n_features, dtype=torch.float64, device=device)
+        self.max_activation = torch.zeros(n_features, device=device)
+        self.max_special = torch.zeros_like(self.max_activation)
 
     def update(self, batch: ActiveBatch) -> None:
         self.n_positions += batch.n_positions
-        peaks, special = batch.peaks, batch.special
-        self.n_active += np.bincount(batch.feature, minlength=self.n_features)
-        self.n_active_special += np.bincount(special.feature, minlength=self.n_features)
-        # bincount adds its weights in float64, in the order of the batch
-        self.activation_sum += np.bincount(batch.feature, batch.activation, self.n_features)
-        _raise_to_maximum(self.max_activation, peaks.feature, peaks.activation)
-        _raise_to_maximum(self.max_special, special.feature, special.activation)
+        feature, activation = batch.feature, batch.activation
+        is_active = activation > 0
+        self.n_active.scatter_add_(0, feature, is_active.long())
+        self.n_active_special.scatter_add_(0, feature, (is_active & ~batch.may_peak).long())
+        self.activation_sum += _sums(feature, activation.double(), len(self.n_active))
+        self.max_activation.scatter_reduce_(0, feature, batch.peak_activation, "amax")
+        on_special = torch.where(batch.may_peak, 0, activation)
+        self.max_special.scatter_reduce_(0, feature, on_special, "amax")
 
     def merge(self, other: Counts) -> None:
         self.n_positions += other.n_positions
         self.n_active += other.n_active
         self.n_active_special += other.n_active_special
         self.activation_sum += other.activation_sum
-        np.maximum(self.max_activation, other.max_activation, out=self.max_activation)
-        np.maximum(self.max_special, other.max_special, out=self.max_special)
+        self.max_activation = torch.maximum(self.max_activation, other.max_activation)
+        self.max_special = torch.maximum(self.max_special, other.max_special)
 
     def prune_against(self, total: Counts) -> None:
         """Drop nothing: every active token changes a count."""
 
     def arrays(self) -> Arrays:
-        return {
-            "n_positions": np.array(self.n_positions, np.int64),
-            "n_active": self.n_active,
-            "n_active_special": self.n_active_special,
-            "activation_sum": self.activation_sum,
-            "max_activation": self.max_activation,
-            "max_special": self.max_special,
-        }
+        saved = {name: getattr(self, name).cpu().numpy() for name in self._FIELDS}
+        return {"n_positions": np.array(self.n_positions, np.int64), **saved}
 
     def restore(self, arrays: Arrays) -> None:
         self.n_positions = int(arrays["n_positions"])
-        self.n_active = arrays["n_active"]
-        self.n_active_special = arrays["n_active_special"]
-        self.activation_sum = arrays["activation_sum"]
-        self.max_activation = arrays["max_activation"]
-        self.max_special = arrays["max_special"]
+        for name in self._FIELDS:
+            setattr(self, name, torch.from_numpy(arrays[name]).to(self.n_active.device))
 
 
 class ErrorBoundCheck:
     """Evidence that no active token was missed: how the search product's error compares with its bound.
 
     n_examined     number of entries that were recomputed
-    largest_error  largest error of the product at those entries, as a share of the error that its bound allows
+    largest_error  scalar float64: largest error of the product at those entries, as a share of what its bound allows
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.n_examined = 0
-        self.largest_error = 0.0
+        self.largest_error = torch.zeros((), dtype=torch.float64, device=device)
 
     def update(self, batch: ActiveBatch) -> None:
         self.n_examined += batch.n_examined
-        self.largest_error = max(self.largest_error, batch.largest_error)
+        if batch.largest_error is not None:
+            self.largest_error = torch.maximum(self.largest_error, batch.largest_error)
 
     def merge(self, other: ErrorBoundCheck) -> None:
         self.n_examined += other.n_examined
-        self.largest_error = max(self.largest_error, other.largest_error)
+        self.largest_error = torch.maximum(self.largest_error, other.largest_error)
 
     def prune_against(self, total: ErrorBoundCheck) -> None:
         """Drop nothing: every examined entry counts."""
@@ -130,12 +130,13 @@ class ErrorBoundCheck:
     def arrays(self) -> Arrays:
         return {
             "n_examined": np.array(self.n_examined, np.int64),
-            "largest_error": np.array(self.largest_error, np.float64),
+            "largest_error": self.largest_error.cpu().numpy(),
         }
 
     def restore(self, arrays: Arrays) -> None:
         self.n_examined = int(arrays["n_examined"])
-        self.largest_error = float(arrays["largest_error"])
+        error = torch.from_numpy(np.asarray(arrays["largest_error"]))
+        self.largest_error = error.to(self.largest_error.device)
 
 
 class ActivationScale:
@@ -147,32 +148,37 @@ class ActivationScale:
     exponent  [n_features] int64: e of each feature
     """
 
-    def __init__(self, n_features: int) -> None:
-        self.exponent = np.full(n_features, NO_SCALE, np.int64)
+    def __init__(self, n_features: int, device: torch.device) -> None:
+        self.exponent = torch.full((n_features,), NO_SCALE, dtype=torch.int64, device=device)
 
-    def growth(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
-        """Raise the scale to hold some activations, sorted by feature; return by how many doublings, [n_features]."""
-        top = np.zeros(len(self.exponent), np.float32)
-        _raise_to_maximum(top, feature, activation)
+    def growth(self, feature: Tensor, activation: Tensor) -> Tensor:
+        """Raise the scale to hold some activations; return by how many doublings, [n_features]."""
+        top = torch.zeros(len(self.exponent), device=activation.device)
+        top.scatter_reduce_(0, feature, activation, "amax")
         # frexp gives e with 2^(e-1) <= top < 2^e
-        wanted = np.where(top > 0, np.frexp(top)[1], self.exponent).astype(np.int64)
+        wanted = torch.where(top > 0, torch.frexp(top).exponent.long(), NO_SCALE)
         return self.raise_to(wanted)
 
-    def raise_to(self, exponent: np.ndarray) -> np.ndarray:
+    def raise_to(self, exponent: Tensor) -> Tensor:
         """Raise the scale to at least `exponent` [n_features]; return by how many doublings a scale in use rose."""
         # A feature without activations has only empty cells, which need no fold
-        steps = np.where(self.exponent > NO_SCALE, np.maximum(exponent - self.exponent, 0), 0)
-        self.exponent = np.maximum(exponent, self.exponent)
+        steps = torch.where(self.exponent > NO_SCALE, (exponent - self.exponent).clamp(min=0), 0)
+        self.exponent = torch.maximum(exponent, self.exponent)
         return steps
 
-    def slots(self, feature: np.ndarray, activation: np.ndarray) -> np.ndarray:
-        """Compute feature x 64 + cell for each activation, [n] int64; cell c holds activations of (c, c + 1] widths."""
-        cells_a_unit = np.ldexp(float(N_CELLS), -self.exponent)
+    def cells(self, feature: Tensor, activation: Tensor) -> Tensor:
+        """Compute the cell of each activation, [n] int64; cell c holds activations of (c, c + 1] widths.
+
+        The result is `N_CELLS` for activations above the scale.
+        """
+        # 2^(6 - e), made from its bits: torch's powers are not exact in every library
+        cells_a_unit = ((FLOAT64_BIAS + MOST_STEPS - self.exponent) << FLOAT64_DIGITS).view(
+            torch.float64
+        )
         # The product is exact, because its factor is a power of two in float64; rounding moves no activation to another
         # cell
-        scaled = np.ceil(activation * cells_a_unit[feature])
-        slots: np.ndarray = feature * N_CELLS + (scaled.astype(np.int64) - 1)
-        return slots
+        scaled = torch.ceil(activation * cells_a_unit[feature])
+        return scaled.clamp(max=N_CELLS + 1).long() - 1
 
 
 class ActivationHistogram:
@@ -181,16 +187,18 @@ class ActivationHistogram:
     counts  [n_features, 64] int64
     """
 
-    def __init__(self, n_features: int) -> None:
-        self.scale = ActivationScale(n_features)
-        self.counts = np.zeros((n_features, N_CELLS), np.int64)
+    def __init__(self, n_features: int, device: torch.device) -> None:
+        self.scale = ActivationScale(n_features, device)
+        self.counts = torch.zeros(n_features, N_CELLS, dtype=torch.int64, device=device)
 
     def update(self, batch: ActiveBatch) -> None:
-        peaks = batch.peaks
+        feature, activation = batch.feature, batch.peak_activation
         # The grid is raised first, so that every activation has a cell
-        self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        slots = self.scale.slots(peaks.feature, peaks.activation)
-        self.counts += np.bincount(slots, minlength=self.counts.size).reshape(self.counts.shape)
+        self._fold(self.scale.growth(feature, activation))
+        # What is no peak is in cell -1; it adds 0 to another cell
+        cell = self.scale.cells(feature, activation)
+        slot = feature * N_CELLS + cell.clamp(min=0)
+        self.counts.view(-1).scatter_add_(0, slot, batch.is_peak.long())
 
     def merge(self, other: ActivationHistogram) -> None:
         # Both are folded to the coarser of the two grids
@@ -202,136 +210,123 @@ class ActivationHistogram:
         """Drop nothing: every activation is counted."""
 
     def arrays(self) -> Arrays:
+        counts = self.counts.cpu().numpy()
         # The narrowest type that holds all counts, so that a cell takes a few bytes on disk at most
-        narrow = np.min_scalar_type(int(self.counts.max(initial=0)))
-        return {"exponent": self.scale.exponent, "counts": self.counts.astype(narrow)}
+        narrow = np.min_scalar_type(int(counts.max(initial=0)))
+        return {"exponent": self.scale.exponent.cpu().numpy(), "counts": counts.astype(narrow)}
 
     def restore(self, arrays: Arrays) -> None:
-        self.scale.exponent = arrays["exponent"]
-        self.counts = arrays["counts"].astype(np.int64)
+        device = self.counts.device
+        self.scale.exponent = torch.from_numpy(arrays["exponent"]).to(device)
+        self.counts = torch.from_numpy(arrays["counts"].astype(np.int64)).to(device)
 
-    def _fold(self, steps: np.ndarray) -> None:
-        rising = np.flatnonzero(steps > 0)
-        self.counts[rising] = _folded(self.counts[rising], steps[rising], np.add, 0)
+    def _fold(self, steps: Tensor) -> None:
+        # Few batches raise a scale. Whether this one does can be asked only where nothing waits for the answer.
+        if steps.device.type == "cpu" and not steps.any():
+            return
+        # A folded cell is the sum of 2^steps cells: the difference of two sums over all cells below an edge
+        below = torch.zeros(len(self.counts), N_CELLS + 1, dtype=torch.int64, device=steps.device)
+        torch.cumsum(self.counts, 1, out=below[:, 1:])
+        edges = (
+            torch.arange(N_CELLS + 1, device=steps.device) << steps.clamp(max=MOST_STEPS)[:, None]
+        )
+        self.counts = below.gather(1, edges.clamp(max=N_CELLS)).diff(dim=1)
 
 
 class TopContexts:
     """The largest activations of each feature, one for each distinct context; of equal ones the earlier token's."""
 
-    def __init__(self, n_features: int, n_top: int) -> None:
-        self.lists = BestLists(n_features, n_top)
+    def __init__(self, n_features: int, n_top: int, device: torch.device) -> None:
+        self.lists = BestLists(n_features, n_top, device)
 
     def update(self, batch: ActiveBatch) -> None:
-        peaks = batch.peaks
         # Positive floats are ordered as their bits are; inverted, the largest activation has the smallest rank
-        rank = ~peaks.activation.view(np.uint32)
-        self.lists.add(
-            Entries(peaks.feature, rank, peaks.token_index, peaks.activation, peaks.text_key)
-        )
+        rank = LARGEST_BITS - batch.activation.view(torch.int32).long()
+        entries = _entries(batch, rank)
+        self.lists.add(entries, batch.is_peak, batch.feature)
 
     def merge(self, other: TopContexts) -> None:
-        self.lists.add(other.lists.entries())
+        self.lists.merge(other.lists)
 
     def prune_against(self, total: TopContexts) -> None:
-        # What ranks above the worst entry of the total's full list could not get into it
-        self.lists.bound = total.lists.bound.copy()
+        self.lists.prune_against(total.lists)
 
     def arrays(self) -> Arrays:
-        return _list_arrays(self.lists)
+        return self.lists.entries().arrays()
 
     def restore(self, arrays: Arrays) -> None:
-        _restore_lists(self.lists, arrays)
+        self.lists.replace_all(Entries.restored(arrays, self.lists.bound.device))
 
 
 class IntervalSamples:
     """Samples of active tokens at every strength, chosen by a hash of feature and text, whatever order they come in.
 
     The maximum, and with it the intervals, are known only at the end. So samples are kept in the finer cells of
-    `ActivationScale`, from which every interval of (0, maximum] can be filled. Where two cells are joined, the first
-    few of both by hash are kept.
+    `ActivationScale`, from which every interval of (0, maximum] can be filled. The scale rises when entries are merged:
+    then all entries are put in cells of the new grid, and where cells were joined, the first few of both by hash are
+    kept.
     """
 
-    def __init__(self, feature_ids: np.ndarray, n_per_cell: int) -> None:
+    def __init__(self, feature_ids: Tensor, n_per_cell: int) -> None:
+        """Take the features' numbers [n_features] int64, on the device."""
+        n_features, device = len(feature_ids), feature_ids.device
         # From the feature's number rather than its index, so that it does not depend on which others are swept
-        self._salt = mix(feature_ids.astype(np.uint64) + np.uint64(1))
-        self.scale = ActivationScale(len(feature_ids))
-        self.lists = BestLists(len(feature_ids) * N_CELLS, n_per_cell)
+        self._salt = mix(feature_ids + 1)
+        self.scale = ActivationScale(n_features, device)
+        self.lists = BestLists(
+            n_features * N_CELLS, n_per_cell, device, self._slots, rank_tells_text=True
+        )
 
     def update(self, batch: ActiveBatch) -> None:
-        peaks = batch.peaks
-        self._fold(self.scale.growth(peaks.feature, peaks.activation))
-        slot = self.scale.slots(peaks.feature, peaks.activation)
-        hashed = mix(peaks.text_key ^ self._salt[peaks.feature]) >> np.uint64(32)
-        # NO_RANK itself marks empty elements
-        rank = np.minimum(hashed.astype(np.uint32), NO_RANK - np.uint32(1))
-        self.lists.add(Entries(slot, rank, peaks.token_index, peaks.activation, peaks.text_key))
+        # NO_RANK itself is above all ranks
+        hashed = shifted_right(mix(batch.text_key ^ self._salt[batch.feature]), 32)
+        entries = _entries(batch, hashed.clamp(max=NO_RANK - 1))
+        cell = self.scale.cells(batch.feature, batch.peak_activation)
+        # What is above the scale has no cell yet, and waits for the next merge
+        slot = torch.where(cell < N_CELLS, batch.feature * N_CELLS + cell, -1)
+        self.lists.add(entries, batch.is_peak, slot)
 
     def merge(self, other: IntervalSamples) -> None:
-        self._fold(self.scale.raise_to(other.scale.exponent))
-        self._add_again(other.lists.entries())
+        self._raise_to(other.scale.exponent)
+        self.lists.merge(other.lists)
 
     def prune_against(self, total: IntervalSamples) -> None:
+        self.lists.prune_against(total.lists)
         # A bound belongs to a cell, so this state starts on the total's grid
-        self.scale.exponent = total.scale.exponent.copy()
-        self.lists.bound = total.lists.bound.copy()
+        self.scale.exponent = total.scale.exponent.clone()
 
     def arrays(self) -> Arrays:
-        return {"exponent": self.scale.exponent, **_list_arrays(self.lists)}
+        # Collecting the entries may raise the scale
+        entries = self.lists.entries().arrays()
+        return {"exponent": self.scale.exponent.cpu().numpy(), **entries}
 
     def restore(self, arrays: Arrays) -> None:
-        self.scale.exponent = arrays["exponent"]
-        _restore_lists(self.lists, arrays)
+        device = self.lists.bound.device
+        self.scale.exponent = torch.from_numpy(arrays["exponent"]).to(device)
+        self.lists.replace_all(Entries.restored(arrays, device))
 
-    def _fold(self, steps: np.ndarray) -> None:
-        rising = np.flatnonzero(steps > 0)
-        if rising.size:
-            slots = (rising[:, None] * N_CELLS + np.arange(N_CELLS)).reshape(-1)
-            # Joined cells hold more entries than a list does, so all are taken out and compete again
-            held = self.lists.entries(slots)
-            # The list of two joined cells is at least as good as that of either, so the better bound holds
-            bound = self.lists.bound[slots].reshape(-1, N_CELLS)
-            bound = _folded(bound, steps[rising], np.minimum, NO_RANK)
-            self.lists.clear(slots, bound.reshape(-1))
-            self._add_again(held)
+    def _slots(self, entries: Entries) -> Tensor:
+        """Raise the scale to hold some entries, and compute feature x 64 + cell of each, [n] int64."""
+        self._forget_bounds(self.scale.growth(entries.feature, entries.activation))
+        cell = self.scale.cells(entries.feature, entries.activation)
+        return entries.feature * N_CELLS + cell
 
-    def _add_again(self, entries: Entries) -> None:
-        """Add entries of the same features that were in the cells of another grid."""
-        # The activation itself gives the cell in the new grid, whatever the old one was
-        feature = entries.slot // N_CELLS
-        self.lists.add(entries.in_slots(self.scale.slots(feature, entries.activation)))
+    def _raise_to(self, exponent: Tensor) -> None:
+        self._forget_bounds(self.scale.raise_to(exponent))
+
+    def _forget_bounds(self, steps: Tensor) -> None:
+        """Drop the bounds of features whose scale rose: they belong to cells of the former grid."""
+        bound = self.lists.bound.view(-1, N_CELLS)
+        self.lists.bound = torch.where(steps[:, None] > 0, NO_RANK, bound).view(-1)
 
 
-def _folded(
-    cells: np.ndarray, steps: np.ndarray, join: np.ufunc, empty: int | np.uint32
-) -> np.ndarray:
-    """Fold cells [n, 64] of grids that doubled `steps` [n] times: join each with its neighbour, empty the upper half.
-
-    join   how two cells become one
-    empty  value of an empty cell
-    """
-    folded = cells.copy()
-    # After 6 doublings all 64 cells have become one, and further doublings change nothing
-    for step in range(min(int(steps.max(initial=0)), N_CELLS.bit_length() - 1)):
-        rising = steps > step
-        pairs = join.reduce(folded[rising].reshape(-1, N_CELLS // 2, 2), axis=2)
-        folded[rising] = np.concatenate([pairs, np.full_like(pairs, empty)], axis=1)
-    return folded
+def _entries(batch: ActiveBatch, rank: Tensor) -> Entries:
+    """Make entries of all active tokens of a batch, with some ranks [n] int64."""
+    return Entries(batch.feature, rank, batch.token_index, batch.activation, batch.text_key)
 
 
-def _raise_to_maximum(maximum: np.ndarray, feature: np.ndarray, activation: np.ndarray) -> None:
-    """Raise `maximum[feature]` to the largest activation of each feature, in place; `feature` is sorted."""
-    if len(feature):
-        # One maximum for each run of equal features
-        starts = np.flatnonzero(np.r_[True, feature[1:] != feature[:-1]])
-        present = feature[starts]
-        maximum[present] = np.maximum(maximum[present], np.maximum.reduceat(activation, starts))
-
-
-def _list_arrays(lists: BestLists) -> Arrays:
-    """Return the entries of the lists as arrays, without empty elements."""
-    held = lists.entries()
-    return {field: getattr(held, field) for field in ENTRY_FIELDS}
-
-
-def _restore_lists(lists: BestLists, arrays: Arrays) -> None:
-    lists.replace_all(Entries(**{field: arrays[field] for field in ENTRY_FIELDS}))
+def _sums(feature: Tensor, values: Tensor, n_features: int) -> Tensor:
+    """Sum values [n] float64 by feature, [n_features]; `feature` [n] is sorted. Each sum is in the values' order."""
+    # Unlike scatter_add, whose order of summation on CUDA differs from run to run
+    starts = torch.searchsorted(feature, torch.arange(n_features + 1, device=feature.device))
+    return torch.segment_reduce(values, "sum", offsets=starts, initial=0, unsafe=True)

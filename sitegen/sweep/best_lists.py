@@ -1,201 +1,283 @@
 """Bounded lists of active tokens, one list for each slot: the best few by rank, one for each distinct text.
 
-The lists hold exactly what sorting all active tokens would give, whatever the order and the parts in which these are
-added. An entry that has dropped out need not be remembered: only a better entry of the same text could bring its text
-back, and that entry is then added by itself.
+The lists hold exactly what sorting all active tokens would give, whatever the parts in which these are added. An entry
+that has dropped out need not be remembered: only a better entry of the same text could bring its text back, and that
+entry is then added by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sitegen.sweep.windows import mix
+from sitegen.maths.deferred import TrueIndices, read_numbers
+from sitegen.sweep.windows import mix, shifted_right
 
-# Rank of an empty element of a list; no entry has it
-NO_RANK = np.uint32(0xFFFFFFFF)
-# Bytes of an element of a list: rank, token index, activation and text key
-ENTRY_BYTES = 4 + 8 + 4 + 8
+# Ranks are below it; as a bound it lets every entry pass
+NO_RANK = (1 << 32) - 1
+# Bytes of an entry: feature, rank, token index, activation and text key
+ENTRY_BYTES = 8 + 8 + 8 + 4 + 8
+# The lists are merged when this many entries have come in, or as many as they hold: so that sorting what they hold
+# again costs little for each entry that comes in
+MERGED_FROM = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Active tokens that are in lists, or are candidates for them; index i of every array belongs to the same entry.
+    """Active tokens that are in lists, or are candidates for them; index i of every tensor belongs to the same entry.
 
-    slot         [n] int64, below 2^31
-    rank         [n] uint32: the smaller, the better; of equal ranks the smaller token index is better
+    feature      [n] int64: index of the feature
+    rank         [n] int64, below NO_RANK: the smaller, the better; of equal ranks the smaller token index is better
     token_index  [n] int64: row x seq_len + position
     activation   [n] float32
-    text_key     [n] uint64: of two entries of a slot with the same key only the better one is kept
+    text_key     [n] int64: of two entries of a list with the same key only the better one is kept
     """
 
-    slot: np.ndarray
-    rank: np.ndarray
-    token_index: np.ndarray
-    activation: np.ndarray
-    text_key: np.ndarray
+    feature: Tensor
+    rank: Tensor
+    token_index: Tensor
+    activation: Tensor
+    text_key: Tensor
 
-    def take(self, chosen: np.ndarray) -> Entries:
+    def __len__(self) -> int:
+        return len(self.feature)
+
+    def take(self, chosen: Tensor) -> Entries:
         """Select the entries at indices, or where a mask is true."""
-        return Entries(
-            self.slot[chosen],
-            self.rank[chosen],
-            self.token_index[chosen],
-            self.activation[chosen],
-            self.text_key[chosen],
-        )
+        return Entries(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-    def in_slots(self, slot: np.ndarray) -> Entries:
-        """Move the entries to other slots, [n] int64."""
-        return Entries(slot, self.rank, self.token_index, self.activation, self.text_key)
+    def to(self, device: torch.device | str) -> Entries:
+        """Move the entries to another device."""
+        return Entries(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the entries as arrays to save, by field."""
+        return {field.name: getattr(self, field.name).cpu().numpy() for field in fields(self)}
+
+    @staticmethod
+    def restored(arrays: dict[str, np.ndarray], device: torch.device) -> Entries:
+        """Make entries from saved arrays."""
+        found = (torch.from_numpy(arrays[field.name]).to(device) for field in fields(Entries))
+        return Entries(*found)
+
+    @staticmethod
+    def joined(parts: list[Entries]) -> Entries:
+        """Join the entries of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Entries)]
+        return Entries(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class _Unsettled:
+    """Entries of which some are to be kept; how many is known to the device, but not yet to the host.
+
+    order   [n] int64: the order of entries that were merged; None: as they are
+    chosen  which of the ordered entries are kept
+    """
+
+    entries: Entries
+    order: Tensor | None
+    chosen: TrueIndices
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether these are all entries of the lists, merged."""
+        return self.order is not None
+
+    def settled(self, n: int) -> Entries:
+        """Return the entries that are kept; `n` is their number."""
+        index = self.chosen.indices(n)
+        return self.entries.take(index if self.order is None else self.order[index])
 
 
 class BestLists:
-    """`n_slots` lists of at most `length` entries, as dense arrays [n_slots, length]; a list's order has no meaning.
+    """`n_slots` lists of at most `length` entries each.
 
-    bound  [n_slots] uint32: an entry whose rank is above it cannot be in the list, or not in the list that this one
+    What is added waits beside the content of the lists and is merged with it now and then. The number of entries is
+    read by the host in `settle`, so that adding does not wait for the device.
+
+    bound  [n_slots] int64: an entry whose rank is above it cannot be in the list, or not in the list that this one
            will be merged into
     """
 
-    def __init__(self, n_slots: int, length: int) -> None:
-        self.length = length
-        self.rank = np.full((n_slots, length), NO_RANK, np.uint32)
-        self.token_index = np.full((n_slots, length), -1, np.int64)
-        self.activation = np.zeros((n_slots, length), np.float32)
-        self.text_key = np.zeros((n_slots, length), np.uint64)
-        self.bound = np.full(n_slots, NO_RANK, np.uint32)
+    def __init__(
+        self,
+        n_slots: int,
+        length: int,
+        device: torch.device,
+        slots: Callable[[Entries], Tensor] | None = None,
+        rank_tells_text: bool = False,
+    ) -> None:
+        """Make empty lists.
 
-    def add(self, entries: Entries) -> None:
-        """Add the entries that are better than the worst of their list, which they replace."""
+        slots            computes the slots of entries, [n] int64 below 2^31, whenever they are merged; the entries'
+                         features unless given
+        rank_tells_text  whether entries of a slot have equal ranks exactly if they have the same text, except for a
+                         chance of 2^-32 for two texts
+        """
+        self.length = length
+        self.bound = torch.full((n_slots,), NO_RANK).to(device)
+        self._slots = slots or (lambda entries: entries.feature)
+        self._rank_tells_text = rank_tells_text
+        self._parts: list[Entries] = []
+        self._unsettled: list[_Unsettled] = []
+        # Number of entries that the last merge kept
+        self._n_merged = 0
+
+    def add(self, entries: Entries, is_candidate: Tensor, slot: Tensor) -> None:
+        """Add entries, in the order of their tokens within a list: all later than those added before.
+
+        is_candidate  [n] bool: the others are left out
+        slot          [n] int64: slots by which `bound` is looked up; -1: an entry that is not compared with any bound
+        """
         # Most entries of a long sweep end here, at the cost of one comparison. Equal ranks go on, because the token
         # index decides between them.
-        hopeful = np.flatnonzero(entries.rank <= self.bound[entries.slot])
-        if not len(hopeful):
-            return
-        best = first_of_each(entries.take(hopeful), self.length)
-        # The first candidates of all slots together, then the second ones, and so on: `length` vectorised steps at
-        # most, in each of which no slot occurs twice
-        nth = index_in_group(best.slot)
-        _, by_nth = sorted_keys(nth)
-        for part in np.split(by_nth, np.cumsum(np.bincount(nth))[:-1]):
-            self._add_one_a_slot(best.take(part))
+        is_within = (entries.rank <= self.bound[slot.clamp(min=0)]) | (slot < 0)
+        hopeful = is_candidate & is_within
+        self._unsettled.append(_Unsettled(entries, None, TrueIndices(hopeful)))
 
-    def entries(self, slots: np.ndarray | None = None) -> Entries:
-        """Collect the entries of all lists, or of some slots, sorted by slot, rank and token index."""
-        chosen = np.arange(len(self.rank)) if slots is None else slots
-        nth, column = np.nonzero(self.token_index[chosen] >= 0)
-        slot = chosen[nth]
-        held = Entries(
-            slot,
-            self.rank[slot, column],
-            self.token_index[slot, column],
-            self.activation[slot, column],
-            self.text_key[slot, column],
-        )
-        return held.take(_by_slot_rank_token(held))
+    def unsettled(self) -> list[Tensor]:
+        """Return the numbers of entries that the host has not read yet."""
+        return [part.chosen.n for part in self._unsettled]
+
+    def settle(self, numbers: list[int]) -> None:
+        """Drop what need not be kept, by the numbers that `unsettled` returned; merge if enough has come in."""
+        for part, n in zip(self._unsettled, numbers, strict=True):
+            if part.is_merged:
+                self._n_merged = n
+            if n:
+                self._parts.append(part.settled(n))
+        self._unsettled = []
+        if self._n_waiting > max(MERGED_FROM, self._n_merged):
+            self._merge()
+
+    @property
+    def _n_waiting(self) -> int:
+        """Number of entries that have come in since the last merge."""
+        return sum(map(len, self._parts)) - self._n_merged
+
+    def merge(self, other: BestLists) -> None:
+        """Add the entries of other lists, of any tokens."""
+        self._settle_now()
+        self._parts.append(other.entries())
+        self._merge(in_token_order=False)
+
+    def entries(self) -> Entries:
+        """Collect the entries of all lists, sorted by slot, rank and token index; the host waits for the device."""
+        self._settle_now()
+        if self._n_waiting:
+            self._merge()
+            self._settle_now()
+        return Entries.joined(self._parts) if self._parts else self._none()
+
+    def prune_against(self, total: BestLists) -> None:
+        """Take over the bounds: what ranks above the worst entry of a full list of `total` could not get into it."""
+        # Bounds are those of the last merge
+        total.entries()
+        self.bound = total.bound.clone()
 
     def replace_all(self, entries: Entries) -> None:
-        """Replace the content of all lists by `entries`, sorted as `entries()` returns them."""
-        every = np.arange(len(self.rank))
-        self.clear(every, np.full(len(every), NO_RANK))
-        self._write(entries.slot, index_in_group(entries.slot), entries)
-        self.bound = self.rank.max(1)
+        """Replace the content of all lists by `entries`, which are those of `entries()`."""
+        self._parts, self._unsettled = [entries], []
+        self._merge()
 
-    def clear(self, slots: np.ndarray, bound: np.ndarray) -> None:
-        """Empty the lists of some slots and set their bounds."""
-        self.rank[slots] = NO_RANK
-        self.token_index[slots] = -1
-        self.activation[slots] = 0
-        self.text_key[slots] = 0
-        self.bound[slots] = bound
+    def _settle_now(self) -> None:
+        while self._unsettled:
+            self.settle(read_numbers(self.unsettled()))
 
-    def _add_one_a_slot(self, entries: Entries) -> None:
-        """Add at most one entry to each list: instead of the entry of the same text if there is one, else the worst."""
-        slot, nth = entries.slot, np.arange(len(entries.slot))
-        rank = self.rank[slot]  # [n_entries, length]
-        same = self.text_key[slot] == entries.text_key[:, None]
-        column = np.where(same.any(1), same.argmax(1), self._worst(slot, rank))
-        held_rank, held_token_index = rank[nth, column], self.token_index[slot, column]
-        # A token index below 0 marks an empty element, which every entry replaces
-        better = entries.rank < held_rank
-        better |= (entries.rank == held_rank) & (
-            (entries.token_index < held_token_index) | (held_token_index < 0)
+    def _merge(self, in_token_order: bool = True) -> None:
+        """Keep the best entries of all that have come in, and lower the bounds to the worst of each full list."""
+        joined, self._parts, self._n_merged = Entries.joined(self._parts), [], 0
+        slot = self._slots(joined)
+        order = order_by_slot_rank_token(slot, joined, in_token_order)
+        slot = slot[order]
+        rank, text_key = joined.rank[order], joined.text_key[order]
+        is_first = (
+            _first_of_equal_ranks(slot, rank, text_key)
+            if self._rank_tells_text
+            else first_of_each_text(slot, text_key)
         )
-        self._write(slot[better], column[better], entries.take(better))
-        rank[nth[better], column[better]] = entries.rank[better]
-        # A list that is not full keeps its bound: its worst rank is NO_RANK. A bound that was taken over from the
-        # total (`prune_against`) may be lower than the list's own worst rank, and only ever falls.
-        self.bound[slot] = np.minimum(self.bound[slot], rank.max(1))
+        nth = _count_true(slot, is_first)
+        kept = is_first & (nth < self.length)
+        self._unsettled.append(_Unsettled(joined, order, TrueIndices(kept)))
+        # One entry at most of each slot is the last of a full list; the others set an element that is left out
+        is_last = kept & (nth == self.length - 1)
+        n_slots = len(self.bound)
+        worst = self.bound.new_full((n_slots + 1,), NO_RANK)
+        worst.scatter_(0, torch.where(is_last, slot, n_slots), rank)
+        self.bound = torch.minimum(self.bound, worst[:-1])
 
-    def _worst(self, slot: np.ndarray, rank: np.ndarray) -> np.ndarray:
-        """Find the worst entry of each list, or an empty element: its column, [n_slots]."""
-        worst = rank.max(1)
-        is_worst = rank == worst[:, None]
-        column: np.ndarray = is_worst.argmax(1)
-        # Only lists whose worst rank occurs twice need token indices; all empty elements are equally good to fill
-        tied = np.flatnonzero((worst < NO_RANK) & (is_worst.sum(1) > 1))
-        token_index = np.where(is_worst[tied], self.token_index[slot[tied]], -1)
-        column[tied] = token_index.argmax(1)
-        return column
-
-    def _write(self, slot: np.ndarray, column: np.ndarray, entries: Entries) -> None:
-        self.rank[slot, column] = entries.rank
-        self.token_index[slot, column] = entries.token_index
-        self.activation[slot, column] = entries.activation
-        self.text_key[slot, column] = entries.text_key
+    def _none(self) -> Entries:
+        nothing = self.bound.new_zeros(0)
+        return Entries(nothing, nothing, nothing, nothing.float(), nothing)
 
 
-def first_of_each(entries: Entries, length: int) -> Entries:
-    """Select the best `length` entries of each slot, one for each text, sorted by slot, rank and token index."""
-    order = _by_slot_rank_token(entries)
-    order = order[_first_of_each_text(entries.slot[order], entries.text_key[order])]
-    return entries.take(order[index_in_group(entries.slot[order]) < length])
+def first_of_each(entries: Entries, slot: Tensor, length: int) -> tuple[Entries, Tensor]:
+    """Select the best `length` entries of each slot, one for each text; the host waits for the device.
+
+    slot     [n] int64, below 2^31
+    returns  (entries sorted by slot, rank and token index, their slots)
+    """
+    order = order_by_slot_rank_token(slot, entries, in_token_order=False)
+    slot = slot[order]
+    is_first = first_of_each_text(slot, entries.text_key[order])
+    kept = is_first & (_count_true(slot, is_first) < length)
+    return entries.take(order[kept]), slot[kept]
 
 
-def _by_slot_rank_token(entries: Entries) -> np.ndarray:
-    """Compute the order of entries by slot, rank and token index, [n] int64."""
-    # Slot and rank in one integer key sort many times as fast as three keys. Ties are rare: they alone are sorted again
-    # by token index.
-    key, order = sorted_keys((entries.slot << 32) | entries.rank)
-    is_tied = np.zeros(len(key), bool)
-    is_tied[1:] = key[1:] == key[:-1]
-    is_tied[:-1] |= is_tied[1:]
-    tied = order[is_tied]
-    order[is_tied] = tied[np.lexsort((entries.token_index[tied], key[is_tied]))]
-    return order
+def order_by_slot_rank_token(slot: Tensor, entries: Entries, in_token_order: bool) -> Tensor:
+    """Compute the order of entries by slot, rank and token index, [n] int64.
+
+    in_token_order  whether entries with the same slot and rank come in the order of their tokens
+    """
+    key = (slot << 32) | entries.rank
+    if in_token_order:
+        return torch.sort(key, stable=True).indices
+    by_token = torch.sort(entries.token_index, stable=True).indices
+    return by_token[torch.sort(key[by_token], stable=True).indices]
 
 
-def _first_of_each_text(slot: np.ndarray, text_key: np.ndarray) -> np.ndarray:
-    """Find the index of the first entry of each pair of slot and text, rising."""
+def first_of_each_text(slot: Tensor, text_key: Tensor) -> Tensor:
+    """Tell which entries, sorted by slot, are the first of their slot and text, [n] bool."""
     # One hash of both, without its lowest bit, because the sort takes signed integers. It is stable, so the first entry
     # of a pair comes first in its run of equal keys.
-    mixed = mix(text_key ^ mix(slot.astype(np.uint64)))
-    key, order = sorted_keys((mixed >> np.uint64(1)).astype(np.int64))
-    is_first = np.ones(len(key), bool)
-    is_first[1:] = key[1:] != key[:-1]
+    mixed = shifted_right(mix(text_key ^ mix(slot)), 1)
+    key, order = torch.sort(mixed, stable=True)
     # Entries with the same key are of the same slot and text, or by a rare chance of others: those are kept
-    again = np.flatnonzero(~is_first)
-    one, other = order[again - 1], order[again]
-    is_first[again] = (slot[one] != slot[other]) | (text_key[one] != text_key[other])
-    return np.arange(len(key)) if is_first.all() else np.sort(order[is_first])
+    is_same = (key[1:] == key[:-1]) & _same_as_before(slot[order], text_key[order])
+    is_first = torch.ones_like(slot, dtype=torch.bool)
+    is_first[order[1:]] = ~is_same
+    return is_first
 
 
-def sorted_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort int64 keys: (the keys in order, the former index of each); equal keys stay in the order they came in."""
-    # torch's stable sort is several times as fast as numpy's
-    found = torch.sort(torch.from_numpy(keys), stable=True)
-    return found.values.numpy(), found.indices.numpy()
+def _first_of_equal_ranks(slot: Tensor, rank: Tensor, text_key: Tensor) -> Tensor:
+    """Tell the same where entries are sorted by slot and rank, and entries of the same text have the same rank."""
+    is_first = torch.ones_like(slot, dtype=torch.bool)
+    is_first[1:] = ~((rank[1:] == rank[:-1]) & _same_as_before(slot, text_key))
+    return is_first
 
 
-def index_in_group(sorted_groups: np.ndarray) -> np.ndarray:
+def _same_as_before(slot: Tensor, text_key: Tensor) -> Tensor:
+    """Tell which entries but the first have the slot and the text of the entry before them, [n - 1] bool."""
+    return (slot[1:] == slot[:-1]) & (text_key[1:] == text_key[:-1])
+
+
+def index_in_group(sorted_groups: Tensor) -> Tensor:
     """Count 0, 1, 2, … within each run of equal values, [n] int64."""
-    n = len(sorted_groups)
-    starts = (
-        np.flatnonzero(np.r_[True, sorted_groups[1:] != sorted_groups[:-1]])
-        if n
-        else np.empty(0, np.int64)
-    )
-    lengths = np.diff(np.r_[starts, n])
-    return np.arange(n) - np.repeat(starts, lengths)
+    return _count_true(sorted_groups, torch.ones_like(sorted_groups, dtype=torch.bool))
+
+
+def _count_true(sorted_groups: Tensor, mask: Tensor) -> Tensor:
+    """Count, within each run of equal values, at how many earlier places the mask is true, [n] int64."""
+    before = mask.cumsum(0) - mask.long()
+    is_start = torch.ones_like(mask)
+    is_start[1:] = sorted_groups[1:] != sorted_groups[:-1]
+    # `before` never falls, so the largest value at a start so far is that of the run's own start
+    at_start = torch.where(is_start, before, 0)
+    return before - (torch.cummax(at_start, 0).values if len(mask) else at_start)

@@ -8,31 +8,38 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sitegen.config import Config
-from sitegen.maths.encoder import Encoder
-from sitegen.progress import Progress
+from sitegen.errors import SpaceError
+from sitegen.maths.deferred import DeferredChecks, read_numbers
+from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
+from sitegen.progress import Progress, tell
 from sitegen.sources.inputs import Inputs, declared_settings
 from sitegen.sweep.batch import ActiveBatch
-from sitegen.sweep.reader import BATCHES_AT_ONCE, RowReader, row_ranges
+from sitegen.sweep.reader import TokenBatch, choose_batch_rows, read_batches, row_ranges
 from sitegen.sweep.state import SweepState, saved_key
 from sitegen.sweep.windows import ContextWindow
 
 # Raised when a state's arrays, or what they hold, change
-STATE_VERSION = 6
+STATE_VERSION = 7
 
 
 class ShardSweeper:
-    """Sweeps shards of rows, in any order. The configuration alone determines which rows make a shard."""
+    """Sweeps shards of rows, in any order. The configuration alone determines which rows make a shard.
+
+    Everything stays on the device until a shard ends. The host waits for the device once a batch, to read how many
+    entries there are.
+    """
 
     def __init__(self, inputs: Inputs, config: Config) -> None:
         self._inputs, self._config = inputs, config
-        self._reader = RowReader(
-            inputs, [make_encoder(inputs)], config.sweep.precision, config.sweep.batch_rows
-        )
-        self._special_ids = np.array(inputs.special_ids)
+        self._search = ActivationSearch(make_encoder(inputs), config.sweep.precision)
+        self._batch_rows = choose_batch_rows(inputs, config)
+        may_peak = torch.ones(inputs.model.d_vocab, dtype=torch.bool)
+        may_peak[[i for i in inputs.special_ids if i < len(may_peak)]] = False
+        # [d_vocab]: whether a token may be shown as a peak
+        self._may_peak = may_peak.to(inputs.device)
         self._window = ContextWindow.of(config.contexts)
 
     def empty_state(self) -> SweepState:
@@ -45,38 +52,82 @@ class ShardSweeper:
         total: SweepState | None = None,
         advance: Callable[[int], None] = lambda n_tokens: None,
     ) -> SweepState:
-        """Compute the state of a shard's rows.
+        """Compute the state of a shard's rows; if the device's memory is too small, once more in smaller batches.
 
         total    the merged states of all earlier shards, if they are known: what could not survive merging into them
                  is dropped, so that the state is small and quick to merge
         advance  called with the number of tokens after each part of the shard
+        raises   SpaceError if the memory is too small for a single row
         """
-        state = self.empty_state()
-        if total is not None:
-            state.prune_against(total)
-        rows_at_once = self._config.sweep.batch_rows * BATCHES_AT_ONCE
-        for rows in row_ranges(shard.start, shard.stop, rows_at_once):
-            entries = self.active_entries(rows)
-            state.update(entries)
-            advance(entries.n_positions)
-        return state
+        # What is done again after a failure was counted before
+        n_done = n_told = 0
 
-    def active_entries(self, rows: range) -> ActiveBatch:
-        """Find the active tokens of some rows, each with its index, its context's hash and whether it may be a peak."""
-        tokens = np.asarray(self._inputs.rows.tokens[rows.start : rows.stop])
-        found = self._reader.read_entries(rows)
-        token = found.token.numpy()
-        keys = self._window.keys(tokens).reshape(-1)
-        may_peak = ~np.isin(tokens, self._special_ids).reshape(-1)
+        def count(n_tokens: int) -> None:
+            nonlocal n_done, n_told
+            n_done += n_tokens
+            advance(max(n_done - n_told, 0))
+            n_told = max(n_done, n_told)
+
+        while True:
+            state = self.empty_state()
+            if total is not None:
+                state.prune_against(total)
+            try:
+                self.update(state, shard, count)
+                return state
+            except torch.OutOfMemoryError as error:
+                # Leaving this block releases the tensors of the failed attempt, which the error refers to
+                reason = " ".join(str(error).split())[:160]
+            n_done = 0
+            self._halve_batch(reason)
+
+    def _halve_batch(self, reason: str) -> None:
+        """Halve the rows of a batch and say so; raise SpaceError if a batch is a single row already."""
+        if self._batch_rows == 1:
+            raise SpaceError(
+                f"{self._inputs.device}: its memory is too small for a batch of one row ({reason}): choose features, "
+                "such as --features 0-9999, or give --device cpu"
+            )
+        self._batch_rows //= 2
+        tell(
+            f"{self._inputs.device}: its memory is too small for the batch; going on with batches of "
+            f"{self._batch_rows} rows"
+        )
+
+    def update(
+        self, state: SweepState, rows: range, advance: Callable[[int], None] = lambda n_tokens: None
+    ) -> None:
+        """Add rows to a state; they come after those that it has.
+
+        advance  called with the number of tokens after each batch
+        raises   torch.OutOfMemoryError if the device's memory is too small for a batch
+        """
+        checks = DeferredChecks()
+        batches = read_batches(self._inputs, rows, self._batch_rows, checks)
+        batch = next(batches, None)
+        while batch is not None:
+            examined = self._search.examine(batch.x, checks)
+            # The host prepares the next batch while the device multiplies this one
+            following = next(batches, None)
+            n_candidates, *n_entries = read_numbers([examined.candidates.n, *state.unsettled()])
+            state.settle(n_entries)
+            state.update(self._located(batch, self._search.resolve(examined, n_candidates, checks)))
+            advance(batch.ids.numel())
+            batch = following
+        checks.settle()
+
+    def _located(self, batch: TokenBatch, entries: ActiveEntries) -> ActiveBatch:
+        """Add to active entries their token's index, its context's hash and whether it may be a peak."""
+        n_before = batch.rows.start * batch.ids.shape[1]
         return ActiveBatch(
-            feature=found.feature.numpy(),
-            activation=found.activation.numpy(),
-            token_index=token + rows.start * tokens.shape[1],
-            text_key=keys[token],
-            may_peak=may_peak[token],
-            n_positions=tokens.size,
-            n_examined=found.n_examined,
-            largest_error=found.largest_error,
+            feature=entries.feature,
+            activation=entries.activation,
+            token_index=entries.token + n_before,
+            text_key=self._window.keys(batch.ids).flatten()[entries.token],
+            may_peak=self._may_peak[batch.ids].flatten()[entries.token],
+            n_positions=batch.ids.numel(),
+            n_examined=entries.n_examined,
+            largest_error=entries.largest_error,
         )
 
 
@@ -89,7 +140,7 @@ def make_encoder(inputs: Inputs) -> Encoder:
 
 def empty_state(inputs: Inputs, config: Config) -> SweepState:
     """Make the state before any row."""
-    return SweepState(inputs.feature_ids, config.contexts)
+    return SweepState(inputs.feature_ids, config.contexts, inputs.device)
 
 
 class SavedStates:
@@ -159,7 +210,6 @@ def _inputs_key(inputs: Inputs, config: Config) -> str:
         config.model.hook_point,
         inputs.model.processing,
         inputs.feature_ids,
-        config.sweep.batch_rows,
         config.sweep.precision,
         dataclasses.asdict(config.contexts),
     ]

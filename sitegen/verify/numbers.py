@@ -156,9 +156,7 @@ def _compare_frequencies(
 def _measure_densities(inputs: Inputs, config: Config, n_rows: int) -> np.ndarray:
     """Measure the densities [d_hidden] float64 of all features over the first rows."""
     autoencoder, seq_len = inputs.autoencoder, inputs.rows.tokens.shape[1]
-    reader = RowReader(
-        inputs, [autoencoder.encoder()], config.sweep.precision, config.sweep.batch_rows
-    )
+    reader = RowReader(inputs, [autoencoder.encoder()], config)
     n_active = np.zeros(autoencoder.d_hidden, np.int64)
     progress = Progress("densities", n_rows * seq_len, "tokens")
     for batch in reader.read(range(n_rows)):

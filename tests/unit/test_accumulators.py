@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sitegen.config import ContextConfig
 from sitegen.sweep.accumulators import N_CELLS, ActivationHistogram
 from sitegen.sweep.batch import ActiveBatch
-from sitegen.sweep.state import SweepState
+from sitegen.sweep.state import CPU, SweepState
 from sitegen.sweep.windows import mix
 
 FEATURE_IDS = [3, 5, 90, 91]
 N_FEATURES = len(FEATURE_IDS)
+FIELDS = ("feature", "activation", "token_index", "text_key", "may_peak")
 CONTEXTS = ContextConfig(n_top=3, n_intervals=4, n_per_interval=2)
 
 
@@ -28,7 +30,7 @@ def make_active_entries(seed: int, n: int) -> dict[str, np.ndarray]:
             np.float32
         ),
         "token_index": token_index.astype(np.int64),
-        "text_key": rng.integers(0, max(2, n // 2), n).astype(np.uint64),
+        "text_key": rng.integers(0, max(2, n // 2), n),
         "may_peak": rng.random(n) > 0.1,
     }
 
@@ -36,9 +38,11 @@ def make_active_entries(seed: int, n: int) -> dict[str, np.ndarray]:
 def batch_of(entries: dict[str, np.ndarray], chosen: np.ndarray) -> ActiveBatch:
     """Some of the active entries as a batch, ordered by feature, then token index."""
     order = chosen[np.lexsort((entries["token_index"][chosen], entries["feature"][chosen]))]
-    return ActiveBatch(
-        **{name: array[order] for name, array in entries.items()}, n_positions=len(chosen)
+    feature, activation, token_index, text_key, may_peak = (
+        torch.from_numpy(entries[name][order]) for name in FIELDS
     )
+    n = len(chosen)
+    return ActiveBatch(feature, activation, token_index, text_key, may_peak, n)
 
 
 def whole(entries: dict[str, np.ndarray]) -> SweepState:
@@ -119,7 +123,7 @@ def test_a_later_part_is_smaller_when_pruned_against_the_total() -> None:
         if is_pruned:
             state.prune_against(total)
         state.update(batch_of(entries, second))
-        n_kept.append(len(state.top.lists.entries().slot) + len(state.samples.lists.entries().slot))
+        n_kept.append(len(state.top.lists.entries()) + len(state.samples.lists.entries()))
     assert n_kept[1] < n_kept[0]
 
 
@@ -135,7 +139,8 @@ def test_top_contexts_are_the_largest_of_distinct_texts(seed: int, n: int) -> No
         for i in ordered:
             best.setdefault(int(entries["text_key"][i]), int(entries["token_index"][i]))
         assert (
-            held.token_index[held.slot == feature].tolist() == list(best.values())[: CONTEXTS.n_top]
+            held.token_index[held.feature == feature].tolist()
+            == list(best.values())[: CONTEXTS.n_top]
         )
 
 
@@ -145,20 +150,23 @@ def test_samples_have_the_smallest_hashes_of_their_cell(seed: int, n: int) -> No
     entries = make_active_entries(seed, n)
     samples = whole(entries).samples
     held = samples.lists.entries()
+    cell_of = samples.scale.cells(held.feature, held.activation)
     for feature, feature_id in enumerate(FEATURE_IDS):
         mine = np.flatnonzero((entries["feature"] == feature) & entries["may_peak"])
-        salt = mix(np.array([feature_id + 1], np.uint64))
-        width = 2.0 ** samples.scale.exponent[feature] / N_CELLS
+        salt = mix(torch.tensor([feature_id + 1]))
+        width = 2.0 ** int(samples.scale.exponent[feature]) / N_CELLS
         for cell in range(N_CELLS):
             strength = entries["activation"][mine]
             inside = mine[(strength > cell * width) & (strength <= (cell + 1) * width)]
-            rank = mix(entries["text_key"][inside] ^ salt) >> np.uint64(32)
+            mixed = mix(torch.from_numpy(entries["text_key"][inside]) ^ salt)
+            rank = mixed.numpy().view(np.uint64) >> np.uint64(32)
             first: dict[int, int] = {}
             for i in np.lexsort((entries["token_index"][inside], rank)):
                 first.setdefault(
                     int(entries["text_key"][inside[i]]), int(entries["token_index"][inside[i]])
                 )
-            found = held.token_index[held.slot == feature * N_CELLS + cell].tolist()
+            is_mine = (held.feature == feature) & (cell_of == cell)
+            found = held.token_index[is_mine].tolist()
             assert found == list(first.values())[: samples.lists.length]
 
 
@@ -167,7 +175,7 @@ def test_the_histogram_counts_every_activation_in_its_cell() -> None:
     histogram = whole(entries).histogram
     for feature in range(N_FEATURES):
         mine = entries["activation"][(entries["feature"] == feature) & entries["may_peak"]]
-        width = 2.0 ** histogram.scale.exponent[feature] / N_CELLS
+        width = 2.0 ** int(histogram.scale.exponent[feature]) / N_CELLS
         for cell, count in enumerate(histogram.counts[feature]):
             assert count == ((mine > cell * width) & (mine <= (cell + 1) * width)).sum()
         assert np.flatnonzero(histogram.counts[feature])[-1] + 1 >= N_CELLS // 2
@@ -175,21 +183,19 @@ def test_the_histogram_counts_every_activation_in_its_cell() -> None:
 
 @pytest.mark.parametrize("activation", [1.0, np.float32(2.0**-140), 65504.0])
 def test_powers_of_two_and_extremes_have_a_cell(activation: float) -> None:
-    histogram = ActivationHistogram(1)
-    one = np.ones(1, bool)
-    token_index, key = np.zeros(1, np.int64), np.zeros(1, np.uint64)
-    value = np.array([activation], np.float32)
-    histogram.update(ActiveBatch(np.zeros(1, np.int64), value, token_index, key, one, 1))
+    histogram = ActivationHistogram(1, CPU)
+    zero, value = torch.zeros(1, dtype=torch.int64), torch.tensor([activation])
+    histogram.update(ActiveBatch(zero, value, zero, zero, torch.tensor([True]), 1))
     assert histogram.counts.sum() == 1
 
 
 def test_sums_of_two_features_by_hand() -> None:
     batch = ActiveBatch(
-        feature=np.array([0, 0, 2]),
-        activation=np.array([1.5, 0.25, 3.0], np.float32),
-        token_index=np.array([1, 4, 0]),
-        text_key=np.array([7, 8, 9], np.uint64),
-        may_peak=np.array([True, True, False]),
+        feature=torch.tensor([0, 0, 2]),
+        activation=torch.tensor([1.5, 0.25, 3.0]),
+        token_index=torch.tensor([1, 4, 0]),
+        text_key=torch.tensor([7, 8, 9]),
+        may_peak=torch.tensor([True, True, False]),
         n_positions=6,
     )
     state = SweepState([0, 1, 2], CONTEXTS)
@@ -200,5 +206,5 @@ def test_sums_of_two_features_by_hand() -> None:
     assert state.counts.max_special.tolist() == [0.0, 0.0, 3.0]
     assert state.counts.n_active_special.tolist() == [0, 0, 1]
     held = state.top.lists.entries()
-    assert held.slot.tolist() == [0, 0]
+    assert held.feature.tolist() == [0, 0]
     assert held.token_index.tolist() == [1, 4]
