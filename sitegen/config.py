@@ -25,6 +25,7 @@ PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value
 NO_PROCESSING = "none"
 ACTIVATION_NAMES = ("relu", "jumprelu", "topk", "batchtopk")
 PRECISIONS = ("fp32", "bf16", "tf32")
+DEVICES = ("auto", "cpu", "cuda")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 # Repository of the autoencoders that the default presets show
 DEFAULT_REPOSITORY = "NeelNanda/sparse_autoencoder"
@@ -211,7 +212,7 @@ class SweepConfig(_Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_known("precision", PRECISIONS)
-        self._require_known("device", ("auto", "cpu", "cuda"))
+        self._require_known("device", DEVICES)
         parse_features(self.features)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from sitegen import config
+from sitegen.sources import inputs
 
 NAME = "pretend"
 # Memory that the device claims to have
@@ -63,7 +67,7 @@ class Recorder:
     """What the device has done.
 
     operations  called with each operation, in order
-    fail_above  raise torch.OutOfMemoryError for a product with more entries than this; 0: never
+    fail_above  raise torch.OutOfMemoryError for a product into a buffer with more entries than this; 0: never
     """
 
     operations: Callable[[Operation], None] | None = None
@@ -88,19 +92,19 @@ class PretendTensor(Tensor):
                 strides=held.stride(),
                 storage_offset=held.storage_offset(),
                 dtype=held.dtype,
-                device=NAME,
+                device=torch.device(NAME),
             )
         else:
             made = Tensor._make_wrapper_subclass(
-                cls, held.shape, dtype=held.dtype, layout=held.layout, device=NAME
+                cls, held.shape, dtype=held.dtype, layout=held.layout, device=torch.device(NAME)
             )
         made.held = held
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return run(function, args, kwargs or {})
@@ -109,7 +113,7 @@ class PretendTensor(Tensor):
         RECORDER.n_waits += 1
         return self.held.tolist()
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return f"{NAME}({self.held!r})"
 
 
@@ -162,7 +166,7 @@ def _waits(function: Any, args: Any) -> bool:
 
 
 def _require_memory(function: Any, ours: list[PretendTensor]) -> None:
-    if RECORDER.fail_above and function in (aten.mm.out, aten.mm.default):
+    if RECORDER.fail_above and function is aten.mm.out:
         n_entries = len(ours[0].held) * ours[1].held.shape[-1]
         if n_entries > RECORDER.fail_above:
             raise torch.OutOfMemoryError(f"{NAME} out of memory: {n_entries} entries")
@@ -177,7 +181,7 @@ def _record(function: Any, ours: list[PretendTensor], found: Any, waits: bool) -
         RECORDER.operations(Operation(str(function), inputs, outputs, waits, is_view))
 
 
-class _Dispatch(TorchDispatchMode):
+class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sends operations that make tensors on the device, which have none among their arguments, to it."""
 
     def __torch_dispatch__(
@@ -200,11 +204,7 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         wanted = kwargs.get("device")
-        if (
-            function is torch.tensor
-            and wanted is not None
-            and torch.device(wanted).type == NAME
-        ):
+        if function is torch.tensor and wanted is not None and torch.device(wanted).type == NAME:
             return torch.tensor(*args, **{**kwargs, "device": "cpu"}).to(NAME)
         return function(*args, **kwargs)
 
@@ -242,22 +242,27 @@ def register() -> torch.device:
     """Register the device with PyTorch, which can be done once in a process, and return it."""
     if torch._C._get_privateuse1_backend_name() != NAME:
         _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-        # A module's parameters cannot become tensors of another class in place
-        torch.__future__.set_overwrite_module_params_on_conversion(True)
     return torch.device(NAME)
 
 
 @contextmanager
-def pretend(fail_above: int = 0) -> Iterator[Recorder]:
-    """Use the device in the block; returns the record of what it does.
-
-    fail_above  entries of a product for which the device's memory is too small; 0: it never is
-    """
+def pretend() -> Iterator[Recorder]:
+    """Use the device in the block for everything that is computed; returns the record of what it does."""
     register()
-    former = vars(RECORDER).copy()
-    RECORDER.fail_above, RECORDER.n_waits = fail_above, 0
+    former, swaps = vars(RECORDER).copy(), torch.__future__.get_swap_module_params_on_conversion()
+    RECORDER.n_waits = 0
+    # A parameter becomes a tensor of another class, and whoever refers to it keeps referring to the same one
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    # The names by which sources and configuration know devices
+    names = (*config.DEVICES, NAME)
     try:
-        with _Functions(), _Dispatch():
+        with (
+            patch.object(config, "DEVICES", names),
+            patch.object(inputs, "resolve_device", lambda name: torch.device(NAME)),
+            _Functions(),
+            _Dispatch(),  # type: ignore[no-untyped-call]
+        ):
             yield RECORDER
     finally:
+        torch.__future__.set_swap_module_params_on_conversion(swaps)
         vars(RECORDER).update(former)

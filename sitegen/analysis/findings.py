@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from sitegen.analysis.context_records import ContextRecords
 from sitegen.analysis.contexts import (
@@ -74,7 +73,7 @@ def find_all(
     if sample.second is not None:
         other = find_other_contexts(sample.second, inputs, sample, config)
     quality = parts.get("quality", Quality, lambda: measure_quality(inputs, sample, config))
-    W_dec = inputs.autoencoder.W_dec[torch.tensor(inputs.feature_ids)].cpu().numpy()
+    W_dec = inputs.autoencoder.W_dec.cpu().numpy()[inputs.feature_ids]
     layout = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
     numbers = parts.get(
         "published",

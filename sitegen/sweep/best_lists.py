@@ -77,23 +77,12 @@ class Entries:
 class _Unsettled:
     """Entries of which some are to be kept; how many is known to the device, but not yet to the host.
 
-    order   [n] int64: the order of entries that were merged; None: as they are
-    chosen  which of the ordered entries are kept
+    is_merged  whether they are all entries of the lists, merged
     """
 
     entries: Entries
-    order: Tensor | None
     chosen: TrueIndices
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether these are all entries of the lists, merged."""
-        return self.order is not None
-
-    def settled(self, n: int) -> Entries:
-        """Return the entries that are kept; `n` is their number."""
-        index = self.chosen.indices(n)
-        return self.entries.take(index if self.order is None else self.order[index])
+    is_merged: bool
 
 
 class BestLists:
@@ -139,8 +128,8 @@ class BestLists:
         # Most entries of a long sweep end here, at the cost of one comparison. Equal ranks go on, because the token
         # index decides between them.
         is_within = (entries.rank <= self.bound[slot.clamp(min=0)]) | (slot < 0)
-        hopeful = is_candidate & is_within
-        self._unsettled.append(_Unsettled(entries, None, TrueIndices(hopeful)))
+        chosen = TrueIndices(is_candidate & is_within)
+        self._unsettled.append(_Unsettled(entries, chosen, is_merged=False))
 
     def unsettled(self) -> list[Tensor]:
         """Return the numbers of entries that the host has not read yet."""
@@ -152,7 +141,7 @@ class BestLists:
             if part.is_merged:
                 self._n_merged = n
             if n:
-                self._parts.append(part.settled(n))
+                self._parts.append(part.entries.take(part.chosen.indices(n)))
         self._unsettled = []
         if self._n_waiting > max(MERGED_FROM, self._n_merged):
             self._merge()
@@ -165,11 +154,16 @@ class BestLists:
     def merge(self, other: BestLists) -> None:
         """Add the entries of other lists, of any tokens."""
         self._settle_now()
-        self._parts.append(other.entries())
+        self._parts.append(other._content())
         self._merge(in_token_order=False)
 
     def entries(self) -> Entries:
         """Collect the entries of all lists, sorted by slot, rank and token index; the host waits for the device."""
+        content = self._content()
+        return content.take(order_by_slot_and_rank(self._slots(content), content))
+
+    def _content(self) -> Entries:
+        """Collect the entries of all lists, in the order of their tokens within a feature."""
         self._settle_now()
         if self._n_waiting:
             self._merge()
@@ -179,35 +173,43 @@ class BestLists:
     def prune_against(self, total: BestLists) -> None:
         """Take over the bounds: what ranks above the worst entry of a full list of `total` could not get into it."""
         # Bounds are those of the last merge
-        total.entries()
+        total._content()
         self.bound = total.bound.clone()
 
     def replace_all(self, entries: Entries) -> None:
         """Replace the content of all lists by `entries`, which are those of `entries()`."""
         self._parts, self._unsettled = [entries], []
-        self._merge()
+        self._merge(in_token_order=False)
 
     def _settle_now(self) -> None:
         while self._unsettled:
             self.settle(read_numbers(self.unsettled()))
 
     def _merge(self, in_token_order: bool = True) -> None:
-        """Keep the best entries of all that have come in, and lower the bounds to the worst of each full list."""
+        """Keep the best entries of all that have come in, and lower the bounds to the worst of each full list.
+
+        in_token_order  whether all parts come in the order of their tokens within a feature, which the entries that
+                        are kept then have too. So they can be sorted again in other slots, whose equal ranks are then
+                        in the order of tokens.
+        """
         joined, self._parts, self._n_merged = Entries.joined(self._parts), [], 0
-        slot = self._slots(joined)
-        order = order_by_slot_rank_token(slot, joined, in_token_order)
-        slot = slot[order]
-        rank, text_key = joined.rank[order], joined.text_key[order]
+        if not in_token_order:
+            joined = joined.take(torch.sort(joined.token_index, stable=True).indices)
+        unordered_slot = self._slots(joined)
+        order = order_by_slot_and_rank(unordered_slot, joined)
+        slot, rank = unordered_slot[order], joined.rank[order]
+        text_key = joined.text_key[order]
         is_first = (
             _first_of_equal_ranks(slot, rank, text_key)
             if self._rank_tells_text
             else first_of_each_text(slot, text_key)
         )
         nth = _count_true(slot, is_first)
-        kept = is_first & (nth < self.length)
-        self._unsettled.append(_Unsettled(joined, order, TrueIndices(kept)))
+        kept = torch.empty_like(is_first)
+        kept[order] = is_first & (nth < self.length)
+        self._unsettled.append(_Unsettled(joined, TrueIndices(kept), is_merged=True))
         # One entry at most of each slot is the last of a full list; the others set an element that is left out
-        is_last = kept & (nth == self.length - 1)
+        is_last = is_first & (nth == self.length - 1)
         n_slots = len(self.bound)
         worst = self.bound.new_full((n_slots + 1,), NO_RANK)
         worst.scatter_(0, torch.where(is_last, slot, n_slots), rank)
@@ -224,23 +226,19 @@ def first_of_each(entries: Entries, slot: Tensor, length: int) -> tuple[Entries,
     slot     [n] int64, below 2^31
     returns  (entries sorted by slot, rank and token index, their slots)
     """
-    order = order_by_slot_rank_token(slot, entries, in_token_order=False)
+    by_token = torch.sort(entries.token_index, stable=True).indices
+    entries, slot = entries.take(by_token), slot[by_token]
+    order = order_by_slot_and_rank(slot, entries)
     slot = slot[order]
     is_first = first_of_each_text(slot, entries.text_key[order])
     kept = is_first & (_count_true(slot, is_first) < length)
     return entries.take(order[kept]), slot[kept]
 
 
-def order_by_slot_rank_token(slot: Tensor, entries: Entries, in_token_order: bool) -> Tensor:
-    """Compute the order of entries by slot, rank and token index, [n] int64.
-
-    in_token_order  whether entries with the same slot and rank come in the order of their tokens
-    """
-    key = (slot << 32) | entries.rank
-    if in_token_order:
-        return torch.sort(key, stable=True).indices
-    by_token = torch.sort(entries.token_index, stable=True).indices
-    return by_token[torch.sort(key[by_token], stable=True).indices]
+def order_by_slot_and_rank(slot: Tensor, entries: Entries) -> Tensor:
+    """Compute the order of entries by slot and rank, [n] int64; those that are equal in both stay in their order."""
+    # Slot and rank in one integer sort many times as fast as two keys
+    return torch.sort((slot << 32) | entries.rank, stable=True).indices
 
 
 def first_of_each_text(slot: Tensor, text_key: Tensor) -> Tensor:

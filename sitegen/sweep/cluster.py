@@ -76,7 +76,7 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:
 
 def _merged(ray: Any, inputs: Inputs, config: Config, saved: SavedStates) -> SweepState:
     """Merge all shards' states in order, while later shards are still being swept."""
-    on_gpu = inputs.device.type == "cuda"
+    on_gpu = inputs.device.type != "cpu"
     sweep_shard = ray.remote(_shard_state).options(
         num_cpus=1, num_gpus=int(on_gpu), max_retries=MAX_RETRIES
     )

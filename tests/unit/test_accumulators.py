@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sitegen.config import ContextConfig
+from sitegen.maths.deferred import read_numbers
 from sitegen.sweep.accumulators import N_CELLS, ActivationHistogram
 from sitegen.sweep.batch import ActiveBatch
 from sitegen.sweep.state import CPU, SweepState
@@ -45,6 +46,18 @@ def batch_of(entries: dict[str, np.ndarray], chosen: np.ndarray) -> ActiveBatch:
     return ActiveBatch(feature, activation, token_index, text_key, may_peak, n)
 
 
+def add(state: SweepState, batch: ActiveBatch) -> None:
+    """Add a batch as the sweep does, which settles the lists before each."""
+    state.settle(read_numbers(state.unsettled()) if state.unsettled() else [])
+    state.update(batch)
+
+
+@pytest.fixture(autouse=True)
+def merged_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merge the lists after a few entries, so that the few of these tests are merged as many times as in a sweep."""
+    monkeypatch.setattr("sitegen.sweep.best_lists.MERGED_FROM", 10)
+
+
 def whole(entries: dict[str, np.ndarray]) -> SweepState:
     state = SweepState(FEATURE_IDS, CONTEXTS)
     state.update(batch_of(entries, np.arange(len(entries["token_index"]))))
@@ -73,8 +86,8 @@ def test_any_split_merges_to_the_result_of_one_pass(seed: int, n: int, cuts: lis
     order = np.argsort(entries["token_index"])
     for part in np.split(order, sorted(min(cut, n) for cut in cuts)):
         state = SweepState(FEATURE_IDS, CONTEXTS)
-        for half in np.array_split(part, 2):
-            state.update(batch_of(entries, half))
+        for piece in np.array_split(part, 4):
+            add(state, batch_of(entries, piece))
         merged.merge(state)
     assert_same(merged, whole(entries))
 
@@ -106,8 +119,8 @@ def test_parts_pruned_against_the_total_merge_to_the_same_result(
     for part in np.split(np.argsort(entries["token_index"]), sorted(min(cut, n) for cut in cuts)):
         state = SweepState(FEATURE_IDS, CONTEXTS)
         state.prune_against(merged)
-        for half in np.array_split(part, 2):
-            state.update(batch_of(entries, half))
+        for piece in np.array_split(part, 4):
+            add(state, batch_of(entries, piece))
         merged.merge(state)
     assert_same(merged, whole(entries))
 
