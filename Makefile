@@ -14,7 +14,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 # The CPU build from the configured index, or PyTorch's own
 install_cpu_torch = $(1) install --quiet $(CPU_TORCH) || $(1) install --quiet $(CPU_TORCH) --index-url $(CPU_INDEX)
 
-.PHONY: help demo test check coverage format screenshots train-demo bench clean
+.PHONY: help demo test check coverage format screenshots train-demo bench gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ train-demo: $(TRAIN_INSTALLED) ## train the demo's model and autoencoder anew fr
 
 bench: $(TEST_INSTALLED) browser .venv-saedashboard/installed .venv-sae-vis/installed ## measure at full size beside the peers, an hour and a half; writes docs/performance.md
 	$(BIN)/python -m benchmarks
+
+gpu: $(TEST_INSTALLED) ## on a machine with a CUDA device: the GPU tests, CUDA against the CPU, the sweep's rate against a bare product
+	$(BIN)/python -m pytest -m cuda tests/unit/test_cuda.py
+	$(BIN)/python -m benchmarks.gpu measure
 
 .venv-saedashboard/installed:
 	$(PYTHON) -m venv $(@D)

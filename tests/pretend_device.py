@@ -110,7 +110,7 @@ class PretendTensor(Tensor):
         return run(function, args, kwargs or {})
 
     def tolist(self) -> Any:
-        RECORDER.n_waits += 1
+        _record("aten.tolist", [self], self.held, waits=True)
         return self.held.tolist()
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -177,7 +177,7 @@ def _record(function: Any, ours: list[PretendTensor], found: Any, waits: bool) -
     if RECORDER.operations is not None:
         outputs = [value for value in tree_flatten(found)[0] if isinstance(value, Tensor)]
         inputs = [value.held for value in ours]
-        is_view = function.is_view and not waits
+        is_view = not waits and function.is_view
         RECORDER.operations(Operation(str(function), inputs, outputs, waits, is_view))
 
 

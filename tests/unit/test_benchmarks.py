@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.analysis import PARTS, measure_analysis
+from benchmarks.gpu import FULL_TOKENS, cost_of, predict
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.report import machine, write_report
 from benchmarks.sweep import measure_sweep
+from tests.pretend_device import Operation
 from tests.tiny import TinyInputs
 
 
@@ -103,3 +106,32 @@ def test_parts_of_the_analysis_are_timed(tiny: TinyInputs, tmp_path: Path) -> No
     assert set(found["parts"]) == set(PARTS)
     assert all(seconds > 0 for seconds in found["parts"].values())
     assert found["base_seconds"] > 0
+
+
+def test_the_time_on_a_gpu_is_predicted_from_every_operation(
+    tiny: TinyInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.gpu.MOST_BATCH_TOKENS", 32 * 24)
+    predicted = predict(_Tiny(tiny.folder))
+    by_name = {operation["name"]: operation for operation in predicted["operations"]}
+    assert sum(o["seconds"] for o in by_name.values()) == pytest.approx(predicted["seconds"])
+    n_batches = FULL_TOKENS / (32 * 24)
+    # One product of single entries and one wait in each batch; a few more waits at the ends of shards
+    assert by_name["sparse_sampled_addmm"]["n"] == round(n_batches)
+    assert n_batches <= by_name["waits"]["n"] < 1.6 * n_batches
+
+
+def test_products_and_passes_are_priced_by_their_shapes() -> None:
+    left, right, out = (
+        torch.ones(64, 300).bfloat16(),
+        torch.ones(300, 50).bfloat16(),
+        torch.ones(64, 50),
+    )
+    product = cost_of(Operation("aten.mm.out", [left, right, out], [out], False, False))
+    assert product.n_operations == 2 * 64 * 300 * 50
+    assert product.precision == torch.bfloat16
+    passed = cost_of(Operation("aten.mul.Tensor", [out, out], [out], False, False))
+    assert passed.n_bytes == 3 * 64 * 50 * 4
+    assert passed.seconds == 5e-6
+    large = torch.empty(3_000_000_000 // 8, dtype=torch.float64)
+    assert cost_of(Operation("aten.neg.default", [large], [large], False, False)).seconds == 0.002
