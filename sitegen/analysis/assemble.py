@@ -136,7 +136,7 @@ class Records:
             density=density,
             n_active=n_active,
             max_activation=shortest(counts.max_activation[index]),
-            mean_active=float(counts.activation_sum[index]) / n_active if n_active else 0.0,
+            mean_active=shortest(np.float32(counts.activation_sum[index] / max(n_active, 1))),
             kind=kind_of(density),
             special=SpecialTokenActivity(
                 int(counts.n_active_special[index]), shortest(counts.max_special[index])

@@ -88,10 +88,11 @@ def bound_features(
     bias_size  [d_hidden] largest size that the bias and its threshold can add up to
     rest       [d_hidden] what rounding leaves of the bias
     """
-    # d_hook + 5 roundings in the product, and one in the recomputation, which adds up in float64. Each is taken as a
-    # whole epsilon, because some hardware cuts off instead of rounding to the nearest number.
-    n_roundings = columns.shape[1] + N_TERMS + 1
-    sum_error = n_roundings * torch.finfo(torch.float32).eps
+    # d_hook + 5 roundings in the product. Each is taken as a whole epsilon, because some hardware cuts off instead of
+    # rounding to the nearest number. As much again covers the recomputation's one rounding, the order in which tensor
+    # cores add up, and lost operands.
+    n_roundings = columns.shape[1] + N_TERMS
+    sum_error = 2 * n_roundings * torch.finfo(torch.float32).eps
     lost = measure_lengths(columns - round_values(columns, precision))
     return ROUNDED_UP * torch.stack(
         [
