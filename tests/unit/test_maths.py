@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,6 +74,23 @@ def test_active_entries_equal_float64(precision: str, seed: int) -> None:
     assert (found > 0).sum() == (expected > 0).sum()
     assert entries.feature.tolist() == sorted(entries.feature.tolist())
     assert 0 < entries.largest_error < 1
+
+
+def test_activations_are_the_exact_sums_rounded_once() -> None:
+    """Each float64 sum is compared with `math.fsum`, which adds up without any rounding error."""
+    case = make_case(7)
+    entries = ActivationSearch(case.encoder, "fp32").active_entries(case.x)
+    centred = (case.x - case.b_dec).double()
+    n_compared = 0
+    for feature, token, found in zip(
+        entries.feature.tolist(), entries.token.tolist(), entries.activation, strict=True
+    ):
+        # Products of float32 numbers are exact in float64
+        terms = (centred[token] * case.W_enc[:, feature].double()).tolist()
+        exact = math.fsum([*terms, float(case.b_enc[feature])])
+        assert found == torch.tensor(exact, dtype=torch.float64).float()
+        n_compared += 1
+    assert n_compared > 500
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
