@@ -149,3 +149,18 @@ def sha256(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Get the size in bytes of every file below a folder, by its path in the folder, in order.
+
+    A missing folder has none. Links to files count as files; links to folders are not followed.
+    """
+    sizes: dict[str, int] = {}
+    prefix = len(os.path.join(folder, ""))
+    for parent, _, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            # A broken link is no file
+            with contextlib.suppress(FileNotFoundError):
+                sizes[path[prefix:]] = os.stat(path).st_size
+    return dict(sorted(sizes.items()))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sitegen.errors import StoreError
-from sitegen.file_names import CHECKSUMS, DATA, EVIDENCE, FEATURES, MANIFEST, PUBLISHED_FILES
-from sitegen.files import sha256
+from sitegen.file_names import CHECKSUMS, DATA, EVIDENCE, FEATURES, MANIFEST
+from sitegen.files import file_sizes, sha256
 from sitegen.records import (
     Ablations,
     ContextRecord,
@@ -22,30 +22,32 @@ from sitegen.render.views import FeatureData
 from sitegen.store import read_checksums
 
 
-def checksum_findings(data: Path, copy: Path) -> list[str]:
-    """Files of `data`, and of the site's `copy` of it, that are missing, strange or changed."""
-    path = data / CHECKSUMS
-    if not path.is_file():
-        return [f"{DATA}/{CHECKSUMS} is missing"]
-    try:
-        listed = read_checksums(data)
-    except StoreError as error:
-        return [str(error)]
-    findings = []
-    published = {name for name in listed if PUBLISHED_FILES.fullmatch(name)}
-    for folder, shown, expected in ((data, DATA, listed.keys()), (copy, f"site/{DATA}", published)):
-        there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
-            CHECKSUMS
-        }
-        findings += [f"{shown}/{name} is missing" for name in sorted(expected - there)]
-        findings += [f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - expected)]
-        changed = [
-            name for name in sorted(expected & there) if sha256(folder / name) != listed[name]
-        ]
-        findings += [
-            f"{shown}/{name} has another SHA-256 than {CHECKSUMS} says" for name in changed
-        ]
-    return findings
+def listed_checksums(data: Path) -> dict[str, str]:
+    """The SHA-256 of each file of the data, by its name in it.
+
+    raises  StoreError if there is no list of them, or it is no text
+    """
+    if not (data / CHECKSUMS).is_file():
+        raise StoreError(f"{DATA}/{CHECKSUMS} is missing")
+    return read_checksums(data)
+
+
+def checksum_findings(folder: Path, shown: str, expected: dict[str, str]) -> list[str]:
+    """Files of a folder that are missing, strange or changed.
+
+    shown     name of the folder in findings
+    expected  SHA-256 of every file that should be there but the list of checksums itself
+    """
+    there = file_sizes(folder).keys() - {CHECKSUMS}
+    return [
+        *(f"{shown}/{name} is missing" for name in sorted(expected.keys() - there)),
+        *(f"{shown}/{name} is not in {CHECKSUMS}" for name in sorted(there - expected.keys())),
+        *(
+            f"{shown}/{name} has another SHA-256 than {CHECKSUMS} says"
+            for name in sorted(expected.keys() & there)
+            if sha256(folder / name) != expected[name]
+        ),
+    ]
 
 
 def record_findings(

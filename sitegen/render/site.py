@@ -41,7 +41,7 @@ def render_site(output: OutputFolder) -> Rendered:
     raises  StoreError if the data is missing, damaged or of another schema version
     """
     renderer = PageRenderer(output)
-    with _no_collection(), whole_folder(output.site, resume=True) as folder:
+    with no_collection(), whole_folder(output.site, resume=True) as folder:
         site = SiteFolder(folder, output.site)
         features = _render_features(renderer, output, folder)
         names = features.names + _write_all(site, renderer.others(features))
@@ -51,10 +51,11 @@ def render_site(output: OutputFolder) -> Rendered:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Switch Python's cycle collector off.
 
-    A render makes no reference cycles, and the million objects of the search index make every collection slow.
+    A render and a check make no reference cycles, and the million objects of the search index make every collection
+    slow.
     """
     was_enabled = gc.isenabled()
     gc.disable()
