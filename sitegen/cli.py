@@ -18,7 +18,7 @@ from sitegen.labels import given_labels, require_known
 from sitegen.lock import locked
 from sitegen.options import NO_LABELS, make_parser
 from sitegen.output import OutputFolder, finished_output, writing_to
-from sitegen.progress import computing_stages, plan_stages
+from sitegen.progress import announce, computing_stages, end_stage, plan_stages, tell
 from sitegen.records import PublishedNumber
 from sitegen.space import existing_folder
 from sitegen.verify.source import published_presets
@@ -40,14 +40,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except SitegenError as error:
-        print(f"build.py: {error}", file=sys.stderr)
+        _say(f"build.py: {error}")
     except OSError as error:
-        print(f"build.py: {_os_error_line(error)}", file=sys.stderr)
+        _say(f"build.py: {_os_error_line(error)}")
     except KeyboardInterrupt:
-        print(
-            "build.py: stopped; run the same command again to resume",
-            file=sys.stderr,
-        )
+        _say("build.py: stopped; run the same command again to resume")
+    finally:
+        end_stage()
     return WRONG_USAGE
 
 
@@ -84,12 +83,14 @@ def _run(options: argparse.Namespace) -> int:
         plan_stages(*_computing(config), "render", "check")
         _compute(config, output, _engine(options))
         _render_site(output, options.labels)
+        announce("hashes", only_if_long=True)
         summary = summary_if_checked(output)
         if summary is not None:
             _say(f"{summary} (unchanged since the last check)")
             return DONE
         report = _checked(output)
         if not report.findings:
+            announce("hashes", only_if_long=True)
             note_checked(output, report.summary)
         return FOUND_WANTING if report.findings else DONE
 
@@ -170,6 +171,7 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 def _compute(config: Config, output: OutputFolder, engine: Engine) -> None:
     # Imported here, since torch and transformer_lens take seconds to import
+    announce("libraries", only_if_long=True)
     from sitegen.compute import compute_data
 
     started = time.monotonic()
@@ -195,6 +197,7 @@ def _render_site(output: OutputFolder, labels: str | None) -> None:
     from sitegen.render.site import keep_labels, render_site
 
     started = time.monotonic()
+    announce("render", only_if_long=True)
     if labels == NO_LABELS:
         output.labels.unlink(missing_ok=True)
     elif labels is not None:
@@ -213,7 +216,9 @@ def _check(options: argparse.Namespace) -> int:
 def _checked(output: OutputFolder, of_archive: bool = True) -> Report:
     from sitegen.check import check_output
 
+    announce("check", only_if_long=True)
     report = check_output(output, of_archive)
+    end_stage()
     for finding in report.findings:
         print(finding)
     _say(report.summary)
@@ -228,6 +233,7 @@ def _archive(options: argparse.Namespace) -> int:
         if _checked(output, of_archive=False).findings:
             _say("no archive was written: correct the findings first")
             return FOUND_WANTING
+        announce("archive", only_if_long=True)
         archive = write_archive(output)
     _say(
         f"wrote {output.archive}: {archive.n_files:,} files, {archive.n_bytes / 1e6:,.1f} MB, "
@@ -367,7 +373,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on the result of the present stage, which ends it."""
+    end_stage()
+    tell(line)
 
 
 def _os_error_line(error: OSError) -> str:

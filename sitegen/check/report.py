@@ -80,7 +80,7 @@ def check_output(output: OutputFolder, of_archive: bool = True) -> Report:
 
 def _merged(parts: Iterable[Seen], n_features: int) -> Seen:
     """All parts of the features together; progress is shown as they come."""
-    progress = Progress("check", n_features, "features")
+    progress = Progress("check", n_features, "features", then="lists, scripts and checksums")
     seen = Seen()
     for task, part in zip(feature_tasks(n_features), parts, strict=True):
         seen.merge(part)

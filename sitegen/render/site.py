@@ -100,7 +100,9 @@ def _render_features(
     renderer: PageRenderer, output: OutputFolder, folder: Path
 ) -> RenderedFeatures:
     """Render every feature's page and data, all rows, and the files that need no feature, on all cores."""
-    progress = Progress("render", len(renderer.paths), "pages")
+    progress = Progress(
+        "render", len(renderer.paths), "pages", then="lists, search and other files"
+    )
     features = RenderedFeatures()
     with worker_pool(_start_worker, output, folder) as pool:
         # The two large tasks that depend on no feature run beside the features

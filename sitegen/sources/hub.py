@@ -53,6 +53,7 @@ from sitegen.hub_errors import (
     is_temporary,
     requested_pause_s,
 )
+from sitegen.progress import tell
 from sitegen.sources.provenance import Provenance, SourceFile
 from sitegen.space import require_free
 
@@ -66,7 +67,7 @@ SHA256_DIGITS = 64
 GIT_SHA1_DIGITS = 40
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WITHOUT_HUB = "give a file or folder on this machine (there is none of this name)"
-LINE_EVERY_S = 10.0  # between two progress lines of a download
+LINE_EVERY_S = 4.0  # between two progress lines of a download
 
 T = TypeVar("T")
 
@@ -322,7 +323,7 @@ def _transfer(file: HubFile) -> Path | None:
 
 
 def progress_line_class(what: str) -> type[tqdm]:
-    """Make a progress bar class that prints a line every ten seconds.
+    """Make a progress bar class that prints a line every four seconds.
 
     For standard error that is not a terminal, where the usual bars of `huggingface_hub` print nothing.
     """
@@ -368,7 +369,7 @@ def _resumptions_in_one_line(what: str) -> Iterator[None]:
 
 
 def _print_line(line: str) -> None:
-    print(" ".join(line.split()), file=sys.stderr, flush=True)
+    tell(" ".join(line.split()))
 
 
 def cache_provenance(repository: str, paths: dict[str, Path]) -> Provenance:
