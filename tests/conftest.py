@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def tiny_output(tiny: TinyInputs, tmp_path_factory: pytest.TempPathFactory) -> P
     """The finished output folder of the tiny inputs. A test that changes it copies it first."""
     out = tmp_path_factory.mktemp("run") / "tiny"
     assert main(["run", str(tiny.preset), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def output(tiny_output: Path, tmp_path: Path) -> Path:
+    """A copy of the finished output that a test may damage."""
+    out = tmp_path / "out"
+    shutil.copytree(tiny_output, out)
     return out
 
 

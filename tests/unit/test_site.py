@@ -33,14 +33,6 @@ from sitegen.store import (
 from tests.conftest import REPOSITORY, folder_bytes
 
 
-@pytest.fixture
-def output(tiny_output: Path, tmp_path: Path) -> Path:
-    """A copy of the output that a test may damage."""
-    out = tmp_path / "out"
-    shutil.copytree(tiny_output, out)
-    return out
-
-
 def test_fresh_output_has_no_findings(
     tiny_output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
