@@ -21,19 +21,27 @@ VOID_ELEMENTS = {
     "track",
     "wbr",
 }
-# A comment, a doctype, or a tag: its slash, name and attributes, and the slash of an SVG element without content.
+# An end tag; a start tag with its attributes, and the slash of an SVG element without content; a comment; a doctype. An
+# element that contains only text is one match with its end tag, because most elements are of this kind.
 # This is all that templates write. `html.parser` accepts much more, and takes most of a check's time.
+# Quantifiers are possessive, since going back in a tag never helps.
 _MARKUP = re.compile(
     r"""<(?:
-        !--.*?--
+        /([a-z][a-z0-9]*+)\s*+
+        | ([a-z][a-z0-9]*+) ((?:\s++(?:viewBox|[a-z][a-z-]*+)(?:="[^"<>]*+")?+)*+) \s*+
+          (?:(/) | (?:>([^<]*+)</\2)?)
+        | !--.*?--
         | !((?i:doctype)\s[^<>]*)
-        | (/?) ([a-z][a-z0-9]*) ((?:\s+(?:[a-z][a-z-]*|viewBox)(?:="[^"<>]*")?)*) \s*(/?)
     )>""",
     re.DOTALL | re.VERBOSE,
 )
-# Each piece of markup gives the groups, and the text that follows it
+# Each match gives the groups, and the text that follows it
 _N_PARTS = _MARKUP.groups + 1
 _ATTRIBUTE = re.compile(r'([a-zA-Z-]+)(?:="([^"]*)")?')
+# Elements that a page has once, or that declare something about it
+_NOTED = {"html", "meta", "h1", "main"}
+# Those, elements whose text may be checked, depending on where they are, and elements that may contain none
+_NOT_PLAIN = {"title", "data", "span", "p", "small", "code"} | _NOTED | VOID_ELEMENTS
 
 
 @dataclass
@@ -83,12 +91,14 @@ class _Elements:
             tag == "code" and "th" in self._open
         ):
             self._taking[tag] = "", []
+        elif tag in _NOTED:
+            _note(self._page, tag, _attributes(attributes))
         if tag not in VOID_ELEMENTS:
             self._open.append(tag)
 
     def text(self, text: str) -> None:
         for _, parts in self._taking.values():
-            parts.append(unescape(text))
+            parts.append(unescape(text) if "&" in text else text)
 
     def end(self, tag: str) -> None:
         if not self._open or self._open.pop() != tag:
@@ -122,20 +132,23 @@ def read_page(text: str) -> Page:
     page = Page()
     elements = _Elements(page)
     pieces = zip(*[iter(parts)] * _N_PARTS, strict=True)
-    for doctype, slash, tag, attributes, empty, after in pieces:
-        if tag is None:
+    for ended, tag, attributes, empty, content, doctype, after in pieces:
+        if ended is not None:
+            elements.end(ended)
+        elif tag is None:
             page.doctype = doctype or page.doctype
-        elif slash:
-            elements.end(tag)
+        elif content is not None and tag not in _NOT_PLAIN:
+            elements.text(content)
         elif not empty:
             elements.begin(tag, attributes)
-            if tag in ("html", "meta", "h1", "main"):
-                _note(page, tag, _attributes(attributes))
+            if content is not None:
+                elements.text(content)
+                elements.end(tag)
         if after:
             elements.text(after)
     elements.finish()
     # The attributes of a whole page at once, since most tags have none of these two kinds
-    given = _ATTRIBUTE.findall("".join(filter(None, parts[3::_N_PARTS])))
+    given = _ATTRIBUTE.findall("".join(filter(None, parts[2::_N_PARTS])))
     page.links = [unescape(value) for name, value in given if name in ("href", "src")]
     page.ids = [unescape(value) for name, value in given if name == "id"]
     texts = "".join([before, *parts[_N_PARTS - 1 :: _N_PARTS]])

@@ -24,6 +24,7 @@ PAGE = (
     "<small>3/5 <strong>&times;2</strong></small></li></ol>\n"
     '<table><tr><th><code title="id 3">·the</code></th></tr></table><code>no head</code>\n'
     '<svg viewBox="0 0 1 1"><path d="M0 0"/></svg><a href="a.html?b&amp;c#d">x</a><br>\n'
+    "<div><div>in two</div></div>\n"
     '</main><script defer src="s.js"></script></body></html>\n'
 )
 
@@ -52,12 +53,14 @@ DEFECTS = {
     "an end tag too many": ("</main>", "</div></main>", "closed out of order: div, main"),
     "no end tag": ("</ol>", "", "closed out of order"),
     "page cut off": (
-        '</main><script defer src="s.js"></script></body></html>\n',
+        '<div><div>in two</div></div>\n</main><script defer src="s.js"></script></body></html>\n',
         "",
         "closed out of order",
     ),
+    "one of two end tags": ("</div></div>", "</div>", "closed out of order"),
     "crossed": ("</small></li>", "</li></small>", "closed out of order"),
     "a < in the text": ("not in", "not < in", "a < that begins no markup, before [' in a list"),
+    "content where there is none": ("<br>", "<br>x</br>", "closed out of order"),
     "unfinished tag": ("<br>", "<br", "a < that begins no markup"),
     "attribute without quotes": ('id="top"', "id=top", "a < that begins no markup"),
     "attribute without its end": ('id="top"', 'id="top', "a < that begins no markup"),
