@@ -20,7 +20,7 @@ from sitegen.analysis.evidence import Evidence
 from sitegen.analysis.second_autoencoder import OtherContexts
 from sitegen.compute import compute_data
 from sitegen.config import load_config
-from sitegen.maths.ablation import Remover
+from sitegen.maths.removal import Remover
 from sitegen.output import open_output
 from sitegen.store import StoreWriter
 
@@ -54,7 +54,7 @@ def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str
     """Seconds that ablation takes at full width, for a sixteenth of the features."""
     shutil.rmtree(out, ignore_errors=True)
     overrides = {"corpus.n_rows": str(n_rows), "sweep.features": f"0-{D_HIDDEN // 16 - 1}"}
-    parts = {"ablation": PARTS["ablation"], "effects": [(Remover, "set_features")]}
+    parts = {"ablation": PARTS["ablation"], "lists": [(Remover, "_search")]}
     with timed(parts) as seconds:
         compute_data(load_config(str(files.preset), overrides), open_output(out))
     tables = [
@@ -65,7 +65,7 @@ def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str
         "n_features": len(tables),
         "n_active": n_active,
         "seconds": seconds["ablation"],
-        "effects_seconds": seconds["effects"],
+        "lists_seconds": seconds["lists"],
     }
 
 

@@ -251,9 +251,9 @@ class AnalysisConfig(_Section):
     section = "analysis"
     # First rows, on which features are compared with each other and with neurons
     n_rows: Annotated[int, Meta(ge=1, le=MOST)] = 512
-    # First rows, on which losses are measured
-    n_quality_rows: Annotated[int, Meta(ge=1, le=MOST)] = 320
-    # Rows of a batch of these; standard errors are over batches
+    # First rows, on which losses are measured; 0: 320, or fewer where the model is so large that they would take long
+    n_quality_rows: Annotated[int, Meta(ge=0, le=MOST)] = 0
+    # Rows of a batch of these at most; standard errors are over batches
     batch_rows: Annotated[int, Meta(ge=1, le=MOST)] = 64
     # Similar features listed of each kind
     n_neighbours: Annotated[int, Meta(ge=1, le=100)] = 4

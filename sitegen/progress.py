@@ -30,6 +30,8 @@ TITLES = {
     "fit": "checking that the autoencoder fits the activations",
     "sweep": "computing all features on all rows",
     "contexts": "computing activations in the contexts that pages show",
+    "ablation": "removing features at the tokens on which they are active",
+    "changes": "finding the tokens that they promote and suppress most",
     "sample": "computing activations of all features on the sample",
     "relations": "finding similar features",
     "map": "computing the map of features",

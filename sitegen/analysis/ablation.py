@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 
 from sitegen.config import Config
-from sitegen.maths.ablation import Ablation, FinalLayer, Remover
+from sitegen.maths.ablation import Ablation, FinalLayer
 from sitegen.maths.logits import written_by
+from sitegen.maths.removal import Removals, Remover, Streams
+from sitegen.progress import within
 from sitegen.sources.inputs import Inputs
 
-# If the logit effects of all features fit into this many bytes, they are computed once and kept
-EFFECTS_BYTES = 1 << 29
-# Otherwise, the logit effects of this many features are computed at a time
-FEATURES_AT_ONCE = 256
 # Decimal places of the changes in the token lists, in nats. The lists are the larger part of all data.
 CHANGE_DIGITS = 3
-# Tokens of several batches are collected up to this many bytes of logits
-LOGITS_BYTES = 1 << 26
+# Residual streams of several batches are collected up to this many bytes: the effects of features on the vocabulary are
+# computed once for all of them
+RESIDUAL_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -46,41 +45,22 @@ class AblationTable:
 
 @dataclass(frozen=True)
 class ShownActivations:
-    """Activations that are shown; index i of `feature` to `column` belongs to the same activation.
+    """Activations that are shown; index i of every array belongs to the same activation.
 
-    residual         [n_tokens, d_model] before the final norm
-    next_id          [n_tokens] int64: the token that follows each; -1 at a row's end
-    feature, token   [n] int64; `token` is a row of `residual`
+    feature, token   [n] int64; `token` counts the streams that are collected
     activation       [n] float32
     context, column  [n] int64: where each activation is shown; several contexts may show the same one
     """
 
-    residual: Tensor
-    next_id: Tensor
     feature: np.ndarray
     token: np.ndarray
     activation: np.ndarray
     context: np.ndarray
     column: np.ndarray
 
-    @staticmethod
-    def joined(parts: list[ShownActivations]) -> ShownActivations:
-        """Join the activations of several batches; their tokens are numbered one batch after the other."""
-        starts = np.cumsum([0, *(len(part.residual) for part in parts)])
-        token = [part.token + start for part, start in zip(parts, starts[:-1], strict=True)]
-        return ShownActivations(
-            residual=torch.cat([part.residual for part in parts]),
-            next_id=torch.cat([part.next_id for part in parts]),
-            feature=np.concatenate([part.feature for part in parts]),
-            token=np.concatenate(token),
-            activation=np.concatenate([part.activation for part in parts]),
-            context=np.concatenate([part.context for part in parts]),
-            column=np.concatenate([part.column for part in parts]),
-        )
-
 
 class Ablator:
-    """Removes features at the tokens on which they are active, batch by batch."""
+    """Removes features at the tokens on which they are active, for many batches together."""
 
     @classmethod
     def of(cls, inputs: Inputs, config: Config) -> Self | None:
@@ -97,15 +77,17 @@ class Ablator:
         return cls(inputs, final, config.analysis.n_ablated, n_tokens)
 
     def __init__(self, inputs: Inputs, final: FinalLayer, k: int, n_tokens: int) -> None:
-        self._k = min(k, len(final.b_U))
+        """Take the inputs, their final layer, the length of the token lists, and the tokens of a batch at most."""
+        d_model, d_vocab = final.W_U.shape
+        self._final, self._k = final, min(k, d_vocab)
         chosen = torch.tensor(inputs.feature_ids, device=inputs.device)
-        self._written = written_by(inputs.autoencoder.W_dec[chosen], inputs.model.W_out)
-        fits = len(chosen) * len(final.b_U) * 4 <= EFFECTS_BYTES
-        self._at_once = len(chosen) if fits else FEATURES_AT_ONCE
-        self._n_tokens = max(n_tokens, LOGITS_BYTES // (4 * len(final.b_U)))
-        self._remover = Remover(final, self._at_once, self._n_tokens)
-        if len(chosen) <= self._at_once:
-            self._remover.set_features(self._written)
+        written = written_by(inputs.autoencoder.W_dec[chosen], inputs.model.W_out)
+        self._remover = Remover(final, written)
+        # Memory is taken only where streams are written
+        n_streams = max(n_tokens, RESIDUAL_BYTES // (4 * d_model))
+        self._centred = final.W_U.new_empty(n_streams, d_model)
+        self._next_id = torch.empty(n_streams, dtype=torch.int64, device=inputs.device)
+        self._n_streams = 0
         self._waiting: list[ShownActivations] = []
         self._columns: list[tuple[np.ndarray, np.ndarray]] = []
         self._parts: list[list[np.ndarray]] = []
@@ -118,7 +100,7 @@ class Ablator:
         context: np.ndarray,
         column: np.ndarray,
     ) -> None:
-        """Add the activations of a batch of rows.
+        """Add the activations of a batch of rows, which must not be added again.
 
         residual         [n_rows, seq_len, d_model]
         tokens           [n_rows, seq_len] int64
@@ -128,55 +110,38 @@ class Ablator:
         feature, token, activation = active
         # Only the tokens on which a feature is active are kept
         distinct, token = np.unique(token, return_inverse=True)
-        chosen = torch.from_numpy(distinct).to(residual.device)
-        shown = ShownActivations(
-            residual.flatten(0, 1)[chosen],
-            _next_ids(tokens)[chosen],
-            *(feature, token, activation, context, column),
-        )
-        n_waiting = sum(len(waiting.residual) for waiting in self._waiting)
-        if n_waiting + len(distinct) > self._n_tokens:
+        if self._n_streams + len(distinct) > len(self._centred):
             self._remove_waiting()
-        self._waiting.append(shown)
+        chosen = torch.from_numpy(distinct).to(residual.device)
+        new = slice(self._n_streams, self._n_streams + len(distinct))
+        self._centred[new] = self._final.centre(residual.flatten(0, 1)[chosen])
+        self._next_id[new] = _next_ids(tokens)[chosen]
+        shown = (feature, token + self._n_streams, activation, context, column)
+        self._waiting.append(ShownActivations(*shown))
+        self._n_streams = new.stop
 
     def _remove_waiting(self) -> None:
-        """Remove features at the tokens of all waiting batches together: fewer and longer passes are faster."""
+        """Remove features at all tokens collected so far."""
         if not self._waiting:
             return
-        shown = ShownActivations.joined(self._waiting)
-        self._waiting = []
-        self._remover.set_tokens(shown.residual, shown.next_id)
-        # The same pair of feature and token may be shown in several contexts: it is computed once. Sorted by feature,
-        # then token, the pairs are in the order that `_ablate` expects.
-        _, first_shown, pair_of = np.unique(
-            shown.feature * len(shown.residual) + shown.token,
-            return_index=True,
-            return_inverse=True,
+        names = ("feature", "token", "activation", "context", "column")
+        feature, token, activation, context, column = (
+            np.concatenate([getattr(shown, name) for shown in self._waiting]) for name in names
         )
-        found = self._ablate(
-            *(array[first_shown] for array in (shown.feature, shown.token, shown.activation))
+        # The same pair of feature and token may be shown in several contexts: it is computed once. Sorted by token,
+        # then feature, the pairs are in the order that `Remover` expects.
+        n_features = int(feature.max()) + 1
+        _, first, pair_of = np.unique(
+            token * n_features + feature, return_index=True, return_inverse=True
         )
-        self._columns.append((shown.context, shown.column))
+        device = self._centred.device
+        pairs = (torch.from_numpy(a[first]).to(device) for a in (feature, token, activation))
+        streams = Streams(self._centred[: self._n_streams], self._next_id[: self._n_streams])
+        with within("contexts"):
+            found = self._remover.remove(streams, Removals(*pairs), self._k)
+        self._columns.append((context, column))
         self._parts.append([array[pair_of] for array in _arrays(found)])
-
-    def _ablate(self, feature: np.ndarray, token: np.ndarray, activation: np.ndarray) -> Ablation:
-        """Compute the ablations of pairs of feature and token, which are sorted by feature."""
-        device = self._written.device
-        # Where not all features fit at once, only those that occur are loaded, group by group; `index` is the
-        # feature's index in `used`
-        used, index = np.unique(feature, return_inverse=True)
-        if len(self._written) <= self._at_once:
-            used, index = np.arange(len(self._written)), feature
-        parts = []
-        for first in range(0, len(used), self._at_once):
-            group = used[first : first + self._at_once]
-            low, high = np.searchsorted(index, [first, first + len(group)])
-            if len(self._written) > self._at_once:
-                self._remover.set_features(self._written[torch.from_numpy(group).to(device)])
-            arrays = (index[low:high] - first, token[low:high], activation[low:high])
-            pairs = [torch.from_numpy(array).to(device) for array in arrays]
-            parts.append(self._remover.remove(pairs[0], pairs[1], pairs[2], self._k))
-        return Ablation.joined(parts)
+        self._waiting, self._n_streams = [], 0
 
     def table(self) -> AblationTable:
         """Compute what is still waiting, and return the ablations of all activations that were added."""

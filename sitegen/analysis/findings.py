@@ -16,7 +16,7 @@ from sitegen.analysis.contexts import (
 )
 from sitegen.analysis.map import feature_map
 from sitegen.analysis.near_misses import NearMisses, find_near_misses
-from sitegen.analysis.quality import measure_quality
+from sitegen.analysis.quality import BatchFigures, measure_quality
 from sitegen.analysis.relations import Relations, find_relations
 from sitegen.analysis.sample import Sample, read_sample
 from sitegen.analysis.second_autoencoder import OtherContexts, find_other_contexts
@@ -25,7 +25,7 @@ from sitegen.parts import KeptParts
 from sitegen.records import FeatureMap, Fit, PublishedNumber, Quality
 from sitegen.sources.inputs import Inputs
 from sitegen.sweep.state import SweepResult
-from sitegen.verify.numbers import verify
+from sitegen.verify.numbers import Measured, verify
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,22 @@ def find_all(
     other = None
     if sample.second is not None:
         other = find_other_contexts(sample.second, inputs, sample, config)
-    quality = parts.get("quality", Quality, lambda: measure_quality(inputs, sample, config))
+    n_published = published["losses"]["n_rows"] if published and "losses" in published else 0
+    quality, figures = parts.get(
+        "quality",
+        tuple[Quality, BatchFigures],
+        lambda: measure_quality(inputs, sample, config, n_published),
+    )
     W_dec = inputs.autoencoder.W_dec.cpu().numpy()[inputs.feature_ids]
     layout = parts.get("map", FeatureMap | None, lambda: feature_map(W_dec, config.corpus.seed))
     numbers = parts.get(
         "published",
         list[PublishedNumber],
-        lambda: list(verify(inputs, config, published)) if published else [],
+        lambda: (
+            list(verify(inputs, config, published, Measured(sample, figures, swept)))
+            if published
+            else []
+        ),
     )
     contexts = ContextRecords(table, shown.activations, copies, rows)
     return Findings(

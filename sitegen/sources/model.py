@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sitegen.config import PROCESSING
 from sitegen.errors import SourceError
-from sitegen.maths.ablation import FinalLayer
+from sitegen.maths.ablation import FinalLayer, next_losses
 from sitegen.maths.deferred import Check, DeferredChecks
 from sitegen.sources.model_files import BootedModel, boot_model, probe_ids, run_with_points
 from sitegen.sources.output_projection import (
@@ -149,13 +149,15 @@ class HookedModel:
         tokens       [n_rows, seq_len] int64
         activations  [n_rows, seq_len, d_output] that replace those at the output point; None: the model's own
         """
-        hooks = [] if activations is None else self._replacement_hooks(activations)
-        logits = self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-        next_logits = logits.gather(2, tokens.roll(-1, 1)[:, :, None])[..., 0]
-        losses: Tensor = (torch.logsumexp(logits, 2) - next_logits)[:, :-1]
-        return losses
+        hooks = [] if activations is None else self.replacement_hooks(activations)
+        return next_losses(self.bridge.run_with_hooks(tokens, fwd_hooks=hooks), tokens)
 
-    def _replacement_hooks(self, activations: Tensor) -> list[tuple[str, Any]]:
+    def n_weights(self, first_layer: int) -> int:
+        """Count the weights in the matrices of the layers from one on, without the unembedding."""
+        layers = list(self.bridge.blocks)[first_layer:]
+        return sum(p.numel() for layer in layers for p in layer.parameters() if p.ndim > 1)
+
+    def replacement_hooks(self, activations: Tensor) -> list[tuple[str, Any]]:
         """Hooks that replace the activations at the output point with `activations` [n_rows, seq_len, d_output]."""
         layer, point = layer_and_point(self.output_point)
         if point != "hook_resid_mid":

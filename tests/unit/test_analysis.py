@@ -104,7 +104,7 @@ def test_no_reconstruction_score_is_given_where_ablation_costs_nothing(tiny: Tin
     output = dataclasses.replace(inputs.model.output, W_out=torch.zeros_like(W_out))
     model = dataclasses.replace(inputs.model, output=output)
     inputs = dataclasses.replace(inputs, model=model)
-    found = measure_quality(inputs, read_sample(inputs, config), config)
+    found, _ = measure_quality(inputs, read_sample(inputs, config), config)
     assert found.reconstruction_score is found.reconstruction_score_mean is None
     assert found.explained_variance is not None
 
@@ -343,7 +343,7 @@ def test_ablation_does_not_depend_on_the_number_of_queued_batches(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sitegen.analysis.ablation.LOGITS_BYTES", 0)  # each batch by itself
+    monkeypatch.setattr("sitegen.analysis.ablation.RESIDUAL_BYTES", 0)  # each batch by itself
     assert main(["sweep", str(tiny.preset), "--out", str(tmp_path)]) == 0
     for feature, beside in zip(FEATURES, evidence, strict=True):
         together, alone = beside["ablation"], _read(tmp_path, "evidence", feature)["ablation"]

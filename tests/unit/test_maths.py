@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from sitegen.errors import PrecisionError
 from sitegen.maths import clusters, geometry
-from sitegen.maths.ablation import FinalLayer, Remover
+from sitegen.maths.ablation import Ablation, FinalLayer
 from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
+from sitegen.maths.extremes import Extremes, find_extremes
 from sitegen.maths.geometry import (
     MatchSearch,
     cosine_matches,
@@ -23,6 +26,7 @@ from sitegen.maths.geometry import (
     unit_rows,
 )
 from sitegen.maths.logits import logit_effects, logit_extremes, logit_histograms
+from sitegen.maths.removal import Removals, Remover, Streams
 
 
 def test_activations_of_two_features_by_hand() -> None:
@@ -219,42 +223,153 @@ def test_rare_direction_by_hand() -> None:
     assert rare_cosines(columns, torch.zeros(4, dtype=torch.bool)) is None
 
 
-@pytest.mark.parametrize("d_vocab", [7, 64, 333, 4097])
-def test_ablation_equals_two_softmaxes(d_vocab: int) -> None:
-    generator = torch.Generator().manual_seed(d_vocab)
-    d_model, n_tokens, n = 12, 6, 150
-    final = FinalLayer(
-        torch.randn(d_model, d_vocab, generator=generator),
-        torch.randn(d_vocab, generator=generator),
-        1e-5,
-    )
-    residual = torch.randn(n_tokens, d_model, generator=generator)
-    written = torch.randn(4, d_model, generator=generator)
-    feature = torch.randint(0, 4, (n,), generator=generator)
-    token = torch.randint(0, n_tokens, (n,), generator=generator)
-    activation = 3 * torch.rand(n, generator=generator)
-    next_id = torch.tensor([0, 1, 2, 3, 4, -1])
-    remover = Remover(final, 4, n_tokens)
-    remover.set_features(written)
-    remover.set_tokens(residual, next_id)
-    found = remover.remove(feature, token, activation, 5)
+@dataclass(frozen=True)
+class RandomRemovals:
+    """Random features of four, removed from random streams before a random final layer; `strength` scales both."""
 
+    final: FinalLayer
+    written: Tensor
+    residual: Tensor
+    next_id: Tensor
+    removals: Removals
+
+    @classmethod
+    def of(cls, d_vocab: int, strength: float = 1.0, n: int = 150) -> RandomRemovals:
+        generator = torch.Generator().manual_seed(d_vocab)
+        d_model, n_tokens = 12, 6
+        weights = torch.randn(d_model, d_vocab, generator=generator)
+        final = FinalLayer(weights, torch.randn(d_vocab, generator=generator), 1e-5)
+        token = torch.randint(0, n_tokens, (n,), generator=generator).sort().values
+        feature = torch.randint(0, 4, (n,), generator=generator)
+        return cls(
+            final,
+            torch.randn(4, d_model, generator=generator),
+            strength * torch.randn(n_tokens, d_model, generator=generator),
+            torch.tensor([0, 1, 2, 3, 4, -1]),
+            Removals(feature, token, strength * 3 * torch.rand(n, generator=generator)),
+        )
+
+    def found(self, k: int) -> Ablation:
+        streams = Streams(self.final.centre(self.residual), self.next_id)
+        return Remover(self.final, self.written).remove(streams, self.removals, k)
+
+    def require_two_softmaxes(self, found: Ablation, k: int) -> None:
+        """Compare with the log-probabilities of both streams in float64."""
+        final, removals = self.final, self.removals
+        double = FinalLayer(final.W_U.double(), final.b_U.double(), final.epsilon)
+        with_it = self.residual[removals.token].double()
+        left = with_it - removals.activation[:, None].double() * self.written[removals.feature]
+        change = torch.log_softmax(double.logits(with_it), 1)
+        change -= torch.log_softmax(double.logits(left), 1)
+        assert_close = partial(torch.testing.assert_close, atol=2e-5, rtol=1e-4, check_dtype=False)
+        for ids, changes, largest in (
+            (found.promoted_id, found.promoted_change, True),
+            (found.suppressed_id, found.suppressed_change, False),
+        ):
+            expected = change.sort(1, descending=largest).values[:, :k]
+            assert_close(changes, expected)
+            assert_close(change.gather(1, ids), expected)
+            assert (ids.sort(1).values.diff(dim=1) > 0).all()  # no token twice
+        follows = self.next_id[removals.token]
+        expected = change.gather(1, follows.clamp(min=0)[:, None])[:, 0]
+        assert torch.isnan(found.loss_change).tolist() == (follows < 0).tolist()
+        known = follows >= 0
+        assert_close(found.loss_change[known], expected[known])
+
+
+@pytest.mark.parametrize("d_vocab", [7, 64, 333, 4097])
+def test_ablation_equals_two_softmaxes(d_vocab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = RandomRemovals.of(d_vocab)
+    example.require_two_softmaxes(example.found(5), 5)
+    # In many parts and blocks, none of which is whole
+    monkeypatch.setattr("sitegen.maths.removal.COLUMNS_AT_ONCE", 37)
+    monkeypatch.setattr("sitegen.maths.removal.STREAMS_AT_ONCE", 4)
+    monkeypatch.setattr("sitegen.maths.removal.REMOVALS_AT_ONCE", 11)
+    monkeypatch.setattr("sitegen.maths.removal.ROWS_AT_ONCE", 3)
+    example.require_two_softmaxes(example.found(5), 5)
+
+
+@pytest.mark.parametrize("n_candidates", [60, 300])
+def test_lists_that_the_candidates_may_lack_are_taken_from_the_whole_vocabulary(
+    n_candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some lists are certain and others are not; with certainty claimed for all of them, some are wrong."""
+    monkeypatch.setattr("sitegen.maths.removal.N_CANDIDATES", n_candidates)
+    n_searched = []
+    rise = Remover._rise
+
+    def counted(self: Remover, streams: Streams, removals: Removals) -> tuple[Tensor, Tensor]:
+        n_searched.append(len(removals.token))
+        return rise(self, streams, removals)
+
+    monkeypatch.setattr(Remover, "_rise", counted)
+    example = RandomRemovals.of(4097)
+    example.require_two_softmaxes(example.found(5), 5)
+    assert 0 < sum(n_searched) < 150
+    search = Remover._search
+
+    def sure(*arguments: Any) -> tuple[Extremes, Extremes, Tensor]:
+        low, high, is_certain = search(*arguments)
+        return low, high, torch.ones_like(is_certain)
+
+    monkeypatch.setattr(Remover, "_search", sure)
+    with pytest.raises(AssertionError):
+        example.require_two_softmaxes(example.found(5), 5)
+
+
+def test_a_feature_without_effect_changes_nothing() -> None:
+    """Its effects are all equal, so a token could be among the largest and among the smallest candidates."""
+    example = replace(RandomRemovals.of(333), written=torch.ones(4, 12))  # the norm subtracts it
+    found = example.found(5)
+    assert found.promoted_change.abs().max() < 1e-5
+    assert found.suppressed_change.abs().max() < 1e-5
+    assert (found.promoted_id.sort(1).values.diff(dim=1) > 0).all()
+
+
+def test_logits_that_rise_beyond_float32s_exponentials_are_removed_all_the_same() -> None:
+    """Without the feature, which is nearly all of the stream, the norm makes of the rest what it made of the whole."""
+    example = RandomRemovals.of(333)
+    written = torch.zeros(4, 12)
+    written[:, 0] = 1e4
+    residual = example.residual + written[0]
+    final = replace(example.final, W_U=40 * example.final.W_U)
+    ones = Removals(example.removals.feature, example.removals.token, torch.ones(150))
+    example = RandomRemovals(final, written, residual, example.next_id, ones)
+    found = example.found(5)
+    assert torch.isfinite(found.promoted_change).all()
     double = FinalLayer(final.W_U.double(), final.b_U.double(), final.epsilon)
-    with_it = torch.log_softmax(double.logits(residual[token].double()), 1)
-    left = residual[token].double() - activation[:, None].double() * written[feature].double()
-    change = with_it - torch.log_softmax(double.logits(left), 1)
-    assert_close = partial(torch.testing.assert_close, atol=2e-5, rtol=1e-4, check_dtype=False)
-    largest = change.sort(1, descending=True).values[:, :5]
-    assert_close(found.promoted_change, largest)
-    assert_close(change.gather(1, found.promoted_id), largest)
-    smallest = change.sort(1).values[:, :5]
-    assert_close(found.suppressed_change, smallest)
-    assert_close(change.gather(1, found.suppressed_id), smallest)
-    follows = next_id[token]
-    expected = change.gather(1, follows.clamp(min=0)[:, None])[:, 0]
-    assert torch.isnan(found.loss_change).tolist() == (follows < 0).tolist()
-    known = follows >= 0
-    assert_close(found.loss_change[known], expected[known])
+    before, after = (
+        torch.log_softmax(double.logits(stream.double()), 1)[ones.token]
+        for stream in (residual, residual - written[0])
+    )
+    expected = (before - after).sort(1).values[:, :5]
+    torch.testing.assert_close(found.suppressed_change.double(), expected, atol=0.1, rtol=1e-3)
+
+
+def test_losses_with_added_vectors_equal_those_of_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sitegen.maths.ablation.STREAMS_AT_ONCE", 5)
+    monkeypatch.setattr("sitegen.maths.ablation.LOSSES_AT_ONCE", 2)
+    example = RandomRemovals.of(333)
+    final = replace(
+        example.final, W_U=30 * example.final.W_U
+    )  # some probabilities are below float32's least
+    residual, added = torch.randn(17, 12), torch.randn(3, 12)
+    next_id = torch.arange(17)
+    found = final.losses(residual, next_id, added)
+    for losses, vector in zip(found, added, strict=True):
+        log_p = torch.log_softmax(final.logits(residual + vector).double(), 1)
+        expected = -log_p.gather(1, next_id[:, None])[:, 0]
+        torch.testing.assert_close(losses.double(), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize(("width", "k"), [(5, 5), (333, 5), (4097, 128), (4096, 1), (4099, 60)])
+def test_extremes_are_those_of_a_sort(width: int, k: int, largest: bool) -> None:
+    values = torch.randn(7, width, generator=torch.Generator().manual_seed(width + k))
+    found = find_extremes(values, k, largest)
+    expected = values.sort(1, descending=largest)
+    assert torch.equal(found.value, expected.values[:, :k])
+    assert torch.equal(found.column, expected.indices[:, :k])
 
 
 def test_a_search_in_clusters_finds_true_cosines_and_nearly_all_of_the_nearest(
