@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from sitegen.errors import SourceError
 from sitegen.maths.encoder import ActivationSearch, Encoder
 from sitegen.sources.model import HookedModel, load_model
+from sitegen.sources.replaced_losses import replaced_losses
 from tests.families import (
     CPU,
     FAMILIES,
@@ -275,3 +276,27 @@ def is_active(stream: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Te
 
 def test_all_hook_points_are_in_one_layer() -> None:
     assert set().union(*(kind.offered | kind.optional for kind in FAMILIES.values())) <= set(POINTS)
+
+
+def test_losses_by_the_later_layers_equal_those_of_whole_passes(family: Inputs) -> None:
+    """The first layer runs once, and not again for each replacement."""
+    wrong = {}
+    generator = torch.Generator().manual_seed(4)
+    for point, model in family.models.items():
+        n_runs: list[int] = []
+        first_layer = model.bridge.blocks[0].original_component
+        handle = first_layer.register_forward_pre_hook(lambda *_, n=n_runs: n.append(1))
+        later = replaced_losses(model, None, tokens(1))
+        n_runs.clear()
+        x, target, own = later.start(tokens())
+        other = 0.5 * target + 0.3 * torch.randn(target.shape, generator=generator)
+        constant = target.mean((0, 1))
+        found = [own, *later.losses(other, constant)]
+        n_blocks_run = len(n_runs)
+        handle.remove()
+        expected = [model.losses(tokens(), value) for value in (None, other)]
+        expected.append(model.losses(tokens(), constant.expand_as(target)))
+        is_same = torch.equal(x, target) and near(target, family.expected[point])
+        if not is_same or not all(map(near, found, expected)) or n_blocks_run != 1:
+            wrong[point] = (is_same, n_blocks_run, [*map(distance, found, expected)])
+    assert not wrong
