@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.analysis import measure_ablation, measure_analysis
+from benchmarks.analysis import measure_analysis, measure_full
 from benchmarks.cluster import measure_cluster
 from benchmarks.inputs import BenchmarkInputs, make_inputs
 from benchmarks.live import measure_live
@@ -47,7 +47,7 @@ def main() -> None:
         "live": lambda: measure_live(out),
         "startup": measure_startup,
         "analysis": lambda: measure_analysis("demo", FOLDER / "analysis"),
-        "ablation": lambda: measure_ablation(files, options.rows // 32, FOLDER / "analysis"),
+        "full": lambda: measure_full(str(files.preset), options.rows // 8, FOLDER / "analysis"),
         "cluster": lambda: measure_cluster(files, options.rows // 4, FOLDER / "cluster"),
         "wide": lambda: measure_wide(FOLDER / "inputs", FOLDER / "wide"),
         "peers": lambda: _measure_peers(files, results),
@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render pages live startup analysis ablation cluster wide peers",
+        help="measure these again: machine sweep growth render pages live startup analysis full cluster wide peers",
     )
     return parser.parse_args()
 

@@ -1,9 +1,9 @@
-"""The time that the analysis adds to the demo's sweep: seconds of each part, within one run."""
+"""The time that the analysis adds to a sweep: seconds of each part within one run, of the demo and at full width."""
 
 from __future__ import annotations
 
 import functools
-import json
+import resource
 import shutil
 import time
 from collections import defaultdict
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.inputs import D_HIDDEN, BenchmarkInputs
+from sitegen import compute
 from sitegen.analysis import findings
 from sitegen.analysis.ablation import Ablator
 from sitegen.analysis.evidence import Evidence
 from sitegen.analysis.second_autoencoder import OtherContexts
-from sitegen.compute import compute_data
 from sitegen.config import load_config
-from sitegen.maths.removal import Remover
 from sitegen.output import open_output
 from sitegen.store import StoreWriter
+from sitegen.sweep.driver import sweep
+from sitegen.sweep.state import SweepState
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "the sample, both autoencoders": [(findings, "read_sample")],
@@ -45,27 +45,45 @@ def measure_analysis(preset: str, out: Path) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     with timed(PARTS) as seconds:
         started = time.perf_counter()
-        compute_data(load_config(preset), open_output(out))
+        compute.compute_data(load_config(preset), open_output(out))
         total = time.perf_counter() - started
     return {"base_seconds": total - sum(seconds.values()), "parts": dict(seconds)}
 
 
-def measure_ablation(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, float]:
-    """Seconds that ablation takes at full width, for a sixteenth of the features."""
+def measure_full(preset: str, n_rows: int, out: Path) -> dict[str, Any]:
+    """Measure a run with everything on: what it does besides reading the sources and sweeping the rows, and its memory.
+
+    In a process of its own, since the peak is that of the whole process.
+    """
     shutil.rmtree(out, ignore_errors=True)
-    overrides = {"corpus.n_rows": str(n_rows), "sweep.features": f"0-{D_HIDDEN // 16 - 1}"}
-    parts = {"ablation": PARTS["ablation"], "lists": [(Remover, "_search")]}
-    with timed(parts) as seconds:
-        compute_data(load_config(str(files.preset), overrides), open_output(out))
-    tables = [
-        json.loads(path.read_bytes())["ablation"] for path in (out / "data/evidence").iterdir()
-    ]
-    n_active = sum(len(table["offset"]) for table in tables)
+    before: dict[str, list[tuple[Any, str]]] = {
+        "sources": [(compute, "load_inputs")],
+        "fit": [(compute, "measure_fit")],
+    }
+    parts = {**PARTS, "contexts": [(findings, "read_contexts")]}
+    swept = 0.0
+
+    def timed_sweep(*arguments: Any) -> SweepState:
+        nonlocal swept
+        started = time.perf_counter()
+        state = sweep(*arguments)
+        swept = time.perf_counter() - started
+        return state
+
+    with timed({**before, **parts}) as seconds:
+        started = time.perf_counter()
+        config = load_config(preset, {"corpus.n_rows": str(n_rows), "sweep.precision": "bf16"})
+        compute.compute_data(config, open_output(out), timed_sweep)
+        total = time.perf_counter() - started
+    # What stands in a list of parts as well is not counted twice
+    seconds["contexts"] -= seconds["ablation"]
+    rest = total - swept - sum(seconds.values())
+    shown = {name: seconds[name] for name in parts}
     return {
-        "n_features": len(tables),
-        "n_active": n_active,
-        "seconds": seconds["ablation"],
-        "lists_seconds": seconds["lists"],
+        "n_rows": n_rows,
+        "parts": {**shown, "records, and the model of pages": rest},
+        "seconds": sum(shown.values()) + rest,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 

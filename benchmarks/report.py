@@ -70,7 +70,7 @@ def _figures(results: Results) -> list[Figure]:
     own = _own(results)["speed"]
     peers = {name: own / _peer(peer)["speed"] for name, peer in results["peers"].items()}
     peaks = [run["peak_bytes"] for run in results["growth"]["tokens"].values()]
-    largest = max([*peaks, render["sweep_peak_bytes"]])
+    largest = max([*peaks, render["sweep_peak_bytes"], results["full"]["peak_bytes"]])
     pages, live = results["pages"], results["live"]
     slowest = max(ms for name, ms in pages.items() if name.endswith("longest_task_ms"))
     written = [render[when]["n_written"] for when in ("again", "changed")]
@@ -85,11 +85,14 @@ def _figures(results: Results) -> list[Figure]:
         ),
         _at_least("times SAEDashboard 0.8.0, pages included", peers["saedashboard"], 20, "{:,.0f}"),
         _at_least("times sae_vis 0.3.7, pages included", peers["sae_vis"], 4000, "{:,.0f}"),
-        _at_most("peak memory of `build.py sweep`, GB", largest / 1e9, 4),
+        _at_most("what does not depend on the rows, everything on, seconds", results["full"]["seconds"], 240, "{:.0f}"),
+        _at_most("peak memory of `build.py sweep`, everything on, GB", largest / 1e9, 4),
         _at_most(
             "its spread at 1, 2 and 4 times the tokens, %", 100 * (max(peaks) / min(peaks) - 1), 5, "{:.1f}"
         ),
         _at_least("pages rendered a second", render["n_features"] / render["render_seconds"], 400, "{:.0f}"),
+        _at_most("`build.py check`, seconds", render["check_seconds"], 40, "{:.0f}"),
+        _at_most("the whole site, MB", render["site_bytes"] / 1e6, 750, "{:.0f}"),
         _at_most("a feature's page on average, KB", render["page_bytes"] / 1000, 25, "{:.1f}"),
         _at_most("a feature's JSON on average, KB", render["json_bytes"] / 1000, 15, "{:.1f}"),
         _at_most("index of all features usable after, seconds", pages["index_ready_ms"] / 1000, 1),

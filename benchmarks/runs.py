@@ -15,10 +15,6 @@ from typing import Any
 
 from benchmarks.inputs import BenchmarkInputs
 
-# Ablation's time depends only on the number of features and would dominate with few tokens: it is measured separately
-NO_ABLATION = ["--set", "analysis.n_ablated=0"]
-# The sample's time and memory do not depend on the rows either; they are part of the run of all features
-SMALL_SAMPLE = ["--set", "analysis.n_rows=64", "--set", "analysis.n_quality_rows=64"]
 BUILD = Path(__file__).parent.parent / "build.py"
 
 
@@ -50,12 +46,11 @@ def run_build(*arguments: str, kill_after: float = 0.0) -> Run:
 
 
 def measure_growth(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
-    """Measure `build.py sweep` for three numbers of tokens, features and contexts, varying one at a time.
+    """Measure `build.py sweep` with everything on for three numbers of tokens, features and contexts, one at a time.
 
     Shards have half of `n_rows` rows, so that states are saved, merged and pruned against the total at every size.
     """
-    base = ["--precision", "bf16", *NO_ABLATION, *SMALL_SAMPLE]
-    base += ["--set", f"sweep.shard_rows={n_rows // 2}"]
+    base = ["--precision", "bf16", "--set", f"sweep.shard_rows={n_rows // 2}"]
 
     def sweep(n_rows: int, *options: str) -> dict[str, float]:
         shutil.rmtree(out, ignore_errors=True)
@@ -75,9 +70,9 @@ def measure_growth(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, 
 
 
 def measure_render(files: BenchmarkInputs, n_rows: int, out: Path) -> dict[str, Any]:
-    """Measure a whole run of all features: sweep, render, check, and render again in three situations."""
+    """Measure a whole run of all features with everything on: sweep, render, check, and render again three times."""
     shutil.rmtree(out, ignore_errors=True)
-    rows = ["--rows", str(n_rows), "--precision", "bf16", *NO_ABLATION]
+    rows = ["--rows", str(n_rows), "--precision", "bf16"]
     sweep = run_build("sweep", str(files.preset), "--out", str(out), *rows)
     first = run_build("render", str(out))
     check = run_build("check", str(out))
