@@ -168,8 +168,11 @@ def _logit_records(
 ) -> list[LogitEffects]:
     W_dec = inputs.autoencoder.W_dec[torch.tensor(block, device=inputs.device)]
     effects = logit_effects(W_dec, inputs.model.W_out, inputs.model.W_U)  # [n_features, d_vocab]
-    top = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=True), vocab)
-    bottom = _effect_lists(logit_extremes(effects, config.logits.n_top, largest=False), vocab)
+    log_total = torch.logsumexp(effects, dim=1, keepdim=True)
+    top, bottom = (
+        _effect_lists(logit_extremes(effects, config.logits.n_top, largest, log_total), vocab)
+        for largest in (True, False)
+    )
     all_edges, all_counts = logit_histograms(effects, config.logits.n_bins)
     histograms = zip(all_edges.cpu().numpy(), all_counts.tolist(), strict=True)
     return [

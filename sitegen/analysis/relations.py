@@ -12,6 +12,7 @@ from torch import Tensor
 from sitegen.analysis.contexts import ContextTable
 from sitegen.analysis.sample import Sample
 from sitegen.analysis.similarity import (
+    Advance,
     Coactivation,
     coactive_features,
     correlation_matches,
@@ -21,7 +22,7 @@ from sitegen.analysis.similarity import (
 from sitegen.analysis.values import shortest
 from sitegen.config import Config
 from sitegen.maths.geometry import Matches, cosine_matches, nearest, strongest_neurons
-from sitegen.progress import announce
+from sitegen.progress import Progress
 from sitegen.records import (
     CoactiveFeature,
     ContextNeighbour,
@@ -168,37 +169,47 @@ def find_relations(
     inputs: Inputs, table: ContextTable, sample: Sample, config: Config
 ) -> Relations:
     """Compute the relations of the features swept, whose contexts are in `table`."""
-    announce("relations")
     settings, weights = config.analysis, inputs.autoencoder
     ids = np.array(inputs.feature_ids)
     chosen = torch.tensor(inputs.feature_ids, device=inputs.device)
-    k = settings.n_neighbours
+    k, n = settings.n_neighbours, len(ids)
+    # Each search below takes about as long for a feature as the others
+    n_searches = (5 if sample.neurons is not None else 4) * n
+    if inputs.second is not None:
+        n_searches += 2 * weights.d_hidden + inputs.second.d_hidden
+    progress = Progress("relations", n_searches, "searches")
+    advance = progress.advance
     neurons = None
     if sample.neurons is not None:
         index, weight, share = strongest_neurons(weights.W_dec[chosen], settings.n_neurons)
-        neurons = NeuronTables(
-            (_numpy(index), _numpy(weight), _numpy(share)),
-            neuron_correlations(sample.activations, sample.neurons, ids, settings.n_neurons),
+        correlated = neuron_correlations(
+            sample.activations, sample.neurons, ids, settings.n_neurons, advance
         )
-    matches, other_matches = _run_matches(inputs, sample)
-    return Relations(
+        neurons = NeuronTables((_numpy(index), _numpy(weight), _numpy(share)), correlated)
+    matches, other_matches = _run_matches(inputs, sample, advance)
+    found = Relations(
         ids=ids,
-        decoder=_ranked(*nearest(weights.W_dec, chosen, k)),
-        encoder=_ranked(*nearest(weights.W_enc.T.contiguous(), chosen, k)),
-        coactivation=coactive_features(sample.activations, ids, k),
-        contexts=share_contexts(table, len(ids), sample.tokens.shape[1], k),
+        decoder=_ranked(*nearest(weights.W_dec, chosen, k, advance)),
+        encoder=_ranked(*nearest(weights.W_enc.T.contiguous(), chosen, k, advance)),
+        coactivation=coactive_features(sample.activations, ids, k, advance),
+        contexts=share_contexts(table, n, sample.tokens.shape[1], k, advance),
         neurons_of=neurons,
         matches=matches,
         other_matches=other_matches,
     )
+    progress.finish()
+    return found
 
 
-def _run_matches(inputs: Inputs, sample: Sample) -> tuple[RunMatches | None, RunMatches | None]:
+def _run_matches(
+    inputs: Inputs, sample: Sample, advance: Advance
+) -> tuple[RunMatches | None, RunMatches | None]:
     """Find (the matches of all features in the second autoencoder, the matches of its features in the first)."""
     if inputs.second is None or sample.second is None:
         return None, None
-    cosine, other_cosine = cosine_matches(inputs.autoencoder.W_dec, inputs.second.W_dec)
-    correlation, other_correlation = correlation_matches(sample.activations, sample.second)
+    W_dec, other_W_dec = inputs.autoencoder.W_dec, inputs.second.W_dec
+    cosine, other_cosine = cosine_matches(W_dec, other_W_dec, advance)
+    correlation, other_correlation = correlation_matches(sample.activations, sample.second, advance)
     return RunMatches(cosine, correlation), RunMatches(other_cosine, other_correlation)
 
 

@@ -6,7 +6,7 @@ compared: time and memory depend on the active tokens, not on the number of all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ MIN_COACTIVE = 3
 
 # ([n_features] mean, [n_features] standard deviation) of activations
 Moments = tuple[np.ndarray, np.ndarray]
+# Is called with numbers of features as they are done
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Coactivation:
     n_both: np.ndarray
 
 
-def coactive_features(activations: SampleActivations, chosen: np.ndarray, k: int) -> Coactivation:
+def coactive_features(
+    activations: SampleActivations, chosen: np.ndarray, k: int, advance: Advance = lambda n: None
+) -> Coactivation:
     """Find the features that are active on the same tokens of the sample as each chosen feature.
 
     Of equal Jaccard indices the smaller feature comes first.
@@ -68,11 +72,16 @@ def coactive_features(activations: SampleActivations, chosen: np.ndarray, k: int
         best = _best_in_rows(row, other, jaccard, (len(chosen[block]), k))
         count = n_both.astype(np.int64)
         parts.append((_taken(other, best, -1), _taken(jaccard, best, 0), _taken(count, best, 0)))
+        advance(len(best))
     return Coactivation(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def share_contexts(
-    table: ContextTable, n_features: int, seq_len: int, k: int
+    table: ContextTable,
+    n_features: int,
+    seq_len: int,
+    k: int,
+    advance: Advance = lambda n: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find ([n_features, k] int64 features, -1 past the last; [n_features, k] int64 counts), largest count first.
 
@@ -109,12 +118,13 @@ def share_contexts(
         row, other, count = (array[kept] for array in (row, other, count))
         best = _best_in_rows(row, other, count, (block.stop - block.start, k))
         parts.append((_taken(other, best, -1), _taken(count.astype(np.int64), best, 0)))
+        advance(len(best))
     index, count = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return index, count
 
 
 def correlation_matches(
-    one: SampleActivations, other: SampleActivations
+    one: SampleActivations, other: SampleActivations, advance: Advance = lambda n: None
 ) -> tuple[Matches, Matches]:
     """Find the best matches of `one`'s features in `other` and the reverse, by the correlation of their activations.
 
@@ -122,13 +132,13 @@ def correlation_matches(
 
     source  definitions.md, "activation correlation"
     """
-    index, value = _most_correlated(one, other)
-    back, back_value = _most_correlated(other, one)
+    index, value = _most_correlated(one, other, advance)
+    back, back_value = _most_correlated(other, one, advance)
     return with_mutual(index, value, back), with_mutual(back, back_value, index)
 
 
 def _most_correlated(
-    one: SampleActivations, other: SampleActivations
+    one: SampleActivations, other: SampleActivations, advance: Advance
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Find ([n] int64 feature of `other`, [n] float32 correlation) for each feature of `one`; -1 and -inf if none.
 
@@ -149,6 +159,7 @@ def _most_correlated(
         row, column, found = row[kept], column[kept], found[kept]
         best = _best_in_rows(row, column, found, (block.stop - block.start, 1))[:, 0]
         index[block], value[block] = _taken(column, best, -1), _taken(found, best, -np.inf)
+        advance(len(best))
     undecided = np.flatnonzero((index < 0) & (moments[1] > 0))
     for part in np.split(undecided, range(ROWS_AT_ONCE, len(undecided), ROWS_AT_ONCE)):
         products = (one.matrix[part] @ by_token).toarray() / one.n_tokens
@@ -167,7 +178,11 @@ def _largest_of_all(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def neuron_correlations(
-    activations: SampleActivations, neurons: NeuronSums, chosen: np.ndarray, k: int
+    activations: SampleActivations,
+    neurons: NeuronSums,
+    chosen: np.ndarray,
+    k: int,
+    advance: Advance = lambda n: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find ([n_chosen, k] int64 neurons, [n_chosen, k] float64 correlations) of each chosen feature, largest first.
 
@@ -176,20 +191,28 @@ def neuron_correlations(
     source  definitions.md, "neuron correlation"
     """
     n_tokens = activations.n_tokens
-    mean, spread = _moments(activations)
+    moments = _moments(activations)
     neuron_mean = neurons.total / n_tokens
     variance = neurons.squares / n_tokens - np.square(neuron_mean)
     # Rounding can make the variance of a constant neuron slightly negative
     neuron_spread = np.sqrt(np.maximum(variance, 0))
-    correlation = _correlation(
-        neurons.products[chosen] / n_tokens,
-        (mean[chosen, None], spread[chosen, None]),
-        (neuron_mean, neuron_spread),
-    )
-    k = min(k, correlation.shape[1])
-    ranked = torch.from_numpy(np.nan_to_num(correlation, nan=-np.inf))
-    index = torch.topk(ranked, k, dim=1).indices.numpy()
-    return index, np.take_along_axis(correlation, index, 1)
+    k = min(k, len(neuron_mean))
+    parts = [(np.empty((0, k), np.int64), np.empty((0, k)))]
+    # Some features at a time: the correlations of all with all neurons take hundreds of megabytes, several times over
+    for first in range(0, len(chosen), ROWS_AT_ONCE):
+        part = chosen[first : first + ROWS_AT_ONCE]
+        mean, spread = _at(moments, part)
+        correlation = _correlation(
+            neurons.products[part] / n_tokens,
+            (mean[:, None], spread[:, None]),
+            (neuron_mean, neuron_spread),
+        )
+        ranked = torch.from_numpy(np.nan_to_num(correlation, nan=-np.inf))
+        index = torch.topk(ranked, k, dim=1).indices.numpy()
+        parts.append((index, np.take_along_axis(correlation, index, 1)))
+        advance(len(part))
+    index, found = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return index, found
 
 
 def _moments(activations: SampleActivations) -> Moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,23 +26,29 @@ def unit_rows(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearest(rows: Tensor, chosen: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def nearest(
+    rows: Tensor, chosen: Tensor, k: int, advance: Callable[[int], None] = lambda n: None
+) -> tuple[Tensor, Tensor]:
     """Find the k other rows with the largest cosine to each chosen row, largest first.
 
     rows     [n, d] float32
     chosen   [n_chosen] int64: the rows whose nearest are found, among all rows
+    advance  is called with numbers of chosen rows as they are done
     returns  ([n_chosen, k] int64 rows, [n_chosen, k] float32 cosines)
     source   definitions.md, "decoder cosine"
     """
     units = unit_rows(rows)
     k = min(k, len(rows) - 1)
     if len(chosen) * len(rows) > MOST_PAIRS:
-        return Clusters(units).search(units[chosen], k, chosen)
+        clustered = Clusters(units).search(units[chosen], k, chosen)
+        advance(len(chosen))
+        return clustered
     found = []
     for part in torch.split(chosen, ROWS_AT_ONCE):
         cosine = units[part] @ units.T  # [n_part, n]
         cosine[torch.arange(len(part), device=rows.device), part] = -torch.inf
         found.append(torch.topk(cosine, k, dim=1))
+        advance(len(part))
     return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
 
 
@@ -92,19 +99,25 @@ def with_mutual(index: Tensor, value: Tensor, back: Tensor) -> Matches:
 
 
 @torch.no_grad()
-def cosine_matches(rows: Tensor, others: Tensor) -> tuple[Matches, Matches]:
+def cosine_matches(
+    rows: Tensor, others: Tensor, advance: Callable[[int], None] = lambda n: None
+) -> tuple[Matches, Matches]:
     """Find each row's best match among `others` by cosine, and each of the others' best match among the rows.
 
     rows, others  [n, d], [n_other, d] float32
+    advance       is called with numbers of rows as they are done
     """
     units, other_units = unit_rows(rows), unit_rows(others)
     if len(rows) * len(others) > MOST_PAIRS:
         index, value = (found.flatten() for found in Clusters(other_units).search(units, 1))
         back, back_value = (found.flatten() for found in Clusters(units).search(other_units, 1))
+        advance(len(rows))
         return with_mutual(index, value, back), with_mutual(back, back_value, index)
     search = MatchSearch(len(rows), len(others))
     for first in range(0, len(rows), ROWS_AT_ONCE):
-        search.add(first, units[first : first + ROWS_AT_ONCE] @ other_units.T)
+        part = units[first : first + ROWS_AT_ONCE]
+        search.add(first, part @ other_units.T)
+        advance(len(part))
     return search.found()
 
 

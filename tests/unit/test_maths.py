@@ -189,6 +189,17 @@ def test_logit_histogram_agrees_with_numpy_and_takes_equal_effects() -> None:
     assert counts[2].tolist() == [0] * 9 + [500]
 
 
+def test_effects_at_and_between_edges_are_counted_as_a_search_finds_them() -> None:
+    """Also where the range is so small beside the effects that edges are equal."""
+    effects = torch.randn(40, 900, generator=torch.Generator().manual_seed(6))
+    effects[1] = torch.arange(900) % 11  # on the edges themselves
+    effects[2] = 1 + torch.arange(900) % 3 * 2.0**-23
+    edges, counts = logit_histograms(effects, 10)
+    for row, own, found in zip(effects, edges, counts, strict=True):
+        bins = torch.searchsorted(own, row, right=True).sub(1).clamp(0, 9)
+        assert found.tolist() == torch.bincount(bins, minlength=10).tolist()
+
+
 def test_nearest_directions_by_hand() -> None:
     rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     index, cosine = nearest(rows, torch.tensor([0, 3]), 2)
