@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 
 from sitegen.analysis import quality
 from sitegen.analysis.quality import LEAST_BATCH_ROWS, MULTIPLICATIONS, choose_rows, measure_quality
@@ -14,8 +14,8 @@ from sitegen.analysis.sample import read_sample
 from sitegen.config import AnalysisConfig, Config, load_config
 from sitegen.records import PublishedNumber
 from sitegen.sources.inputs import Inputs, load_inputs
-from sitegen.sweep.accumulators import Counts
 from sitegen.sweep.reader import RowReader
+from sitegen.sweep.state import SweepState
 from sitegen.verify import numbers
 from sitegen.verify.numbers import Measured, verify
 from tests.tiny import D_HIDDEN, SEQ_LEN, TinyInputs
@@ -111,15 +111,15 @@ def test_a_sweep_of_all_features_gives_the_densities(
     inputs: Inputs, config: Config, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RowReader, "read", refuse)
-    counts = Counts(D_HIDDEN)
+    state = SweepState(inputs.feature_ids, config.contexts)
     n_rows = len(inputs.rows.tokens)
-    counts.n_positions = n_rows * SEQ_LEN
-    counts.n_active = np.arange(D_HIDDEN)
-    of_sweep = Measured(measured.sample, measured.figures, counts)
+    state.counts.n_positions = n_rows * SEQ_LEN
+    state.counts.n_active = torch.arange(D_HIDDEN)
+    of_sweep = Measured(measured.sample, measured.figures, state.result())
     found = list(verify(inputs, config, PUBLISHED, of_sweep))
     density = next(one for one in found if one.name.startswith("density of feature 5"))
     assert density.name == f"density of feature 5 over {n_rows:,} rows"
-    assert density.computed == f"{5 / counts.n_positions:.4f}"
+    assert density.computed == f"{5 / (n_rows * SEQ_LEN):.4f}"
 
 
 def test_a_shorter_sample_is_read_again_for_published_losses(
