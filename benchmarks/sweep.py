@@ -125,7 +125,8 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
         * _save_and_merge(sweepers[precision], states[precision], folder)
         for precision in PRECISIONS
     }
-    table = choose_contexts(states["fp32"].result(), config, config.corpus.seq_len)
+    results = {precision: state.result() for precision, state in states.items()}
+    table = choose_contexts(results["fp32"], config, config.corpus.seq_len)
     clock.time("contexts", lambda: read_contexts(table, inputs, config))
     parts = _parts(inputs, range(0, min(n_rows, 8 * TURN_ROWS)))
     return {
@@ -138,9 +139,12 @@ def measure_sweep(files: BenchmarkInputs, n_rows: int, folder: Path) -> dict[str
             **{f"{precision}_shard": seconds for precision, seconds in shard_seconds.items()},
         },
         "stretch_ratios": {name: clock.stretch_ratios("product", name) for name in PRECISIONS},
-        "density": float(states["fp32"].counts.n_active.mean()) / (n_rows * config.corpus.seq_len),
+        "density": float(results["fp32"].n_active.mean()) / (n_rows * config.corpus.seq_len),
         "same_in_bf16": _same(states["fp32"], states["bf16"]),
-        "error_bounds": {p: vars(states[p].error_bound) for p in PRECISIONS},
+        "error_bounds": {
+            p: {"n_examined": found.n_examined, "largest_error": found.largest_error}
+            for p, found in results.items()
+        },
         "parts": parts,
     }
 
