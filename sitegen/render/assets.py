@@ -10,6 +10,7 @@ from sitegen.file_names import STATIC_FILES
 from sitegen.labels import LONGEST
 from sitegen.records import ROWS_PER_FILE
 from sitegen.render.environment import STATIC_FOLDER
+from sitegen.render.packing import BITS, FIRST_CHARACTER
 from sitegen.render.search import N_WORD_FILES, TOKENS_PER_FILE, WORD_FACTOR
 from sitegen.render.views import LINE_AFTER, LINE_BEFORE
 
@@ -43,6 +44,8 @@ SCRIPTS = (
 
 # What scripts must know of the files that they load and of the pages that they add to
 SETTINGS = {
+    "first_character": FIRST_CHARACTER,
+    "character_bits": BITS,
     "word_files": N_WORD_FILES,
     "word_factor": WORD_FACTOR,
     "tokens_per_file": TOKENS_PER_FILE,

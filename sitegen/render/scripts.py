@@ -1,4 +1,4 @@
-"""Data scripts: one call with JSON in it. A page opened from disk may not fetch files, but it may load scripts."""
+"""Scripts with data, which pages load on demand: a page opened from disk may load scripts, but not fetch files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import orjson
 from markupsafe import Markup
@@ -20,16 +21,19 @@ from sitegen.file_names import (
     TERMS_SCRIPT,
     VOCABULARY_SCRIPT,
 )
-from sitegen.records import KINDS, RowsRecord
+from sitegen.records import KINDS, EvidenceRecord, RowsRecord
+from sitegen.render.packing import data_call
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
+# Decimals of a change that pages show; those of log-probabilities have no more in the data
+CHANGE_DECIMALS = 3
 DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt>\s*<dd>(.*?)</dd>', re.DOTALL)
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:
     """(file name, content) of a script that hands over a value, by the script's file name."""
-    return name, b'sitegen.data("' + loaded_as(name).encode() + b'",' + json + b");\n"
+    return name, data_call(loaded_as(name), json)
 
 
 def loaded_as(name: str) -> str:
@@ -37,9 +41,17 @@ def loaded_as(name: str) -> str:
     return name.removeprefix(f"{LOAD}/").removesuffix(".js")
 
 
-def evidence_script(feature_id: int, evidence: bytes) -> tuple[str, bytes]:
-    """(file name, content) of a feature's evidence, from its JSON."""
-    return call(EVIDENCE_SCRIPTS.name(feature_id), evidence)
+def evidence_scripts(record: EvidenceRecord) -> Iterator[tuple[str, bytes]]:
+    """(file name, content) of a feature's ablations with the digits that pages show; nothing if it has none.
+
+    Near misses are not in it, since the page shows them.
+    """
+    ablation = record.ablation
+    if ablation is None:
+        return
+    changes = [None if c is None else round(c, CHANGE_DECIMALS) for c in ablation.loss_change]
+    value = msgspec.structs.replace(ablation, loss_change=changes)
+    yield call(EVIDENCE_SCRIPTS.name(record.feature_id), msgspec.json.encode(value))
 
 
 def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:

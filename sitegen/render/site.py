@@ -17,7 +17,7 @@ from sitegen.progress import Progress
 from sitegen.render.digests import autoencoder_key
 from sitegen.render.folder import SiteFolder, is_signed
 from sitegen.render.pages import PageRenderer, RenderedFeatures
-from sitegen.render.scripts import evidence_script
+from sitegen.render.scripts import evidence_scripts
 from sitegen.store import feature_files, read_manifest
 from sitegen.workers import worker_pool
 
@@ -141,7 +141,7 @@ def _render_part(part: range) -> RenderedFeatures:
             site.write(name, renderer.feature(i, data, key))
         beside = [
             (f"{DATA}/{FEATURES.name(files.feature_id)}", files.content),
-            evidence_script(files.feature_id, files.evidence),
+            *evidence_scripts(data.evidence),
         ]
         features.names += [name, *_write_all(site, beside)]
         features.summaries.append(renderer.summary(data))

@@ -135,7 +135,8 @@
       if (shown !== token) return;
       card.replaceChildren(headOf(token), identity(token, line, ids));
       if (hasAblation && contexts.has(line) && token.matches(ACTIVE)) {
-        const { ablation } = await site.load(`evidence/${feature}`);
+        /** @type {Ablations} */
+        const ablation = await site.load(`evidence/${feature}`);
         if (shown !== token) return;
         card.append(...effects(ablationOf(token, line, ablation), ablation, vocabulary));
       }

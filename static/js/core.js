@@ -1,6 +1,7 @@
 /**
  * The one global of the site's scripts: data files that pages load on demand, and small functions that widgets share.
- * A data file is a classic script with a single call in it, since a page opened from disk may not fetch files.
+ * A data file is a classic script with a single call in it, since a page opened from disk may not fetch files. Its value
+ * is JSON, or compressed JSON as text (sitegen/render/packing.py).
  */
 (() => {
   "use strict";
@@ -22,11 +23,7 @@
     if (known) return known;
     const promise = new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      const missing = () => {
-        // A later attempt may succeed
-        loaded.delete(name);
-        reject(new Error(`load/${name}.js cannot be read`));
-      };
+      const missing = () => reject(new Error(`load/${name}.js cannot be read`));
       waiting.set(name, resolve);
       script.onerror = missing;
       script.onload = () => {
@@ -38,6 +35,8 @@
       document.head.append(script);
     });
     loaded.set(name, promise);
+    // A later attempt may succeed
+    promise.catch(() => loaded.delete(name));
     return promise;
   }
 
@@ -48,6 +47,53 @@
   function data(name, value) {
     waiting.get(name)?.(value);
     waiting.delete(name);
+  }
+
+  /**
+   * @param {string} name
+   * @param {number} length of the compressed JSON in bytes
+   * @param {string} text
+   */
+  function packed(name, length, text) {
+    if (waiting.has(name)) data(name, unpacked(length, text));
+  }
+
+  /**
+   * @param {number} length
+   * @param {string} text
+   */
+  async function unpacked(length, text) {
+    if (typeof DecompressionStream === "undefined") {
+      throw new Error(
+        "this browser cannot decompress the site's data, which Chrome 80, Firefox 113, Safari 16.4 and later can",
+      );
+    }
+    const stream = new Blob([bytesOf(length, text)]).stream();
+    return new Response(stream.pipeThrough(new DecompressionStream("deflate"))).json();
+  }
+
+  /**
+   * The bytes that a text stands for, some bits in each of its characters.
+   * @param {number} length
+   * @param {string} text
+   */
+  function bytesOf(length, text) {
+    const { first_character, character_bits } = window.sitegen.sizes;
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    // Bits that are not yet part of a byte, and their number
+    let held = 0;
+    let n = 0;
+    for (let i = 0; at < length; i++) {
+      held = (held << character_bits) | (text.charCodeAt(i) - first_character);
+      n += character_bits;
+      while (n >= 8 && at < length) {
+        n -= 8;
+        bytes[at++] = held >> n;
+      }
+      held &= (1 << n) - 1;
+    }
+    return bytes;
   }
 
   /** @param {unknown} error */
@@ -139,5 +185,5 @@
    */
   const numbers = (text, separator) => text.split(separator).map((part) => parseInt(part, 10));
 
-  Object.assign(window.sitegen, { root, load, data, reason, pause, element, copier, putBeside, spanOf });
+  Object.assign(window.sitegen, { root, load, data, packed, reason, pause, element, copier, putBeside, spanOf });
 })();

@@ -168,6 +168,8 @@ interface Engine {
 interface Sitegen {
   /** sizes that the build shares with its scripts: sitegen/render/assets.py */
   sizes: {
+    first_character: number;
+    character_bits: number;
     word_files: number;
     word_factor: number;
     tokens_per_file: number;
@@ -184,8 +186,9 @@ interface Sitegen {
   reason(error: unknown): string;
   /** Lets the page respond before more is done. */
   pause(): Promise<void>;
-  /** Called by those files. */
+  /** Called by those files, with a value or with compressed JSON of so many bytes. */
   data(name: string, value: unknown): void;
+  packed(name: string, length: number, text: string): void;
   element(tag: string, attributes?: Record<string, string>, ...children: (Node | string)[]): HTMLElement;
   /** A button that copies a text. */
   copier(name: string, text: () => string, attributes?: Record<string, string>): HTMLElement;

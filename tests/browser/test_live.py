@@ -20,6 +20,7 @@ from sitegen.cli import main
 from sitegen.config import load_config
 from sitegen.records import HOOKS, LiveModel, LiveSettings
 from sitegen.render.live import live_scripts
+from sitegen.render.packing import value_of
 from sitegen.sources.inputs import load_inputs
 from sitegen.sources.plain_transformer import plain_transformer
 from sitegen.sources.tokenizer import load_tokenizer
@@ -228,8 +229,8 @@ def test_the_engine_runs_deeper_models(
     files = {}
     for name, content in live_scripts(tmp_path / "data", []):
         if "/library" not in name:
-            value = content.decode().split(",", 1)[1].removesuffix(");\n")
-            files[name.removeprefix("load/live/").removesuffix(".js")] = json.loads(value)
+            loaded_as, value = value_of(content)
+            files[loaded_as.removeprefix("live/")] = json.loads(value)
     ids = [5, 7, 300, 7, 12, 40, 41, 42, 8]
     page = browser.new_page()
     page.goto(f"file://{tiny_output}/site/index.html")

@@ -16,6 +16,7 @@ from sitegen.cli import main
 from sitegen.config import CorpusConfig, load_config
 from sitegen.errors import SourceError, UsageError
 from sitegen.records import RowDelimitersRecord
+from sitegen.render.packing import value_of
 from sitegen.sources.corpus import Rows, load_rows
 from sitegen.sources.inputs import Inputs, load_inputs
 from sitegen.sources.row_delimiters import RowDelimiters, row_delimiters
@@ -270,8 +271,8 @@ def test_the_live_model_adds_nothing_before_a_text(
     assert model.settings == read_live_settings(output / "data")
     assert model.settings.bos_id is None
     assert b"<|endoftext|>" not in model.tokenizer
-    script = (output / "site/load/live/settings.js").read_text()
-    assert '"bos_id":null' in script
+    _, settings_json = value_of((output / "site/load/live/settings.js").read_bytes())
+    assert b'"bos_id":null' in settings_json
     assert f"A text may have up to {SEQ_LEN} tokens" in (output / "site/active.html").read_text()
 
 

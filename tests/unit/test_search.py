@@ -12,19 +12,17 @@ from typing import Any
 import pytest
 
 from sitegen.records import FeatureRecord, RowsRecord, TokenText
+from sitegen.render.packing import value_of
 from sitegen.render.scripts import rows_script
 from sitegen.render.search import SearchIndex, word_file
 from sitegen.render.vocabulary import Vocabulary
 from sitegen.store import read_manifest, read_vocab
 
-CALL = re.compile(rb'sitegen\.data\("([\w/]+)",(.*)\);\n', re.DOTALL)
-
 
 def _loaded(path: Path) -> Any:
-    match = CALL.fullmatch(path.read_bytes())
-    assert match
-    assert path.as_posix().endswith(f"load/{match[1].decode()}.js")
-    return json.loads(match[2])
+    name, value = value_of(path.read_bytes())
+    assert path.as_posix().endswith(f"load/{name}.js")
+    return json.loads(value)
 
 
 def _records(output: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -143,9 +141,7 @@ def test_rows_are_packed_with_as_many_bytes_as_their_ids_need(d_vocab: int, n_by
     import base64
 
     name, content = rows_script(3, RowsRecord([200], [[0, 1, 65535]]), d_vocab)
-    match = CALL.fullmatch(content)
-    assert match
-    value = json.loads(match[2])
+    value = json.loads(value_of(content)[1])
     packed = base64.b64decode(value["tokens"][0])
     assert (name, value["bytes_per_token"]) == ("load/rows/3.js", n_bytes)
     assert packed == b"".join(i.to_bytes(n_bytes, "little") for i in (0, 1, 65535))
