@@ -23,8 +23,8 @@ class Tick:
 class Chart:
     """A histogram in a box of WIDTH x HEIGHT; heights are on a logarithmic scale, since counts span decades.
 
-    path       the bars as one SVG path, a stroke each
-    bar        width of the strokes
+    path       the bars as one SVG path, a stroke each, upwards from 0; a bar is one unit wide
+    transform  from that path to the box
     ticks      of the horizontal axis
     marks      positions along the axis at which an interval ends
     n_total    total count
@@ -32,7 +32,7 @@ class Chart:
     """
 
     path: str
-    bar: str
+    transform: str
     ticks: tuple[Tick, ...]
     marks: tuple[str, ...]
     n_total: int
@@ -50,17 +50,17 @@ def histogram_chart(
     low, high = histogram.edges[0], histogram.edges[-1]
     span = high - low or 1.0
     tallest = math.log1p(max(histogram.counts))
-    bar = WIDTH / len(histogram.counts)
-    bars = enumerate(histogram.counts)
     path = "".join(
-        f"M{_short((i + 0.5) * bar)} {HEIGHT}V{_short(HEIGHT - HEIGHT * math.log1p(count) / tallest)}"
-        for i, count in bars
+        f"M{i} 0V{HEIGHT * math.log1p(count) / tallest:.0f}"
+        for i, count in enumerate(histogram.counts)
         if count
     )
+    bar = WIDTH / len(histogram.counts)
+    transform = f"matrix({bar:.3f} 0 0 -1 {bar / 2:.2f} {HEIGHT})"
     ticks = tuple(Tick(_short((value - low) / span * WIDTH), value) for value in tick_values)
     marks = tuple(_short((value - low) / span * WIDTH) for value in mark_values)
     total, largest = sum(histogram.counts), max(histogram.counts)
-    return Chart(path, _short(bar * 0.86), ticks, marks, total, largest)
+    return Chart(path, transform, ticks, marks, total, largest)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sitegen.render import formats
 TEMPLATES_FOLDER = REPOSITORY_ROOT / "templates"
 STATIC_FOLDER = REPOSITORY_ROOT / "static"
 
-FILTERS = ("exact", "significant", "percent", "grouped", "share", "decimals", "plain")
+FILTERS = ("exact", "significant", "percent", "grouped", "share", "decimals", "plain", "short")
 # White space next to the tags of these elements is not shown, whatever the style sheets say
 BLOCKS = (
     "body|caption|dd|div|dl|dt|figcaption|figure|footer|form|g|h1|h2|h3|head|header|html|li|main|nav|ol|p|path|"
@@ -21,6 +21,12 @@ BLOCKS = (
 )
 # Elements that do not begin a new line of the page's source
 WITHIN_LINE = "dd|figcaption|g|path|rect|td|text|th"
+
+# The end of a list item, a cell or a row is clear from what follows it
+OPTIONAL_ENDS = r"</(?:li|td|th|tr)>"
+TAG = r"<[a-z][^<>]*>"
+# A slash or a bracket behind a value without quotes would be read as part of it
+NEEDLESS_QUOTES = r'(?<=[\w-]=)"([\w#.:/-]*[\w#.:-])"(?=[ \n>])'
 
 
 def make_environment() -> Environment:
@@ -50,8 +56,14 @@ class SourceWhitespace(Extension):
 
 
 def without_layout(source: str) -> str:
-    """Template source whose line breaks inside and between blocks are removed, and all others are single."""
+    """Template source without what a page does not need.
+
+    Line breaks inside and between blocks are removed, and all others are single; attributes that need no quotes have
+    none, and neither do list items and cells have the end tags that HTML lets a page leave out.
+    """
     source = re.sub(r"[ \t]*\n\s*", "\n", source)
     source = re.sub(rf"(<(?:{BLOCKS})\b[^<>]*>)\n", r"\1", source)
     source = re.sub(rf"\n(</(?:{BLOCKS})>)", r"\1", source)
-    return re.sub(rf"\n(<(?:{WITHIN_LINE})\b)", r"\1", source)
+    source = re.sub(rf"\n(<(?:{WITHIN_LINE})\b)", r"\1", source)
+    source = re.sub(OPTIONAL_ENDS, "", source)
+    return re.sub(TAG, lambda tag: re.sub(NEEDLESS_QUOTES, r"\1", tag[0]), source)

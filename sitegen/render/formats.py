@@ -21,6 +21,14 @@ def significant(value: float) -> str:
     return text.replace("-", MINUS)
 
 
+def short(value: float) -> str:
+    """A positive number as in `significant`, without needless zeros, for style attributes."""
+    text = significant(value)
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".").removeprefix("0")
+    return text or "0"
+
+
 def percent(share_of_one: float) -> str:
     """A share in percent with at least two significant digits, so that a tiny density does not read as 0."""
     value = 100 * share_of_one

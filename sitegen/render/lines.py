@@ -26,15 +26,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class ContextLine:
-    """One context.
-
-    start, end  positions of its first token and after its last one in the row
-    """
+    """One context."""
 
     row: int
     position: int
-    start: int
-    end: int
     activation: float
     copies: int
     pieces: list[Piece]
@@ -42,12 +37,10 @@ class ContextLine:
 
 @dataclass(frozen=True)
 class MissLine:
-    """One near miss; positions as in `ContextLine`."""
+    """One near miss."""
 
     row: int
     position: int
-    start: int
-    end: int
     n_matched: int
     pieces: list[Piece]
 
@@ -57,8 +50,6 @@ def context_line(context: ContextRecord, vocabulary: Vocabulary, maximum: float)
     return ContextLine(
         context.row,
         context.position,
-        context.start,
-        context.start + len(context.tokens),
         context.activation,
         context.copies,
         _pieces(context, vocabulary, maximum),
@@ -67,9 +58,8 @@ def context_line(context: ContextRecord, vocabulary: Vocabulary, maximum: float)
 
 def miss_line(miss: NearMiss, vocabulary: Vocabulary, maximum: float) -> MissLine:
     """The line of a near miss, coloured up to `maximum`."""
-    end = miss.start + len(miss.tokens)
     pieces = _pieces(miss, vocabulary, maximum)
-    return MissLine(miss.row, miss.position, miss.start, end, miss.n_matched, pieces)
+    return MissLine(miss.row, miss.position, miss.n_matched, pieces)
 
 
 def _pieces(

@@ -6,7 +6,6 @@ import base64
 import re
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 import orjson
 from markupsafe import Markup
@@ -26,8 +25,6 @@ from sitegen.render.packing import data_call
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
-# Decimals of a change that pages show; those of log-probabilities have no more in the data
-CHANGE_DECIMALS = 3
 DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt>\s*<dd>(.*?)</dd>', re.DOTALL)
 
 
@@ -44,14 +41,33 @@ def loaded_as(name: str) -> str:
 def evidence_scripts(record: EvidenceRecord) -> Iterator[tuple[str, bytes]]:
     """(file name, content) of a feature's ablations with the digits that pages show; nothing if it has none.
 
-    Near misses are not in it, since the page shows them.
+    Changes are in thousandths of a nat. Tokens and their changes are in one list for each rank, and every change but
+    the first is the difference from that of the rank before, which compresses well. Near misses are left out, since
+    the page shows them.
     """
     ablation = record.ablation
     if ablation is None:
         return
-    changes = [None if c is None else round(c, CHANGE_DECIMALS) for c in ablation.loss_change]
-    value = msgspec.structs.replace(ablation, loss_change=changes)
-    yield call(EVIDENCE_SCRIPTS.name(record.feature_id), msgspec.json.encode(value))
+    value = {
+        "context": ablation.context,
+        "offset": ablation.offset,
+        "loss_change": [None if c is None else round(1000 * c) for c in ablation.loss_change],
+        "promoted_id": list(zip(*ablation.promoted_id, strict=True)),
+        "promoted_change": _steps_by_rank(ablation.promoted_change),
+        "suppressed_id": list(zip(*ablation.suppressed_id, strict=True)),
+        "suppressed_change": _steps_by_rank(ablation.suppressed_change),
+    }
+    yield call(EVIDENCE_SCRIPTS.name(record.feature_id), orjson.dumps(value))
+
+
+def _steps_by_rank(changes: list[list[float]]) -> list[list[int]]:
+    """For each rank the changes in thousandths, less those of the rank before.
+
+    changes  by token, then by rank
+    """
+    thousandths = np.rint(1000 * np.array(changes, ndmin=2)).astype(int).T
+    steps: list[list[int]] = np.diff(thousandths, axis=0, prepend=0).tolist()
+    return steps
 
 
 def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:

@@ -57,11 +57,9 @@ class OtherFeature:
 class Interval:
     """The sampled contexts of one interval of (0, maximum].
 
-    first  index of its first context among all contexts of the record
     share  share of all activations on text that lie in the interval, by the histogram
     """
 
-    first: int
     low: float
     high: float
     share: float
@@ -90,6 +88,8 @@ class FeaturePage:
     data_file     path of its record below data/
     index_page    the index page that lists this feature
     intervals     largest activations first
+    n_before      tokens before the peak of a context, if its row has so many
+    n_after       tokens after it
     loss_change   mean over the peaks of the top contexts, in nats; None if ablation is not known
     other_title   name of the second autoencoder
     """
@@ -110,6 +110,8 @@ class FeaturePage:
     n_special: int
     max_special: float
     labels: tuple[Label, ...]
+    n_before: int
+    n_after: int
     top: list[ContextLine]
     intervals: list[Interval]
     largest: list[EffectRow]
@@ -194,15 +196,14 @@ def feature_page(
     record, manifest, vocabulary = data.record, site.manifest, site.vocabulary
     maximum = record.max_activation
     counts = manifest.counts
-    n_intervals = manifest.config.contexts.n_intervals
+    contexts = manifest.config.contexts
     by_group = {
         key: [context_line(context, vocabulary, maximum) for context in group]
         for key, group in groupby(record.contexts, key=lambda context: context.interval)
     }
-    first_of = {context.interval: i for i, context in reversed([*enumerate(record.contexts)])}
     effects = record.logits
     largest_size = max((abs(e.value) for e in [*effects.top, *effects.bottom]), default=0.0) or 1.0
-    boundaries = interval_boundaries(maximum, n_intervals)
+    boundaries = interval_boundaries(maximum, contexts.n_intervals)
     shares = shares_between(record.histogram, boundaries)
     logit_edges = effects.histogram.edges
     weights, correlations = neuron_rows(record)
@@ -223,10 +224,11 @@ def feature_page(
         n_special=record.special.n_active,
         max_special=record.special.max_activation,
         labels=site.labels.get(record.feature_id, ()),
+        n_before=contexts.n_before,
+        n_after=contexts.n_after,
         top=by_group.pop(None, []),
         intervals=[
             Interval(
-                first_of[i],
                 boundaries[i],
                 boundaries[i + 1],
                 shares[i],

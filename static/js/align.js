@@ -2,16 +2,15 @@
 (() => {
   "use strict";
 
-  const { element } = window.sitegen;
+  const { element, columns } = window.sitegen;
   const KEY = "sitegen:align";
   // Position of the peaks, as a share of the line's width
   const COLUMN = 0.45;
 
-  const columns = document.querySelector("[data-feature]");
   const scale = document.querySelector(".scale");
   // In narrower windows lines wrap
   const wide = window.matchMedia("(min-width: 40.01rem)");
-  if (!(columns instanceof HTMLElement) || !scale) return;
+  if (!columns || !scale) return;
 
   const button = element(
     "button",

@@ -6,21 +6,20 @@
   "use strict";
 
   const site = window.sitegen;
-  const { element } = site;
+  const { element, columns } = site;
   // Tokens on which the feature is active
-  const ACTIVE = "mark:not(.inactive), b, i[title]";
-  const TOKEN = "[data-at], mark, b, i[title]";
+  const ACTIVE = "mark:not(.inactive), b, i[style]";
+  const TOKEN = "[data-at], mark, b, i[style]";
 
-  const columns = document.querySelector("[data-feature]");
-  if (!(columns instanceof HTMLElement)) return;
-  const feature = columns.dataset.feature;
+  if (!columns) return;
   const hasAblation = columns.dataset.ablation !== undefined;
 
   /** @type {Map<Element, number>} the line of each of the record's contexts, and its index among them */
   const contexts = new Map();
-  for (const list of columns.querySelectorAll("[data-first]")) {
-    const first = Number(list instanceof HTMLElement && list.dataset.first);
-    list.querySelectorAll(":scope > li > p").forEach((line, i) => contexts.set(line, first + i));
+  // The record's intervals begin with the weakest, the page's with the strongest
+  const intervals = [...columns.querySelectorAll("[aria-labelledby=intervals] > .contexts")].reverse();
+  for (const list of [...columns.querySelectorAll("[aria-labelledby=top] > .contexts"), ...intervals]) {
+    for (const line of list.querySelectorAll(":scope > li > p")) contexts.set(line, contexts.size);
   }
   for (const token of columns.querySelectorAll(`.contexts :is(${ACTIVE}, mark)`)) {
     token.setAttribute("tabindex", token.matches("mark") ? "0" : "-1");
@@ -93,23 +92,26 @@
     return ablations.offset.findIndex((at, i) => at === offset && ablations.context[i] === context);
   }
 
-  /** @param {number} value */
-  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+  /** @param {number} thousandths */
+  const signed = (thousandths) => `${thousandths < 0 ? "−" : "+"}${(Math.abs(thousandths) / 1000).toFixed(3)}`;
 
   /**
    * A table of tokens and the changes of their log-probability.
    * @param {string} title
-   * @param {number[]} ids
-   * @param {number[]} values
+   * @param {number[][]} ids by rank, then by ablation
+   * @param {number[][]} steps the same of their changes, each less that of the rank before
+   * @param {number} i index among the ablations
    * @param {Vocabulary} vocabulary
    */
-  function changes(title, ids, values, vocabulary) {
+  function changes(title, ids, steps, i, vocabulary) {
     const table = document.createElement("table");
     table.createCaption().textContent = title;
-    ids.forEach((id, i) => {
+    let change = 0;
+    ids.forEach((ranked, rank) => {
+      change += steps[rank][i];
       const row = table.insertRow();
-      row.insertCell().append(element("code", {}, site.shown(id, vocabulary)));
-      row.insertCell().textContent = signed(values[i]);
+      row.insertCell().append(element("code", {}, site.shown(ranked[i], vocabulary)));
+      row.insertCell().textContent = signed(change);
     });
     return table;
   }
@@ -136,7 +138,7 @@
       card.replaceChildren(headOf(token), identity(token, line, ids));
       if (hasAblation && contexts.has(line) && token.matches(ACTIVE)) {
         /** @type {Ablations} */
-        const ablation = await site.load(`evidence/${feature}`);
+        const ablation = await site.load(`evidence/${site.featureId}`);
         if (shown !== token) return;
         card.append(...effects(ablationOf(token, line, ablation), ablation, vocabulary));
       }
@@ -150,8 +152,10 @@
   function headOf(token) {
     const text = (token.textContent ?? "").replaceAll(" ", "·");
     const isActivePeak = token.matches("mark:not(.inactive)");
-    const activation = isActivePeak ? token.closest("li")?.querySelector("data")?.textContent : token.title;
-    return element("p", {}, element("code", {}, text), ` activation ${activation || "0"}`);
+    const activation = isActivePeak
+      ? token.parentElement?.previousSibling?.textContent
+      : site.significant(Number(token.style.getPropertyValue("--v")));
+    return element("p", {}, element("code", {}, text), ` activation ${activation}`);
   }
 
   /**
@@ -183,8 +187,8 @@
       element(
         "div",
         { class: "pair" },
-        changes("Promoted here", ablations.promoted_id[i], ablations.promoted_change[i], vocabulary),
-        changes("Suppressed here", ablations.suppressed_id[i], ablations.suppressed_change[i], vocabulary),
+        changes("Promoted here", ablations.promoted_id, ablations.promoted_change, i, vocabulary),
+        changes("Suppressed here", ablations.suppressed_id, ablations.suppressed_change, i, vocabulary),
       ),
     ];
   }

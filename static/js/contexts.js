@@ -3,10 +3,8 @@
   "use strict";
 
   const site = window.sitegen;
-  const { element, sizes } = site;
-
-  const columns = document.querySelector("[data-feature]");
-  if (!(columns instanceof HTMLElement)) return;
+  const { element, sizes, columns } = site;
+  if (!columns) return;
 
   /**
    * @param {number} row
@@ -22,7 +20,7 @@
 
   /** @param {HTMLElement} item */
   async function open(item) {
-    const span = site.spanOf(item);
+    const span = site.spanOf(item.querySelector(":scope > p"));
     const panel = element("div", { class: "row-panel" }, element("p", { class: "note" }, "Loading …"));
     item.append(panel);
     item.querySelector("button.location")?.setAttribute("aria-expanded", "true");
@@ -110,11 +108,12 @@
 
   /** Makes the location of each context, row/position, a button that expands it. */
   for (const item of columns.querySelectorAll(".contexts > li")) {
-    const location = item.querySelector(":scope > small")?.firstChild;
+    const location = item.querySelector(":scope > p")?.nextSibling;
     if (!(item instanceof HTMLElement) || !location) continue;
+    const [place, copies = ""] = (location.textContent ?? "").trim().split(" ");
     const attributes = { type: "button", class: "location", "aria-expanded": "false", title: "Show the whole row" };
-    const button = element("button", attributes, location.textContent?.trim() ?? "");
-    location.replaceWith(button, " ");
+    const button = element("button", attributes, place);
+    location.replaceWith(element("small", {}, button, " ", copies));
     button.addEventListener("click", () => toggle(item));
   }
 
@@ -124,7 +123,7 @@
     if (!/^\d+\/\d+$/.test(wanted)) return;
     for (const item of columns?.querySelectorAll(".contexts > li") ?? []) {
       if (!(item instanceof HTMLElement)) continue;
-      const { row, position } = site.spanOf(item);
+      const { row, position } = site.spanOf(item.querySelector(":scope > p"));
       if (`${row}/${position}` !== wanted) continue;
       for (const former of document.querySelectorAll("li[aria-current]")) former.removeAttribute("aria-current");
       item.setAttribute("aria-current", "location");
@@ -137,12 +136,11 @@
   follow();
 
   /** Links each token with a logit effect to its page. */
-  for (const code of columns.querySelectorAll(".effects code[title]")) {
-    const id = Number((code.getAttribute("title") ?? "").split(" ")[1]);
+  for (const head of columns.querySelectorAll(".effects th[title]")) {
+    const id = Number((head.getAttribute("title") ?? "").split(" ")[1]);
     const title = `token ${id}: all features that are active on it, promote it or suppress it`;
-    const link = element("a", { href: site.tokenUrl(id), title });
-    code.replaceWith(link);
-    link.append(code);
+    head.removeAttribute("title");
+    head.replaceChildren(element("a", { href: site.tokenUrl(id), title }, ...head.childNodes));
   }
 
   site.rowTokens = tokensOf;

@@ -166,17 +166,19 @@
     card.style.top = `${(below ? box.bottom + 6 : Math.max(8, box.top - card.offsetHeight - 6)) + window.scrollY}px`;
   }
 
+  /** Holds the contexts of a feature's page; null on other pages. */
+  const columns = /** @type {HTMLElement | null} */ (document.querySelector(".feature-columns"));
+  const featureId = columns && Number(document.querySelector("h1")?.textContent?.replace(/\D/g, ""));
+
   /**
-   * @param {Element} part of the context's line
-   * @returns {ContextSpan}
+   * @param {Element | null} line of a context
+   * @returns {ContextSpan} its end may lie behind the row's
    */
-  function spanOf(part) {
-    const item = part.closest("li");
-    const list = item?.parentElement;
-    const [row, position] = numbers(item?.querySelector(":scope > small")?.textContent ?? "", "/");
-    const spans = list?.dataset.spans?.split(" ") ?? [];
-    const [start, end] = numbers(spans[item ? [...(list?.children ?? [])].indexOf(item) : -1] ?? "", "-");
-    return { row, position, start, end };
+  function spanOf(line) {
+    // The location stands behind the line
+    const [row, position] = numbers(line?.nextSibling?.textContent ?? "", "/");
+    const [before, after] = numbers(columns?.dataset.window ?? "", " ");
+    return { row, position, start: Math.max(0, position - before), end: position + after + 1 };
   }
 
   /**
@@ -185,5 +187,18 @@
    */
   const numbers = (text, separator) => text.split(separator).map((part) => parseInt(part, 10));
 
-  Object.assign(window.sitegen, { root, load, data, packed, reason, pause, element, copier, putBeside, spanOf });
+  Object.assign(window.sitegen, {
+    root,
+    load,
+    data,
+    packed,
+    reason,
+    pause,
+    element,
+    copier,
+    putBeside,
+    spanOf,
+    columns,
+    featureId,
+  });
 })();

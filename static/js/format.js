@@ -112,7 +112,7 @@
   function lineOf(features, index, tag) {
     const { element } = window.sitegen;
     const line = element(tag, { class: "context-line" }, features.before[index]);
-    if (features.peak[index]) line.append(element("mark", { style: "--a:1" }, features.peak[index]));
+    if (features.peak[index]) line.append(element("mark", {}, features.peak[index]));
     line.append(features.after[index]);
     return line;
   }

@@ -81,7 +81,7 @@
 
   async function goAnywhere() {
     // The feature of the current page, which is not drawn
-    const here = Number(document.querySelector("h1 data")?.getAttribute("value") ?? -1);
+    const here = window.sitegen.featureId ?? -1;
     try {
       const features = await window.sitegen.features();
       const others = features.feature_id.filter((id) => id !== here);

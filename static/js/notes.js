@@ -2,11 +2,10 @@
 (() => {
   "use strict";
 
-  const { element, marks } = window.sitegen;
-  const columns = document.querySelector("[data-feature]");
+  const { element, marks, featureId } = window.sitegen;
   const bar = document.querySelector(".notes");
-  if (!(columns instanceof HTMLElement) || !bar) return;
-  const feature = Number(columns.dataset.feature);
+  if (featureId === null || !bar) return;
+  const feature = featureId;
 
   const star = element("button", { type: "button", class: "star", "data-key": "s", "aria-keyshortcuts": "s" });
   const label = /** @type {HTMLInputElement} */ (

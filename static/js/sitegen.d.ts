@@ -39,7 +39,10 @@ interface FeatureTable extends FeatureColumns {
   index: Map<number, number>;
 }
 
-/** load/evidence/N.js, of feature N; the lists run parallel */
+/**
+ * load/evidence/N.js, of feature N; the lists run parallel, those of tokens and their changes one for each rank. Changes
+ * are in thousandths, and all but the first are differences from that of the rank before.
+ */
 interface Ablations {
   context: number[];
   offset: number[];
@@ -194,8 +197,12 @@ interface Sitegen {
   copier(name: string, text: () => string, attributes?: Record<string, string>): HTMLElement;
   /** Puts a card beside an element, within the window. */
   putBeside(card: HTMLElement, beside: Element): void;
-  /** Where the context is that an element is part of. */
-  spanOf(part: Element): ContextSpan;
+  /** Where the context of a line is. */
+  spanOf(line: Element | null): ContextSpan;
+  /** Holds the contexts of a feature's page; null on other pages. */
+  columns: HTMLElement | null;
+  /** The number of the page's feature; null on other pages. */
+  featureId: number | null;
 
   percent(share: number): string;
   significant(value: number): string;

@@ -7,8 +7,9 @@
 
   const section = document.querySelector("section.try");
   if (!(section instanceof HTMLElement)) return;
-  const index = Number(section.dataset.index);
-  const usual = Number(section.dataset.maximum);
+  // Among the features of the data, where that is not the feature's number
+  const index = Number(section.dataset.index ?? site.featureId);
+  const usual = Number(site.columns?.style.getPropertyValue("--max"));
 
   const { area, status } = ownText.field("Your own text", "e");
   const output = element("div", { class: "own-output" });

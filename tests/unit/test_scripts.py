@@ -58,7 +58,7 @@ def test_templates_have_no_long_lines() -> None:
 
 def test_layout_of_templates_does_not_reach_pages() -> None:
     source = """
-<ol>
+<ol class="plain" id="a b" title="{{ tokens[1] }}">
     {% for token in tokens %}
     <li>
         <p>
@@ -73,4 +73,6 @@ def test_layout_of_templates_does_not_reach_pages() -> None:
 </p>
 """
     page = make_environment().from_string(source).render(tokens=["  a \n  b ", " "])
-    assert page == "\n<ol><li><p>  a \n  b </p></li>\n<li><p> </p></li>\n</ol>\n<p>two\nwords</p>"
+    assert page == (
+        '\n<ol class=plain id="a b" title=" "><li><p>  a \n  b </p>\n<li><p> </p>\n</ol>\n<p>two\nwords</p>'
+    )
