@@ -17,8 +17,9 @@ from sitegen.output import OutputFolder
 STATE_BYTES = 1_000
 # Bytes of data/ for each token in the contexts of each feature
 DATA_BYTES = 40
-# Bytes of site/ for each token in the contexts of each feature; it contains a copy of most of data/
-SITE_BYTES = 80
+# Bytes of site/ for each token in the contexts of each feature, with a model of gelu-1l's size that pages run; it
+# contains a copy of half of data/
+SITE_BYTES = 60
 # Largest site that GitHub Pages takes
 PAGES_BYTES = 1_000_000_000
 # With more files in a folder, the Hub refuses a push; source: huggingface/datasets, issue 7956

@@ -6,6 +6,7 @@ import re
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
+from markupsafe import Markup
 
 from sitegen.config import REPOSITORY_ROOT
 from sitegen.render import formats
@@ -39,8 +40,13 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
         extensions=[SourceWhitespace],
     )
-    environment.filters |= {name: getattr(formats, name) for name in FILTERS}
+    environment.filters |= {name: getattr(formats, name) for name in FILTERS} | {"text": _text}
     return environment
+
+
+def _text(value: str) -> Markup:
+    """Text between tags, in which quotes stand for themselves."""
+    return Markup(value.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 class SourceWhitespace(Extension):

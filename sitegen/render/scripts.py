@@ -25,7 +25,7 @@ from sitegen.render.packing import data_call
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
 
-DEFINITION = re.compile(r'<dt id="([\w-]+)">(.*?)</dt>\s*<dd>(.*?)</dd>', re.DOTALL)
+DEFINITION = re.compile(r"<dt id=([\w-]+)>(.*?)</dt>\s*<dd>(.*?)</dd>", re.DOTALL)
 
 
 def call(name: str, json: bytes) -> tuple[str, bytes]:

@@ -137,7 +137,7 @@
 
   /** Links each token with a logit effect to its page. */
   for (const head of columns.querySelectorAll(".effects th[title]")) {
-    const id = Number((head.getAttribute("title") ?? "").split(" ")[1]);
+    const id = Number((head.getAttribute("title") ?? "").slice(1));
     const title = `token ${id}: all features that are active on it, promote it or suppress it`;
     head.removeAttribute("title");
     head.replaceChildren(element("a", { href: site.tokenUrl(id), title }, ...head.childNodes));

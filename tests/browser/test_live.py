@@ -319,7 +319,7 @@ def test_a_fixed_maximum_changes_the_colours_alone(open_page: OpenPage) -> None:
     heat = "[...document.querySelectorAll('.own-text button')].map((b) => Number(b.style.getPropertyValue('--a')))"
     before = page.evaluate(heat)
     assert max(before) > 0
-    maximum = float(page.locator(".try").get_attribute("data-maximum") or 0)
+    maximum = page.evaluate("Number(sitegen.columns.style.getPropertyValue('--max'))")
     page.get_by_role("spinbutton", name="Maximum of the colour scale").fill(str(2 * maximum))
     assert page.evaluate(heat) == pytest.approx([value / 2 for value in before], abs=2e-3)
 
@@ -354,7 +354,7 @@ def test_any_context_can_be_tried(open_page: OpenPage, tiny_output: Path) -> Non
     row = rows_of(tiny_output)[context["row"]]
     specials = [i for i in range(context["position"]) if row[i] in (0, 1, 2)]
     if specials == [0]:  # nothing but BOS was left out: the peak is the same
-        peak = float(page.locator(".contexts data").first.get_attribute("value") or 0)
+        peak = context["activation"]
         values = page.evaluate(ACTIVATIONS, [[FEATURE, [1, *load_ids(page, field.input_value())]]])[
             0
         ]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from sitegen.render.formats import significant
+
 pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
@@ -42,15 +44,10 @@ def test_feature_page_shows_its_record(open_page: OpenPage, tiny_output: Path) -
     top = [context for context in record["contexts"] if context["group"] == "top"]
     lines = page.locator(".contexts-column .contexts li")
     assert lines.count() == len(top)
-    shown = [
-        float(v)
-        for v in page.locator(".contexts-column .contexts data").evaluate_all(
-            "d => d.map(e => e.value)"
-        )
-    ]
-    assert shown == [context["activation"] for context in top]
+    shown = lines.evaluate_all("lines => lines.map((line) => line.firstChild.textContent)")
+    assert shown == [significant(context["activation"]) for context in top]
     assert page.locator(".contexts-column mark").count() == len(top)
-    assert page.get_by_text(f"{record['n_active']:,}", exact=True).count() == 1
+    assert page.locator(".facts dd").nth(1).inner_text().split()[0] == f"{record['n_active']:,}"
 
 
 def test_the_data_of_a_feature_can_be_opened(open_page: OpenPage, tiny_output: Path) -> None:

@@ -41,21 +41,21 @@ def test_a_site_that_every_host_takes_needs_no_line() -> None:
         (
             262_144,
             {},
-            "the site will have 262,144 pages and take about 16.8 GB at most; GitHub Pages takes 1.0 GB and a Space "
+            "the site will have 262,144 pages and take about 12.6 GB at most; GitHub Pages takes 1.0 GB and a Space "
             "takes 10,000 files in a folder: choose features, such as --features 0-9999, or show fewer contexts, such "
             "as --set contexts.n_top=10",
         ),
         (
             12_000,
             {},
-            "the site will have 12,000 pages and take about 768.0 MB at most; a Space takes 10,000 files in a folder: "
+            "the site will have 12,000 pages and take about 576.0 MB at most; a Space takes 10,000 files in a folder: "
             "choose features, such as --features 0-9999",
         ),
         (
             9_000,
             {"n_top": 100},
-            "the site will have 9,000 pages and take about 1.7 GB at most; GitHub Pages takes 1.0 GB: choose features, "
-            "such as --features 0-5207, or show fewer contexts, such as --set contexts.n_top=50",
+            "the site will have 9,000 pages and take about 1.3 GB at most; GitHub Pages takes 1.0 GB: choose features, "
+            "such as --features 0-6943, or show fewer contexts, such as --set contexts.n_top=50",
         ),
     ],
 )
