@@ -6,10 +6,9 @@ import re
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
-from markupsafe import Markup
 
 from sitegen.config import REPOSITORY_ROOT
-from sitegen.render import formats
+from sitegen.render import formats, markup
 
 TEMPLATES_FOLDER = REPOSITORY_ROOT / "templates"
 STATIC_FOLDER = REPOSITORY_ROOT / "static"
@@ -40,13 +39,11 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
         extensions=[SourceWhitespace],
     )
-    environment.filters |= {name: getattr(formats, name) for name in FILTERS} | {"text": _text}
+    environment.filters |= {name: getattr(formats, name) for name in FILTERS} | {
+        "text": markup.text,
+        "pieces": markup.pieces,
+    }
     return environment
-
-
-def _text(value: str) -> Markup:
-    """Text between tags, in which quotes stand for themselves."""
-    return Markup(value.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 class SourceWhitespace(Extension):

@@ -1,1 +1,1 @@
-sitegen.data("evidence/7",{"feature_id":7,"near_misses":[],"ablation":{"context":[],"offset":[],"loss_change":[],"promoted_id":[],"promoted_change":[],"suppressed_id":[],"suppressed_change":[]}});
+sitegen.data("evidence/7",{"context":[],"offset":[],"loss_change":[],"promoted_id":[],"promoted_change":[],"suppressed_id":[],"suppressed_change":[]});
