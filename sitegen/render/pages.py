@@ -18,6 +18,7 @@ from sitegen.file_names import (
     MISSING_PAGE,
     OVERVIEW,
     OVERVIEW_PAGE,
+    ROWS_SCRIPTS,
     TOKEN_PAGE,
     VOCAB,
 )
@@ -33,7 +34,7 @@ from sitegen.render.lists import FEATURES_PER_PAGE, FeatureList, feature_lists, 
 from sitegen.render.live import live_scripts
 from sitegen.render.overview import overview_page
 from sitegen.render.related import FeatureNames
-from sitegen.render.scripts import rows_script, terms_script, whole_scripts
+from sitegen.render.scripts import call, terms_script, whole_scripts
 from sitegen.render.search import SearchIndex
 from sitegen.render.views import (
     FeatureData,
@@ -139,8 +140,9 @@ class PageRenderer:
 
         raises  StoreError if the file is damaged
         """
-        record = decode(RowsRecord, read_bytes(path), path)
-        return rows_script(int(path.stem), record, len(self.site.vocabulary.tokens))
+        content = read_bytes(path)
+        decode(RowsRecord, content, path)
+        return call(ROWS_SCRIPTS.name(int(path.stem)), content)
 
     def others(self, features: RenderedFeatures) -> Iterator[tuple[str, bytes]]:
         """(file name, content) of all pages and scripts but those of features, of rows and of the model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator
 
@@ -16,11 +15,10 @@ from sitegen.file_names import (
     LINES_SCRIPT,
     LOAD,
     MAP_SCRIPT,
-    ROWS_SCRIPTS,
     TERMS_SCRIPT,
     VOCABULARY_SCRIPT,
 )
-from sitegen.records import KINDS, EvidenceRecord, RowsRecord
+from sitegen.records import KINDS, EvidenceRecord
 from sitegen.render.packing import data_call
 from sitegen.render.text import visible
 from sitegen.render.views import FeatureSummary, SiteData
@@ -68,14 +66,6 @@ def _steps_by_rank(changes: list[list[float]]) -> list[list[int]]:
     thousandths = np.rint(1000 * np.array(changes, ndmin=2)).astype(int).T
     steps: list[list[int]] = np.diff(thousandths, axis=0, prepend=0).tolist()
     return steps
-
-
-def rows_script(number: int, record: RowsRecord, d_vocab: int) -> tuple[str, bytes]:
-    """(file name, content) of some rows: the token ids of each as little-endian numbers in base64."""
-    kind = np.dtype("<u2" if d_vocab <= 1 << 16 else "<u4")
-    packed = [base64.b64encode(np.array(ids, kind).tobytes()).decode() for ids in record.tokens]
-    value = {"bytes_per_token": kind.itemsize, "row": record.row, "tokens": packed}
-    return call(ROWS_SCRIPTS.name(number), orjson.dumps(value))
 
 
 def whole_scripts(site: SiteData, summaries: list[FeatureSummary]) -> Iterator[tuple[str, bytes]]:

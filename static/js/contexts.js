@@ -12,10 +12,9 @@
    */
   async function tokensOf(row) {
     const rows = await site.load(`rows/${Math.floor(row / sizes.rows_per_file)}`);
-    const packed = rows.tokens[rows.row.indexOf(row)];
-    if (packed === undefined) throw new Error(`row ${row} is not stored`);
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    return [...(rows.bytes_per_token === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer))];
+    const tokens = rows.tokens[rows.row.indexOf(row)];
+    if (tokens === undefined) throw new Error(`row ${row} is not stored`);
+    return tokens;
   }
 
   /** @param {HTMLElement} item */

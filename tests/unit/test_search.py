@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from sitegen.records import FeatureRecord, RowsRecord, TokenText
+from sitegen.records import FeatureRecord, TokenText
 from sitegen.render.packing import value_of
-from sitegen.render.scripts import rows_script
 from sitegen.render.search import SearchIndex, word_file
 from sitegen.render.vocabulary import Vocabulary
 from sitegen.store import read_manifest, read_vocab
@@ -134,14 +133,3 @@ def test_every_context_is_part_of_a_stored_row(tiny_output: Path) -> None:
         end = line["start"] + len(line["tokens"])
         assert rows[line["row"]][line["start"] : end] == line["tokens"]
     assert rows.keys() == {line["row"] for line in lines}
-
-
-@pytest.mark.parametrize(("d_vocab", "n_bytes"), [(65536, 2), (65537, 4)])
-def test_rows_are_packed_with_as_many_bytes_as_their_ids_need(d_vocab: int, n_bytes: int) -> None:
-    import base64
-
-    name, content = rows_script(3, RowsRecord([200], [[0, 1, 65535]]), d_vocab)
-    value = json.loads(value_of(content)[1])
-    packed = base64.b64decode(value["tokens"][0])
-    assert (name, value["bytes_per_token"]) == ("load/rows/3.js", n_bytes)
-    assert packed == b"".join(i.to_bytes(n_bytes, "little") for i in (0, 1, 65535))
