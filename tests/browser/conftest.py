@@ -52,6 +52,11 @@ def broken_site(tiny_output: Path, tmp_path: Path, missing: str) -> Path:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
+    # As GitHub Pages serves scripts, though some of them are UTF-16
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
+        ".js": "application/javascript; charset=utf-8"
+    }
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
