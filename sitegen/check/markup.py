@@ -1,4 +1,8 @@
-"""The markup of a page, read strictly: what a browser would have to guess is a finding."""
+"""The markup of a page, read strictly: what a browser would have to guess is a finding.
+
+Pages leave out the quotes of attributes and the end tags of list items, cells and rows, where the standard of HTML says
+what they are.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,19 @@ VOID_ELEMENTS = {
     "track",
     "wbr",
 }
+# By element: those before it that end where it begins
+ENDED_BY = {
+    "li": {"li"},
+    "td": {"td", "th"},
+    "th": {"td", "th"},
+    "tr": {"td", "th", "tr"},
+}
+# Elements that also end where the element around them ends
+WITHOUT_END = {"li", "td", "th", "tr"}
+# Class of the label of a feature's kind
+KIND = "kind"
+# Elements whose own text shows numbers
+CELLS = {"dd", "li", "td"}
 # An end tag; a start tag with its attributes, and the slash of an SVG element without content; a comment; a doctype. An
 # element that contains only text is one match with its end tag, because most elements are of this kind.
 # This is all that templates write. `html.parser` accepts much more, and takes most of a check's time.
@@ -28,7 +45,7 @@ VOID_ELEMENTS = {
 _MARKUP = re.compile(
     r"""<(?:
         /([a-z][a-z0-9]*+)\s*+
-        | ([a-z][a-z0-9]*+) ((?:\s++(?:viewBox|[a-z][a-z-]*+)(?:="[^"<>]*+")?+)*+) \s*+
+        | ([a-z][a-z0-9]*+) ((?:\s++(?:viewBox|[a-z][a-z-]*+)(?:="[^"<>]*+"|=[^\s"'<>=`]++)?+)*+) \s*+
           (?:(/) | (?:>([^<]*+)</\2)?)
         | !--.*?--
         | !((?i:doctype)\s[^<>]*)
@@ -37,22 +54,22 @@ _MARKUP = re.compile(
 )
 # Each match gives the groups, and the text that follows it
 _N_PARTS = _MARKUP.groups + 1
-_ATTRIBUTE = re.compile(r'([a-zA-Z-]+)(?:="([^"]*)")?')
+_ATTRIBUTE = re.compile(r"""([a-zA-Z-]+)(?:="([^"]*)"|=([^\s"'<>=`]+))?""")
 # Elements that a page has once, or that declare something about it
 _NOTED = {"html", "meta", "h1", "main"}
 # Those, elements whose text may be checked, depending on where they are, and elements that may contain none
-_NOT_PLAIN = {"title", "data", "span", "p", "small", "code"} | _NOTED | VOID_ELEMENTS
+_NOT_PLAIN = {"title", "span", "p"} | CELLS | WITHOUT_END | _NOTED | VOID_ELEMENTS
 
 
 @dataclass
 class Page:
     """The parts of a page that are checked, as read from its markup.
 
-    numbers   (value, text) of each <data> element
-    kinds     (value, text) of each label of a feature's kind
+    cells     text that stands directly in each list item, cell and description, with single spaces
+    kinds     text of each label of a feature's kind
     lines     text of each context
-    places    text beside each context: row, position and number of copies
     tokens    text of each token that heads a row of logit effects
+    text      all text, with single spaces
     unclosed  elements that are closed out of order or never
     strays    text after each "<" that begins no markup
     """
@@ -65,11 +82,11 @@ class Page:
     n_main: int = 0
     links: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    numbers: list[tuple[str, str]] = field(default_factory=list)
-    kinds: list[tuple[str, str]] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
+    text: str = ""
     unclosed: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
@@ -80,45 +97,60 @@ class _Elements:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._open: list[str] = []
-        # By element: the value that is checked with its text, and the parts of the text so far
-        self._taking: dict[str, tuple[str, list[str]]] = {}
+        # By element: the parts of its text so far
+        self._taking: dict[str, list[str]] = {}
+        # Own text of the list items, cells and descriptions that are open
+        self._cells: list[list[str]] = []
 
     def begin(self, tag: str, attributes: str) -> None:
-        if tag in ("title", "data") or (tag == "span" and "data-kind" in attributes):
-            given = _attributes(attributes)
-            self._taking[tag] = given.get("value", given.get("data-kind", "")), []
-        elif (tag in ("p", "small") and "li" in self._open) or (
-            tag == "code" and "th" in self._open
+        while self._open and self._open[-1] in ENDED_BY.get(tag, ()):
+            self._end(self._open.pop())
+        if (
+            tag == "title"
+            or (tag == "th" and "title=" in attributes)
+            or (tag == "p" and "li" in self._open)
+            or (tag == "span" and KIND in _attributes(attributes).get("class", "").split())
         ):
-            self._taking[tag] = "", []
+            self._taking[tag] = []
+        elif tag in CELLS:
+            self._cells.append([])
         elif tag in _NOTED:
             _note(self._page, tag, _attributes(attributes))
         if tag not in VOID_ELEMENTS:
             self._open.append(tag)
 
     def text(self, text: str) -> None:
-        for _, parts in self._taking.values():
-            parts.append(unescape(text) if "&" in text else text)
+        """Take text that stands directly in the innermost open element."""
+        if self._cells and self._open[-1] in CELLS:
+            self._cells[-1].append(text)
+        self.inner_text(text)
+
+    def inner_text(self, text: str) -> None:
+        """Take text of an element within the innermost open one."""
+        for parts in self._taking.values():
+            parts.append(text)
 
     def end(self, tag: str) -> None:
+        while self._open and self._open[-1] != tag and self._open[-1] in WITHOUT_END:
+            self._end(self._open.pop())
         if not self._open or self._open.pop() != tag:
             self._page.unclosed.append(tag)
-        if tag in self._taking:
-            value, parts = self._taking.pop(tag)
-            self._take(tag, value, "".join(parts))
+        self._end(tag)
 
-    def _take(self, tag: str, value: str, text: str) -> None:
+    def _end(self, tag: str) -> None:
+        if tag in CELLS and self._cells:
+            self._page.cells.append(_text(self._cells.pop(), " "))
+        if tag in self._taking:
+            self._take(tag, unescape("".join(self._taking.pop(tag))))
+
+    def _take(self, tag: str, text: str) -> None:
         page = self._page
         if tag == "title":
             page.title = text
-        elif tag == "data":
-            page.numbers.append((value, text))
         elif tag == "span":
-            page.kinds.append((value, text))
+            page.kinds.append(text)
         elif tag == "p":
             page.lines.append(text)
-        elif tag == "small":
-            page.places.append(text)
         else:
             page.tokens.append(text)
 
@@ -138,7 +170,7 @@ def read_page(text: str) -> Page:
         elif tag is None:
             page.doctype = doctype or page.doctype
         elif content is not None and tag not in _NOT_PLAIN:
-            elements.text(content)
+            elements.inner_text(content)
         elif not empty:
             elements.begin(tag, attributes)
             if content is not None:
@@ -149,11 +181,20 @@ def read_page(text: str) -> Page:
     elements.finish()
     # The attributes of a whole page at once, since most tags have none of these two kinds
     given = _ATTRIBUTE.findall("".join(filter(None, parts[2::_N_PARTS])))
-    page.links = [unescape(value) for name, value in given if name in ("href", "src")]
-    page.ids = [unescape(value) for name, value in given if name == "id"]
-    texts = "".join([before, *parts[_N_PARTS - 1 :: _N_PARTS]])
-    page.strays = [stray[:20] for stray in texts.split("<")[1:]]
+    links = [quoted or bare for name, quoted, bare in given if name in ("href", "src")]
+    page.links = list(map(unescape, links))
+    page.ids = [unescape(quoted or bare) for name, quoted, bare in given if name == "id"]
+    # Of each match, what an element contains and what follows it
+    contents, following = parts[4::_N_PARTS], parts[_N_PARTS - 1 :: _N_PARTS]
+    texts = [text or "" for pair in zip(contents, following, strict=True) for text in pair]
+    page.text = _text([before, *texts], "")
+    page.strays = [stray[:20] for stray in "".join([before, *following]).split("<")[1:]]
     return page
+
+
+def _text(parts: list[str], between: str) -> str:
+    """Join parts of text as a browser shows them, with single spaces."""
+    return unescape(" ".join(between.join(parts).split()))
 
 
 def _note(page: Page, tag: str, given: dict[str, str]) -> None:
@@ -165,7 +206,8 @@ def _note(page: Page, tag: str, given: dict[str, str]) -> None:
 
 
 def _attributes(attributes: str) -> dict[str, str]:
-    return {name: unescape(value) for name, value in _ATTRIBUTE.findall(attributes)}
+    found = _ATTRIBUTE.findall(attributes)
+    return {name: unescape(quoted or bare) for name, quoted, bare in found}
 
 
 def structure_findings(page: Page) -> list[str]:

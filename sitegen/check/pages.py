@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sitegen.check.markup import Page
 from sitegen.records import ContextRecord, FeatureRecord, NearMiss, TokenText
-from sitegen.render.formats import exact, grouped, percent, significant
+from sitegen.render.formats import grouped, percent, significant
 from sitegen.render.related import mean_of
 from sitegen.render.text import group_tokens, marked, visible
 from sitegen.render.views import FeatureData, peak_loss_changes
@@ -24,31 +24,24 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
         key=lambda c: (-(c.interval or 0), c.rank),
     )
     effects = [*record.logits.top, *record.logits.bottom]
-    loss_change = mean_of(peak_loss_changes(data))
-    facts: list[float] = [
-        record.feature_id,
-        record.density,
-        record.n_active,
-        record.max_activation,
-        record.mean_active,
-        *[c.activation for c in contexts],
-        *([] if loss_change is None else [loss_change]),
-        *[effect.value for effect in effects],
-        *[c.activation for c in by_interval],
-        *_match_numbers(data),
-        *_relation_numbers(record),
-    ]
-    findings = _differences(
-        "number", [value for value, _ in page.numbers], [exact(value) for value in facts]
-    )
-    # The second and third are shown in formats of their own: a percentage, a count with separators
-    shown = [_shown(value) for value in facts]
-    shown[1:3] = percent(record.density), grouped(record.n_active)
-    findings += _differences("shown number", [text for _, text in page.numbers], shown)
-    findings += _differences(
-        "kind", [kind for pair in page.kinds for kind in pair], [record.kind, record.kind]
-    )
     others = [context for other in data.others.values() for context in other.contexts]
+    cells = [
+        percent(record.density),
+        grouped(record.n_active),
+        significant(record.max_activation),
+        significant(record.mean_active),
+        "",  # The kind, which is in an element of its own
+        *map(_context_cell, contexts),
+        *[significant(effect.value) for effect in effects],
+        *map(_context_cell, by_interval),
+        *map(_miss_cell, data.evidence.near_misses),
+        *map(_context_cell, others),
+        *_relation_cells(record),
+    ]
+    findings = _differences("number", page.cells, cells)
+    findings += _differences("kind", page.kinds, [record.kind])
+    wanting = [phrase for phrase in _phrases(data) if phrase not in page.text]
+    findings += [f"does not say {phrase!r}, as its JSON gives" for phrase in wanting]
     lines: list[ContextRecord | NearMiss] = [
         *contexts,
         *by_interval,
@@ -57,15 +50,9 @@ def feature_page_findings(page: Page, data: FeatureData, vocabulary: Vocabulary)
     ]
     texts = [_text([vocabulary.tokens[token] for token in line.tokens]) for line in lines]
     findings += _differences("context", page.lines, texts)
-    findings += _differences("place of a context", page.places, [_place(line) for line in lines])
     return findings + _differences(
         "token", page.tokens, [marked(effect.text) for effect in effects]
     )
-
-
-def _shown(value: float) -> str:
-    """A number as pages show it; counts are shown unchanged."""
-    return str(value) if isinstance(value, int) else significant(value)
 
 
 def _text(tokens: Sequence[TokenText]) -> str:
@@ -76,35 +63,43 @@ def _text(tokens: Sequence[TokenText]) -> str:
     return "".join(map(visible, tokens))
 
 
-def _place(line: ContextRecord | NearMiss) -> str:
-    """Row, position and number of copies of a context, as pages show them."""
-    copies = line.copies if isinstance(line, ContextRecord) else 1
-    return f"{line.row}/{line.position}" + (f" {TIMES}{copies}" if copies > 1 else "")
+def _context_cell(context: ContextRecord) -> str:
+    """What stands beside the text of a context."""
+    copies = f" {TIMES}{context.copies}" if context.copies > 1 else ""
+    return f"{significant(context.activation)} {context.row}/{context.position}{copies}"
 
 
-def _match_numbers(data: FeatureData) -> list[float]:
-    """Numbers shown of each match in the second autoencoder: its similarities and its contexts' activations."""
-    numbers: list[float] = []
-    match = data.record.match
-    for other in data.others.values():
-        assert match is not None
-        for measure in (match.decoder, match.activation):
-            if measure is not None and measure.feature_id == other.feature_id:
-                numbers.append(measure.value)
-        numbers += [context.activation for context in other.contexts]
-    return numbers
+def _miss_cell(miss: NearMiss) -> str:
+    tokens = "token" if miss.n_matched == 1 else "tokens"
+    return f"{miss.n_matched} {tokens} {miss.row}/{miss.position}"
 
 
-def _relation_numbers(record: FeatureRecord) -> list[float]:
-    """Cosine with the rare direction, similarities of similar features, and numbers of neurons."""
+def _phrases(data: FeatureData) -> list[str]:
+    """Numbers that stand within sentences, each with the words around it."""
+    record, match = data.record, data.record.match
+    phrases = []
+    loss_change = mean_of(peak_loss_changes(data))
+    if loss_change is not None:
+        phrases.append(f"the next token's loss by {significant(loss_change)} nats")
+    if match is not None:
+        phrases.append(f"decoder cosine {significant(match.decoder.value)}")
+        if match.activation is not None:
+            phrases.append(f"activation correlation {significant(match.activation.value)}")
+    if record.rare_cosine is not None:
+        phrases.append(f"rare direction: {significant(record.rare_cosine)};")
+    return phrases
+
+
+def _relation_cells(record: FeatureRecord) -> list[str]:
+    """Similarities of similar features, and numbers of neurons."""
     near = record.neighbours
-    numbers: list[float] = [] if record.rare_cosine is None else [record.rare_cosine]
-    numbers += [n.cosine for n in [*near.decoder, *near.encoder]]
-    numbers += [n.jaccard for n in near.coactivation] + [n.n_shared for n in near.contexts]
+    cells = [significant(n.cosine) for n in [*near.decoder, *near.encoder]]
+    cells += [significant(n.jaccard) for n in near.coactivation]
+    cells += [str(n.n_shared) for n in near.contexts]
     if record.neurons is not None:
-        numbers += [n.weight for n in record.neurons.weights]
-        numbers += [n.correlation for n in record.neurons.correlated]
-    return numbers
+        cells += [significant(n.weight) for n in record.neurons.weights]
+        cells += [significant(n.correlation) for n in record.neurons.correlated]
+    return cells
 
 
 def _differences(what: str, shown: list[str], expected: list[str]) -> list[str]:
