@@ -32,6 +32,7 @@ TITLES = {
     "contexts": "computing activations in the contexts that pages show",
     "ablation": "removing features at the tokens on which they are active",
     "changes": "finding the tokens that they promote and suppress most",
+    "rest": "searching all tokens where others may change more",
     "sample": "computing activations of all features on the sample",
     "relations": "finding similar features",
     "map": "computing the map of features",

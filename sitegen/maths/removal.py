@@ -25,6 +25,8 @@ REMOVALS_AT_ONCE = 4096
 ROWS_AT_ONCE = 128
 # Tokens that a feature raises most, and as many that it lowers most, among which the extremes are sought first
 N_CANDIDATES = 128
+# Rises that differ by less, in nats, are not told apart when it is decided which tokens are listed
+MARGIN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,15 @@ class Rises:
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass over the whole vocabulary gives.
+    """What one pass over the whole vocabulary gives for each removal.
 
-    shift            [n] for each removal, nats: the log of the softmax's denominator rises by that
-    lowest, highest  [n_tokens] the smallest and the largest unscaled logit of each stream
+    shift         [n] nats: the log of the softmax's denominator rises by that
+    n_low, n_high  [n] float32: tokens whose rise is below the lower limit given, or above the upper
     """
 
     shift: Tensor
-    lowest: Tensor
-    highest: Tensor
+    n_low: Tensor
+    n_high: Tensor
 
 
 class Remover:
@@ -91,10 +93,9 @@ class Remover:
         (r - a w) W_U / s' - r W_U / s = (1 / s' - 1 / s) r W_U - (a / s') w W_U.
 
     So each stream and each feature is multiplied with the unembedding, and no removal is. A removal takes one pass over
-    the vocabulary, for the softmax's denominator. The tokens of the largest and smallest rises need no such pass: they
-    are sought among those on which the feature has its largest and smallest effects. A token beyond these rises by at
-    most what the last of them would with the stream's largest logit; where the list found reaches that far, it is
-    certain, and elsewhere the whole vocabulary is searched.
+    the vocabulary, for the softmax's denominator. The tokens of the largest and smallest rises are sought before it,
+    among those on which the feature has its largest and smallest effects. The pass then counts the tokens whose rise
+    is beyond the last one found. Where there are more of them than are listed, the whole vocabulary is searched.
 
     source  definitions.md, "ablation"
     """
@@ -104,6 +105,7 @@ class Remover:
         self._final = final
         self._removed = final.centre(written)
         self._columns = final.W_U.T.contiguous()  # [d_vocab, d_model]
+        self._effects = final.W_U.new_empty(ROWS_AT_ONCE, final.W_U.shape[1])
 
     @torch.no_grad()
     def remove(self, streams: Streams, removals: Removals, k: int) -> Ablation:
@@ -114,16 +116,14 @@ class Remover:
                  `written` is what one unit of the feature adds to the residual stream
         """
         rises = self._weigh(streams, removals)
-        sums = self._sum(streams, removals, rises)
-        low, high, is_certain = self._search(streams, removals, rises, sums, k)
+        low, high = self._search(streams, removals, rises, k)
+        sums = self._sum(streams, removals, rises, low.value[:, -1], high.value[:, -1])
+        self._search_everywhere(streams, removals, sums, low, high)
         shift = sums.shift
-        # Also where an exponential is too large for float32
-        uncertain = torch.nonzero(~(is_certain & torch.isfinite(shift)))[:, 0]
-        for part in torch.split(uncertain, ROWS_AT_ONCE):
-            rise, shift[part] = self._rise(streams, removals.take(part))
-            for found, largest in ((low, False), (high, True)):
-                extremes = find_extremes(rise, k, largest)
-                found.column[part], found.value[part] = extremes.column, extremes.value
+        # An exponential may be too large for float32
+        infinite = torch.nonzero(~torch.isfinite(shift))[:, 0]
+        for part in torch.split(infinite, ROWS_AT_ONCE):
+            shift[part] = self._shift(streams, removals.take(part))
         # log p'(t) = log p(t) + rise(t) - shift, where shift is the log of the sum over the vocabulary of p exp(rise)
         ends = streams.next_id[removals.token] < 0
         loss_change = (shift - rises.of_next).masked_fill(ends, math.nan)
@@ -153,10 +153,14 @@ class Remover:
             )
         return Rises(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _sum(self, streams: Streams, removals: Removals, rises: Rises) -> Sums:
+    def _sum(
+        self, streams: Streams, removals: Removals, rises: Rises, low: Tensor, high: Tensor
+    ) -> Sums:
         """Pass over the vocabulary part by part, and within a part over the streams block by block.
 
         So the effects of all features fit in memory, and each stream's logits are computed once for all its removals.
+
+        low, high  [n] the rises beyond which tokens are counted, by more than MARGIN
         """
         used, feature = torch.unique(removals.feature, return_inverse=True)
         removed = self._removed[used]
@@ -165,7 +169,7 @@ class Remover:
         # Unscaled logits: first those of the features, then those of a block of streams
         table = removed.new_empty((len(used) + STREAMS_AT_ONCE) * n_columns)
         weights = torch.cat([rises.of_stream, rises.of_feature], 1)
-        totals = _Totals(n_tokens, len(feature), removed.device)
+        totals = _Totals(n_tokens, low - MARGIN, high + MARGIN)
         starts = range(0, n_tokens, STREAMS_AT_ONCE)
         edges = torch.tensor([*starts, n_tokens], device=removed.device)
         first_removals = torch.searchsorted(removals.token, edges).tolist()
@@ -191,20 +195,17 @@ class Remover:
         return totals.sums(removals.token)
 
     def _search(
-        self, streams: Streams, removals: Removals, rises: Rises, sums: Sums, k: int
-    ) -> tuple[Extremes, Extremes, Tensor]:
-        """Seek the k smallest and k largest rises among each feature's candidates.
-
-        returns  (smallest, largest, [n] bool: whether no token beyond the candidates can be among either)
-        """
-        n, device = len(removals.token), removals.token.device
+        self, streams: Streams, removals: Removals, rises: Rises, k: int
+    ) -> tuple[Extremes, Extremes]:
+        """Find the k smallest and the k largest rises among each feature's candidates."""
+        shape, device = (len(removals.token), k), removals.token.device
         low, high = (
             Extremes(
-                torch.empty(n, k, dtype=torch.int64, device=device), rises.of_next.new_empty(n, k)
+                torch.empty(shape, dtype=torch.int64, device=device),
+                torch.empty(shape, device=device),
             )
             for _ in range(2)
         )
-        is_certain = torch.empty(n, dtype=torch.bool, device=device)
         by_feature = torch.argsort(removals.feature, stable=True)
         used, counts = torch.unique_consecutive(removals.feature[by_feature], return_counts=True)
         ends = counts.cumsum(0).tolist()
@@ -214,61 +215,77 @@ class Remover:
             candidates = self._candidates(used[first:last], k)
             own = by_feature[ends[first - 1] if first else 0 : ends[last - 1]]
             nth = torch.repeat_interleave(counts[first:last])
-            token, of_feature = removals.token[own], rises.of_feature[own]
             column, effect = candidates.column[nth], candidates.value[nth]  # [n, n_candidates]
-            unscaled = _chosen_dots(streams.centred[token], self._columns, column)
-            rise = rises.of_stream[own] * unscaled + of_feature * effect
+            unscaled = _chosen_dots(streams.centred[removals.token[own]], self._columns, column)
+            rise = rises.of_stream[own] * unscaled + rises.of_feature[own] * effect
             for found, largest in ((low, False), (high, True)):
                 top = torch.topk(rise, k, dim=1, largest=largest)
                 found.column[own], found.value[own] = column.gather(1, top.indices), top.values
-            # All other effects are between the two in the middle, and their streams' logits in the stream's range
-            middle = effect.shape[1] // 2
-            inner = effect[:, middle - 1 : middle + 1]
-            by_effect = inner * of_feature
-            by_stream = torch.stack([sums.lowest, sums.highest], 1)[token] * rises.of_stream[own]
-            is_certain[own] = (
-                (low.value[own, -1] <= by_effect.amin(1) + by_stream.amin(1))
-                & (high.value[own, -1] >= by_effect.amax(1) + by_stream.amax(1))
-                # With equal effects on both sides of the middle, a token could be listed twice
-                & (inner[:, 0] > inner[:, 1])
-            ) | (effect.shape[1] == len(self._columns))
             progress.advance(last - first)
         progress.finish()
-        return low, high, is_certain
+        return low, high
+
+    def _search_everywhere(
+        self, streams: Streams, removals: Removals, sums: Sums, low: Extremes, high: Extremes
+    ) -> None:
+        """Search all tokens where others than those listed were counted, or a token is listed twice; sets the lists."""
+        # With twice the margin, so that rounding cannot let a token listed stand for another one in the count
+        is_lacking = sums.n_low > (low.value < low.value[:, -1:] - 2 * MARGIN).sum(1)
+        is_lacking |= sums.n_high > (high.value > high.value[:, -1:] + 2 * MARGIN).sum(1)
+        for found in (low, high):
+            in_order = found.column.sort(1).values
+            is_lacking |= (in_order[:, 1:] == in_order[:, :-1]).any(1)
+        lacking = torch.nonzero(is_lacking)[:, 0]
+        if not len(lacking):
+            return
+        progress = Progress("rest", len(lacking), "lists")
+        for part in torch.split(lacking, ROWS_AT_ONCE):
+            _, change = self._without(streams, removals.take(part))
+            rise = change @ self._final.W_U
+            for found, largest in ((low, False), (high, True)):
+                extremes = find_extremes(rise, low.column.shape[1], largest)
+                found.column[part], found.value[part] = extremes.column, extremes.value
+            progress.advance(len(part))
+        progress.finish()
 
     def _candidates(self, features: Tensor, k: int) -> Extremes:
-        """Find the tokens of each feature's largest effects, then those of its smallest, from the largest down."""
-        effects = self._removed[features] @ self._final.W_U
+        """Find the tokens of each feature's largest effects and of its smallest; all tokens of a small vocabulary."""
+        # Into the same memory every time, because new memory would have to be mapped first
+        effects = torch.mm(
+            self._removed[features], self._final.W_U, out=self._effects[: len(features)]
+        )
         n_each = max(N_CANDIDATES, k)
         if 2 * n_each >= effects.shape[1]:
-            every = effects.sort(1, descending=True)
-            return Extremes(every.indices, every.values)
+            every = torch.arange(effects.shape[1], device=effects.device)
+            return Extremes(every.expand_as(effects), effects)
         largest = find_extremes(effects, n_each, True)
         smallest = find_extremes(effects, n_each, False)
         return Extremes(
-            torch.cat([largest.column, smallest.column.flip(1)], 1),
-            torch.cat([largest.value, smallest.value.flip(1)], 1),
+            torch.cat([largest.column, smallest.column], 1),
+            torch.cat([largest.value, smallest.value], 1),
         )
 
-    def _rise(self, streams: Streams, removals: Removals) -> tuple[Tensor, Tensor]:
-        """Compute (the rises of all logits [n, d_vocab], the rise [n] of the softmax's denominator, as a log)."""
-        _, change = self._without(streams, removals)
+    def _shift(self, streams: Streams, removals: Removals) -> Tensor:
+        """Compute the rise [n] of the log of the softmax's denominator from all logits, however large they are."""
+        left, _ = self._without(streams, removals)
         centred = streams.centred[removals.token]
-        rise = change @ self._final.W_U
-        before = (centred / self._final.scale(centred) @ self._final.W_U).add_(self._final.b_U)
-        return rise, torch.logsumexp(before + rise, 1) - torch.logsumexp(before, 1)
+        before, after = (
+            torch.logsumexp(self._final.logits(stream), 1) for stream in (centred, left)
+        )
+        return after - before
 
 
 class _Totals:
     """Sums of exponentials that grow part by part of the vocabulary, relative to each stream's largest logit so far."""
 
-    def __init__(self, n_tokens: int, n_removals: int, device: torch.device) -> None:
-        self._largest = torch.full((n_tokens,), -math.inf, device=device)
-        self._lowest = torch.full((n_tokens,), math.inf, device=device)
-        self._highest = torch.full((n_tokens,), -math.inf, device=device)
+    def __init__(self, n_tokens: int, low: Tensor, high: Tensor) -> None:
+        """Take the number of streams, and the limits [n] beyond which each removal's rises are counted."""
+        self._largest = low.new_full((n_tokens,), -math.inf)
+        self._limits = (low, high)
+        self._counts = (torch.zeros_like(low), torch.zeros_like(high))
         # In float64, because their ratios are close to 1
-        self._with = torch.zeros(n_tokens, dtype=torch.float64, device=device)
-        self._without = torch.zeros(n_removals, dtype=torch.float64, device=device)
+        self._with = torch.zeros(n_tokens, dtype=torch.float64, device=low.device)
+        self._without = torch.zeros(len(low), dtype=torch.float64, device=low.device)
 
     def add(
         self,
@@ -287,8 +304,11 @@ class _Totals:
         unscaled     [n_tokens, n_columns] logits of the streams without scale and bias
         rise         [n, n_columns] rises of the logits without the feature
         """
-        torch.minimum(self._lowest[tokens], unscaled.amin(1), out=self._lowest[tokens])
-        torch.maximum(self._highest[tokens], unscaled.amax(1), out=self._highest[tokens])
+        is_beyond = torch.empty_like(rise)
+        for compare, limit, count in zip(
+            (torch.lt, torch.gt), self._limits, self._counts, strict=True
+        ):
+            count[own] += compare(rise, limit[own, None], out=is_beyond).sum(1)
         logits = torch.addcdiv(b_U, unscaled, scale)
         largest = torch.maximum(self._largest[tokens], logits.amax(1))
         decay = (self._largest[tokens] - largest).double().exp_()
@@ -302,7 +322,7 @@ class _Totals:
     def sums(self, token: Tensor) -> Sums:
         """Compute the result, given the stream [n] of each removal."""
         shift = (self._without / self._with[token]).log_().float()
-        return Sums(shift, self._lowest, self._highest)
+        return Sums(shift, *self._counts)
 
 
 def _row_dots(rows: Tensor, others: Tensor, other: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from sitegen.errors import PrecisionError
 from sitegen.maths import clusters, geometry
 from sitegen.maths.ablation import Ablation, FinalLayer
 from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
-from sitegen.maths.extremes import Extremes, find_extremes
+from sitegen.maths.extremes import find_extremes
 from sitegen.maths.geometry import (
     MatchSearch,
     cosine_matches,
@@ -301,29 +300,25 @@ def test_ablation_equals_two_softmaxes(d_vocab: int, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("n_candidates", [60, 300])
-def test_lists_that_the_candidates_may_lack_are_taken_from_the_whole_vocabulary(
+def test_lists_that_the_candidates_lack_are_taken_from_the_whole_vocabulary(
     n_candidates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some lists are certain and others are not; with certainty claimed for all of them, some are wrong."""
+    """Some candidates lack a token and others do not; without the search for more, some lists are wrong."""
     monkeypatch.setattr("sitegen.maths.removal.N_CANDIDATES", n_candidates)
+    example = RandomRemovals.of(4097)
     n_searched = []
-    rise = Remover._rise
+    without = Remover._without
 
     def counted(self: Remover, streams: Streams, removals: Removals) -> tuple[Tensor, Tensor]:
         n_searched.append(len(removals.token))
-        return rise(self, streams, removals)
+        return without(self, streams, removals)
 
-    monkeypatch.setattr(Remover, "_rise", counted)
-    example = RandomRemovals.of(4097)
-    example.require_two_softmaxes(example.found(5), 5)
-    assert 0 < sum(n_searched) < 150
-    search = Remover._search
-
-    def sure(*arguments: Any) -> tuple[Extremes, Extremes, Tensor]:
-        low, high, is_certain = search(*arguments)
-        return low, high, torch.ones_like(is_certain)
-
-    monkeypatch.setattr(Remover, "_search", sure)
+    with monkeypatch.context() as patched:
+        patched.setattr(Remover, "_without", counted)
+        example.require_two_softmaxes(example.found(5), 5)
+    assert n_searched[0] == 150  # all removals are weighed first
+    assert 0 < sum(n_searched[1:]) < 150
+    monkeypatch.setattr(Remover, "_search_everywhere", lambda *_: None)
     with pytest.raises(AssertionError):
         example.require_two_softmaxes(example.found(5), 5)
 
