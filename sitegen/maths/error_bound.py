@@ -110,7 +110,8 @@ def bound_tokens(centred: Tensor, length: Tensor, precision: str) -> Tensor:
     centred  [n_tokens, d_hook] what the encoder is multiplied with
     length   [n_tokens] their lengths
     """
-    lost = measure_lengths(centred - round_values(centred, precision))
+    rounded = round_values(centred, precision)
+    lost = torch.zeros_like(length) if rounded is centred else measure_lengths(centred - rounded)
     return ROUNDED_UP * torch.stack([lost, length, torch.ones_like(length)], 1)
 
 

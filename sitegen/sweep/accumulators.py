@@ -221,16 +221,12 @@ class ActivationHistogram:
         self.counts = torch.from_numpy(arrays["counts"].astype(np.int64)).to(device)
 
     def _fold(self, steps: Tensor) -> None:
-        # Few batches raise a scale. Whether this one does can be asked only where nothing waits for the answer.
-        if steps.device.type == "cpu" and not steps.any():
+        if steps.device.type != "cpu":
+            self.counts = _folded(self.counts, steps)
             return
-        # A folded cell is the sum of 2^steps cells: the difference of two sums over all cells below an edge
-        below = torch.zeros(len(self.counts), N_CELLS + 1, dtype=torch.int64, device=steps.device)
-        torch.cumsum(self.counts, 1, out=below[:, 1:])
-        edges = (
-            torch.arange(N_CELLS + 1, device=steps.device) << steps.clamp(max=MOST_STEPS)[:, None]
-        )
-        self.counts = below.gather(1, edges.clamp(max=N_CELLS)).diff(dim=1)
+        # Few features' scales rise in a batch. Which ones can be asked only where nothing waits for the answer.
+        rising = steps.nonzero()[:, 0]
+        self.counts[rising] = _folded(self.counts[rising], steps[rising])
 
 
 class TopContexts:
@@ -318,6 +314,14 @@ class IntervalSamples:
         """Drop the bounds of features whose scale rose: they belong to cells of the former grid."""
         bound = self.lists.bound.view(-1, N_CELLS)
         self.lists.bound = torch.where(steps[:, None] > 0, NO_RANK, bound).view(-1)
+
+
+def _folded(cells: Tensor, steps: Tensor) -> Tensor:
+    """Fold cells [n, 64] of grids that doubled `steps` [n] times: sums of 2^steps cells, and empty ones after them."""
+    # The difference of two sums over all cells below an edge
+    below = torch.nn.functional.pad(cells.cumsum(1), (1, 0))
+    edges = torch.arange(N_CELLS + 1, device=cells.device) << steps.clamp(max=MOST_STEPS)[:, None]
+    return below.gather(1, edges.clamp(max=N_CELLS)).diff(dim=1)
 
 
 def _entries(batch: ActiveBatch, rank: Tensor) -> Entries:
