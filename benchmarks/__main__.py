@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.analysis import measure_analysis, measure_full
 from benchmarks.cluster import measure_cluster
+from benchmarks.gpu import predict
 from benchmarks.inputs import BenchmarkInputs, make_inputs
 from benchmarks.live import measure_live
 from benchmarks.pages import measure_pages
@@ -41,6 +42,7 @@ def main() -> None:
     measurements: dict[str, Callable[[], Any]] = {
         "machine": machine,
         "sweep": lambda: measure_sweep(files, options.rows // 2, FOLDER / "sweep"),
+        "gpu_predict": lambda: predict(files),
         "growth": lambda: measure_growth(files, options.rows // 32, out),
         "render": lambda: measure_render(files, options.rows, out),
         "pages": lambda: measure_pages(out),
@@ -74,6 +76,8 @@ def main() -> None:
     if missing:
         sys.exit(f"bench: no report yet, {', '.join(missing)} is still to be measured")
     kept = {name: json.loads((results / f"{name}.json").read_text()) for name in measurements}
+    on_gpu = results / "gpu_measure.json"
+    kept["gpu_measure"] = json.loads(on_gpu.read_text()) if on_gpu.exists() else None
     write_report(kept, REPOSITORY_ROOT / "docs/performance.md")
 
 
@@ -85,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep growth render pages live startup analysis full cluster wide peers",
+        help="measure these again: machine sweep gpu_predict growth render pages live startup analysis full cluster wide peers",
     )
     return parser.parse_args()
 

@@ -40,6 +40,20 @@ def test_the_report_names_missed_targets(swept: dict[str, Any], tmp_path: Path) 
     peer = {"n_features": 2, "n_tokens": 4, "seconds": 1.0, "product_seconds": 0.1}
     results = {
         "machine": machine(),
+        "gpu_predict": {
+            "n_tokens": 27_000_000,
+            "batch_tokens": 16_384,
+            "seconds": 33.2,
+            "operations": [{"name": f"op{i}", "n": 10, "seconds": 2.0} for i in range(18)],
+        },
+        "gpu_measure": {
+            "device": "a card",
+            "torch": "2",
+            "same": {"demo": {"same": {"fp32": {"n_active": 0, "top": 3}}}},
+            "speed": {
+                "bf16": {"sweep_tokens_a_second": 3e6, "share": 0.3, "peak_bytes": 9e9},
+            },
+        },
         "sweep": swept,
         "growth": {what: {1: run, 2: run, 4: run} for what in ("tokens", "features", "contexts")},
         "render": {
@@ -108,6 +122,10 @@ def test_the_report_names_missed_targets(swept: dict[str, Any], tmp_path: Path) 
     assert "| index of all features usable after, seconds | 1.20 | at most 1 | **no** |" in report
     assert "| longest time it does not answer, ms | 60 | at most 50 | **no** |" in report
     assert "agree in every count" in report
+    assert "| demo | fp32 | 0 | 3 |" in report
+    assert "| bf16 | 3,000,000 | 0.30 | 9.0 |" in report
+    assert "take 33 s on an H100" in report
+    assert "| 2 others | 20 | 4.00 |" in report
 
 
 def test_parts_of_the_analysis_are_timed(tiny: TinyInputs, tmp_path: Path) -> None:
