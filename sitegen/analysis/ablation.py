@@ -13,6 +13,7 @@ from sitegen.config import Config
 from sitegen.maths.ablation import Ablation, FinalLayer
 from sitegen.maths.logits import written_by
 from sitegen.maths.removal import Removals, Remover, Streams
+from sitegen.progress import within
 from sitegen.sources.inputs import Inputs
 
 # Decimal places of the changes in the token lists, in nats. The lists are the larger part of all data.
@@ -136,7 +137,8 @@ class Ablator:
         device = self._centred.device
         pairs = (torch.from_numpy(a[first]).to(device) for a in (feature, token, activation))
         streams = Streams(self._centred[: self._n_streams], self._next_id[: self._n_streams])
-        found = self._remover.remove(streams, Removals(*pairs), self._k)
+        with within("contexts"):
+            found = self._remover.remove(streams, Removals(*pairs), self._k)
         self._columns.append((context, column))
         self._parts.append([array[pair_of] for array in _arrays(found)])
         self._waiting, self._n_streams = [], 0
