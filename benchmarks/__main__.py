@@ -89,8 +89,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        help="measure these again: machine sweep gpu_predict growth render pages live startup analysis full cluster wide "
-        "peers",
+        help="measure these again: machine sweep gpu_predict growth render pages live startup analysis full cluster "
+        "wide peers",
     )
     return parser.parse_args()
 
