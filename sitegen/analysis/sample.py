@@ -145,7 +145,10 @@ def read_sample(inputs: Inputs, config: Config) -> Sample:
     parts: list[list[csr_array]] = [[] for _ in encoders]
     progress = Progress("sample", tokens.size, "tokens")
     for rows in row_ranges(0, len(tokens), inputs.pass_rows):
-        batches = list(reader.read(rows))
+        batches = []
+        for batch in reader.read(rows):
+            batches.append(batch)
+            progress.advance(batch.ids.numel())
         for index, autoencoder in enumerate(inputs.autoencoders):
             entries = ActiveEntries.joined([batch.entries[index] for batch in batches])
             n_tokens = sum(len(batch.x) for batch in batches)
@@ -154,7 +157,6 @@ def read_sample(inputs: Inputs, config: Config) -> Sample:
         total += target.sum(0).numpy()
         if neurons is not None:
             neurons.add(parts[0][-1], target)
-        progress.advance(len(rows) * tokens.shape[1])
     progress.finish()
     by_autoencoder = [_joined(matrices) for matrices in parts]
     return Sample(tokens, by_autoencoder, total / tokens.size, neurons)
