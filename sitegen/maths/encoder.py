@@ -24,6 +24,11 @@ from sitegen.maths.normalisation import normalise
 from sitegen.maths.sparse import csr_pattern
 
 
+# Width of the hook point that a dot product takes at once: so many numbers of each token of a batch stay in a
+# processor's caches, while the features pass by
+SLICE_WIDTH = 512
+
+
 @dataclass(frozen=True)
 class ActiveEntries:
     """Activations of some tokens, ordered by feature; those above 0 are also in the order of their tokens.
@@ -119,8 +124,8 @@ class Encoder:
         chosen         [n_chosen] int64, rising: the features whose activations are returned, the others only compete
                        with them; all features unless given
         """
-        # [d_hidden, d_hook] float64, so that each dot product reads consecutive memory
-        self.columns = W_enc.T.double().contiguous()
+        # [d_hidden, SLICE_WIDTH] float64 each, so that each part of a dot product reads consecutive memory
+        self._slices = [part.T.double().contiguous() for part in torch.split(W_enc, SLICE_WIDTH)]
         self.bias = b_enc
         self.function = function or ReLU()
         self.chosen = chosen
@@ -129,6 +134,11 @@ class Encoder:
     def centre(self, x: Tensor) -> Tensor:
         """Normalise hook-point activations `x` [n_tokens, d_hook] and subtract `b_in`, before `W_enc` is applied."""
         return normalise(x, self._normalisation).x - self._b_in
+
+    @property
+    def columns(self) -> Tensor:
+        """The encoder's columns, [d_hidden, d_hook] float64."""
+        return torch.cat(self._slices, 1)
 
     @torch.no_grad()
     def pre_activations(self, centred: Tensor, feature: Tensor, token: Tensor) -> Tensor:
@@ -140,14 +150,15 @@ class Encoder:
         source          definitions.md, "activation"
         """
         # A sampled product computes only the entries of a sparse matrix, here the chosen pairs
-        starts = torch.searchsorted(
-            feature, torch.arange(len(self.columns) + 1, device=feature.device)
-        )
-        nothing = torch.zeros(len(token), dtype=torch.float64, device=centred.device)
-        size = (len(self.columns), len(centred))
-        pattern = csr_pattern(starts, token, nothing, size)
-        products = torch.sparse.sampled_addmm(pattern, self.columns, centred.double().T, beta=0.0)
-        dots: Tensor = products.values()
+        d_hidden = len(self.bias)
+        starts = torch.searchsorted(feature, torch.arange(d_hidden + 1, device=feature.device))
+        sums = torch.zeros(len(token), dtype=torch.float64, device=centred.device)
+        pattern = csr_pattern(starts, token, sums, (d_hidden, len(centred)))
+        for columns, part in zip(self._slices, torch.split(centred, SLICE_WIDTH, 1), strict=True):
+            # Added to the sums so far, into the same memory
+            tokens = part.double().contiguous()
+            torch.sparse.sampled_addmm(pattern, columns, tokens.T, beta=1.0, out=pattern)
+        dots: Tensor = pattern.values()
         return (dots + self.bias[feature]).float()
 
 

@@ -79,8 +79,12 @@ def test_active_entries_equal_float64(precision: str, seed: int) -> None:
     assert 0 < entries.largest_error < 1
 
 
-def test_activations_are_the_exact_sums_rounded_once() -> None:
+@pytest.mark.parametrize("slice_width", [10, 512])
+def test_activations_are_the_exact_sums_rounded_once(
+    slice_width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each float64 sum is compared with `math.fsum`, which adds up without any rounding error."""
+    monkeypatch.setattr("sitegen.maths.encoder.SLICE_WIDTH", slice_width)
     case = make_case(7)
     entries = ActivationSearch(case.encoder, "fp32").active_entries(case.x)
     centred = (case.x - case.b_dec).double()
