@@ -45,17 +45,17 @@ def live_scripts(data: Path, special_ids: list[int]) -> Iterator[tuple[str, byte
     yield call(SETTINGS_SCRIPT, orjson.dumps(_settings(model, special_ids)))
     yield _library()
     yield call(TOKENIZER_SCRIPT, model.tokenizer)
-    yield call(POSITIONS_SCRIPT, _packed(model, "positions"))
+    yield _arrays(POSITIONS_SCRIPT, model, "positions")
     for layer in range(model.settings.model.n_layers):
         prefix = f"layers.{layer}."
         names = sorted(name for name in model.weights if name.startswith(prefix))
-        yield call(LAYER_SCRIPTS.name(layer), _packed(model, *names))
+        yield _arrays(LAYER_SCRIPTS.name(layer), model, *names)
     d_vocab, n_features = len(model.weights["embedding"]), len(model.weights["encoder.bias"])
     for number, rows in _blocks(d_vocab, TOKENS_PER_FILE):
-        yield call(EMBEDDING_SCRIPTS.name(number), _packed(model, "embedding", rows=rows))
+        yield _arrays(EMBEDDING_SCRIPTS.name(number), model, "embedding", rows=rows)
     for number, rows in _blocks(n_features, FEATURES_PER_FILE):
         names = ["encoder.weight", "encoder.bias", "encoder.threshold"]
-        yield call(ENCODER_SCRIPTS.name(number), _packed(model, *names, rows=rows))
+        yield _arrays(ENCODER_SCRIPTS.name(number), model, *names, rows=rows)
 
 
 def _settings(model: LiveModel, special_ids: list[int]) -> dict[str, object]:
@@ -88,11 +88,11 @@ def _blocks(n: int, size: int) -> Iterator[tuple[int, slice]]:
         yield first // size, slice(first, first + size)
 
 
-def _packed(model: LiveModel, *names: str, rows: slice = EVERY) -> bytes:
-    """Rows of some arrays by name, with the scales of those that are stored as int16."""
+def _arrays(file: str, model: LiveModel, *names: str, rows: slice = EVERY) -> tuple[str, bytes]:
+    """(file name, content) with rows of some arrays by name, and the scales of those that are stored as int16."""
     known = [name for stem in names for name in (stem, f"{stem}.scale") if name in model.weights]
-    arrays = {name: model.weights[name][rows] for name in dict.fromkeys(known)}
-    return orjson.dumps({name: _base64(array) for name, array in arrays.items()})
+    arrays = {name: _base64(model.weights[name][rows]) for name in dict.fromkeys(known)}
+    return call(file, orjson.dumps(arrays), repeats=False)
 
 
 def _base64(array: np.ndarray) -> str:

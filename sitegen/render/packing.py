@@ -22,10 +22,16 @@ PLAIN = re.compile(rb'sitegen\.data\("([^"]+)",(.*)\);\n', re.DOTALL)
 PACKED = re.compile(r'sitegen\.packed\("([^"]+)",(\d+),"([^"]*)"\);\n')
 
 
-def data_call(loaded_as: str, json: bytes) -> bytes:
-    """A script that hands over a value under the name by which pages ask for it."""
+def data_call(loaded_as: str, json: bytes, repeats: bool = True) -> bytes:
+    """A script that hands over a value under the name by which pages ask for it.
+
+    repeats  whether parts of the JSON recur in it. In base64 of weights none do, and looking for them takes four times
+             as long as all else
+    """
     plain = b'sitegen.data("' + loaded_as.encode() + b'",' + json + b");\n"
-    compressed = zlib.compress(json, LEVEL)
+    strategy = zlib.Z_DEFAULT_STRATEGY if repeats else zlib.Z_HUFFMAN_ONLY
+    compressor = zlib.compressobj(LEVEL, strategy=strategy)
+    compressed = compressor.compress(json) + compressor.flush()
     head, tail = f'sitegen.packed("{loaded_as}",{len(compressed)},"', '");\n'
     packed = b"".join(
         [

@@ -26,9 +26,12 @@ from sitegen.render.views import FeatureSummary, SiteData
 DEFINITION = re.compile(r"<dt id=([\w-]+)>(.*?)</dt>\s*<dd>(.*?)</dd>", re.DOTALL)
 
 
-def call(name: str, json: bytes) -> tuple[str, bytes]:
-    """(file name, content) of a script that hands over a value, by the script's file name."""
-    return name, data_call(loaded_as(name), json)
+def call(name: str, json: bytes, repeats: bool = True) -> tuple[str, bytes]:
+    """(file name, content) of a script that hands over a value, by the script's file name.
+
+    repeats  as in `data_call`
+    """
+    return name, data_call(loaded_as(name), json, repeats)
 
 
 def loaded_as(name: str) -> str:
