@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from sitegen.check.markup import Page
@@ -52,10 +53,24 @@ class Links:
 
 def link_target(page: str, link: str) -> tuple[str, str] | None:
     """(path below the site, anchor) of a link on a page; None for one that leaves the site or the folder."""
+    folder, slash, _ = page.rpartition("/")
+    target = _target_from(folder + slash, link)
+    if target is None:
+        return None
+    path, anchor = target
+    # A link without a path is to the page itself
+    return page if path is None else path, anchor
+
+
+@lru_cache(maxsize=4096)
+def _target_from(folder: str, link: str) -> tuple[str | None, str] | None:
+    """The same from all pages of a folder, whose pages have most links in common; no path where the link has none."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc or parts.path.startswith("/"):
         return None
-    steps = page.split("/")[:-1] if parts.path else page.split("/")
+    if not parts.path:
+        return None, parts.fragment
+    steps = folder.split("/")[:-1]
     for step in unquote(parts.path).split("/"):
         if step == ".." and not steps:
             return None

@@ -103,21 +103,31 @@ class _Elements:
         self._cells: list[list[str]] = []
 
     def begin(self, tag: str, attributes: str) -> None:
-        while self._open and self._open[-1] in ENDED_BY.get(tag, ()):
-            self._end(self._open.pop())
-        if (
+        # Most elements are none of these
+        if tag in _NOT_PLAIN:
+            if tag in VOID_ELEMENTS and tag not in _NOTED:
+                return
+            while self._open and self._open[-1] in ENDED_BY.get(tag, ()):
+                self._end(self._open.pop())
+            if self._is_taken(tag, attributes):
+                self._taking[tag] = []
+            elif tag in CELLS:
+                self._cells.append([])
+            elif tag in _NOTED:
+                _note(self._page, tag, _attributes(attributes))
+                if tag in VOID_ELEMENTS:
+                    return
+        self._open.append(tag)
+
+    def _is_taken(self, tag: str, attributes: str) -> bool:
+        """Tell whether the text of an element is checked as a whole."""
+        if tag == "span":
+            return KIND in attributes and KIND in _attributes(attributes).get("class", "").split()
+        return (
             tag == "title"
             or (tag == "th" and "title=" in attributes)
             or (tag == "p" and "li" in self._open)
-            or (tag == "span" and KIND in _attributes(attributes).get("class", "").split())
-        ):
-            self._taking[tag] = []
-        elif tag in CELLS:
-            self._cells.append([])
-        elif tag in _NOTED:
-            _note(self._page, tag, _attributes(attributes))
-        if tag not in VOID_ELEMENTS:
-            self._open.append(tag)
+        )
 
     def text(self, text: str) -> None:
         """Take text that stands directly in the innermost open element."""

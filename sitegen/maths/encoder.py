@@ -23,7 +23,6 @@ from sitegen.maths.error_bound import (
 from sitegen.maths.normalisation import normalise
 from sitegen.maths.sparse import csr_pattern
 
-
 # Width of the hook point that a dot product takes at once: so many numbers of each token of a batch stay in a
 # processor's caches, while the features pass by
 SLICE_WIDTH = 512
