@@ -68,8 +68,12 @@
         "this browser cannot decompress the site's data, which Chrome 80, Firefox 113, Safari 16.4 and later can",
       );
     }
-    const stream = new Blob([bytesOf(length, text)]).stream();
-    return new Response(stream.pipeThrough(new DecompressionStream("deflate"))).json();
+    const stream = new DecompressionStream("deflate");
+    const writer = stream.writable.getWriter();
+    // Errors of damaged data arrive where the stream is read
+    writer.write(bytesOf(length, text)).catch(() => undefined);
+    writer.close().catch(() => undefined);
+    return new Response(stream.readable).json();
   }
 
   /**
