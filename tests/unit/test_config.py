@@ -30,8 +30,6 @@ NUMBERS = {
 TOGETHER = {
     "analysis.n_rows": {"analysis.n_quality_rows": 1},
     "analysis.n_quality_rows": {"analysis.n_rows": 10**9},
-    "sweep.batch_rows": {"sweep.shard_rows": 65536},
-    "sweep.shard_rows": {"sweep.batch_rows": 1},
 }
 
 
@@ -77,7 +75,6 @@ def test_a_run_succeeds_with_every_number_at_a_bound(
         for field, bound in NUMBERS.items()
         if not field.startswith("autoencoder.")  # declared values are compared with the run
     }
-    bounds |= {"sweep.batch_rows": 1} if end == 0 else {"sweep.shard_rows": 65536}
     if end == 1:  # a row is no longer than the model reads
         bounds |= {"corpus.seq_len": 64, "analysis.batch_rows": 48}
     else:

@@ -120,7 +120,7 @@ def test_a_run_tells_its_size_and_stops_before_anything_is_computed(
     assert "a Space takes 50 files in a folder: choose features, such as --features 0-49" in told
     assert re.fullmatch(
         r"build\.py: the sweep needs about \d\.\d MB of memory, but this machine has 0\.0 MB available: choose "
-        r"features, such as --features 0-9999, set a smaller sweep\.batch_rows, or use a machine with more",
+        r"features, such as --features 0-9999, or use a machine with more",
         refused,
     ), refused
     assert not (tmp_path / "out/data").exists()
