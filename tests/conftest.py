@@ -31,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need a GPU, unless they are asked for, as by `make gpu`."""
+    if "cuda" not in config.option.markexpr:
+        on_gpu = [item for item in items if item.get_closest_marker("cuda")]
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if item not in on_gpu]
+
+
 @pytest.fixture(autouse=True)
 def no_plan_of_stages() -> None:
     """Forget the stages of an earlier run in this process, which would number the stages of this test."""
