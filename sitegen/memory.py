@@ -44,14 +44,16 @@ def require_memory(
 def sweep_bytes(
     config: Config, n_features: int, d_hidden: int, d_hook: int, on_cpu: bool = True
 ) -> int:
-    """Estimate the memory of a sweep beyond its inputs: two states, and the encoder with the product of a batch.
+    """Estimate the memory of a sweep beyond its inputs: states, and the encoder with the product of a batch.
 
     The encoder is counted with all features, which it has when the sample is read, even if fewer are swept.
     """
-    # The merged state, and that of the shard that is being swept
-    states = 2 * n_features * state_bytes(config.contexts)
+    state = n_features * state_bytes(config.contexts)
     if not on_cpu:
-        return states
+        # What the device hands over at the end
+        return state
+    # The merged state, and that of a shard, beside whose lists as many entries may wait
+    states = 3 * state
     width = 2 if config.sweep.precision == "bf16" else 4
     # The columns in float64, and again as the product takes them
     weights = d_hidden * d_hook * (8 + width)

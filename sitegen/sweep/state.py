@@ -156,8 +156,8 @@ class SweepState:
 def state_bytes(contexts: ContextConfig) -> int:
     """Compute the memory that the state takes for each feature, in bytes."""
     cell_entries = CELL_SURPLUS * contexts.n_per_interval
-    # As many entries as the lists hold may wait beside them; each list has a bound
-    lists = 2 * (contexts.n_top + N_CELLS * cell_entries) * ENTRY_BYTES + 8 + N_CELLS * 8
+    # Each list has its entries, if it is full, and a bound
+    lists = (contexts.n_top + N_CELLS * cell_entries) * ENTRY_BYTES + 8 + N_CELLS * 8
     # The histogram's cells, two exponents, the salt of the samples, and the counts
     return lists + N_CELLS * 8 + 2 * 8 + 8 + 3 * 8 + 2 * 4
 
