@@ -77,12 +77,19 @@ class Entries:
 class _Unsettled:
     """Entries of which some are to be kept; how many is known to the device, but not yet to the host.
 
+    chosen     which entries are kept, in their order or in `order` [n] int64
     is_merged  whether they are all entries of the lists, merged
     """
 
     entries: Entries
     chosen: TrueIndices
     is_merged: bool
+    order: Tensor | None = None
+
+    def settled(self, n: int) -> Entries:
+        """Return the entries that are kept; `n` is their number."""
+        index = self.chosen.indices(n)
+        return self.entries.take(index if self.order is None else self.order[index])
 
 
 class BestLists:
@@ -141,7 +148,7 @@ class BestLists:
             if part.is_merged:
                 self._n_merged = n
             if n:
-                self._parts.append(part.entries.take(part.chosen.indices(n)))
+                self._parts.append(part.settled(n))
         self._unsettled = []
         if self._n_waiting > max(MERGED_FROM, self._n_merged):
             self._merge()
@@ -160,7 +167,7 @@ class BestLists:
     def entries(self) -> Entries:
         """Collect the entries of all lists, sorted by slot, rank and token index; the host waits for the device."""
         content = self._content()
-        return content.take(order_by_slot_and_rank(self._slots(content), content))
+        return content.take(_order_by_slot_and_rank(self._slots(content), content.rank))
 
     def _content(self) -> Entries:
         """Collect the entries of all lists, in the order of their tokens within a feature."""
@@ -193,12 +200,13 @@ class BestLists:
                         in the order of tokens.
         """
         joined, self._parts, self._n_merged = Entries.joined(self._parts), [], 0
+        slot, by_token = self._slots(joined), None
         if not in_token_order:
-            joined = joined.take(torch.sort(joined.token_index, stable=True).indices)
-        unordered_slot = self._slots(joined)
-        order = order_by_slot_and_rank(unordered_slot, joined)
-        slot, rank = unordered_slot[order], joined.rank[order]
-        text_key = joined.text_key[order]
+            by_token = torch.sort(joined.token_index, stable=True).indices
+        # All entries are large, so they are not moved before it is known which are kept
+        order = _order_by_slot_and_rank(slot, joined.rank, by_token)
+        index = order if by_token is None else by_token[order]
+        slot, rank, text_key = slot[index], joined.rank[index], joined.text_key[index]
         is_first = (
             _first_of_equal_ranks(slot, rank, text_key)
             if self._rank_tells_text
@@ -207,7 +215,7 @@ class BestLists:
         nth = _count_true(slot, is_first)
         kept = torch.empty_like(is_first)
         kept[order] = is_first & (nth < self.length)
-        self._unsettled.append(_Unsettled(joined, TrueIndices(kept), is_merged=True))
+        self._unsettled.append(_Unsettled(joined, TrueIndices(kept), True, by_token))
         # One entry at most of each slot is the last of a full list; the others set an element that is left out
         is_last = is_first & (nth == self.length - 1)
         n_slots = len(self.bound)
@@ -227,18 +235,21 @@ def first_of_each(entries: Entries, slot: Tensor, length: int) -> tuple[Entries,
     returns  (entries sorted by slot, rank and token index, their slots)
     """
     by_token = torch.sort(entries.token_index, stable=True).indices
-    entries, slot = entries.take(by_token), slot[by_token]
-    order = order_by_slot_and_rank(slot, entries)
+    order = by_token[_order_by_slot_and_rank(slot, entries.rank, by_token)]
     slot = slot[order]
     is_first = first_of_each_text(slot, entries.text_key[order])
     kept = is_first & (_count_true(slot, is_first) < length)
     return entries.take(order[kept]), slot[kept]
 
 
-def order_by_slot_and_rank(slot: Tensor, entries: Entries) -> Tensor:
-    """Compute the order of entries by slot and rank, [n] int64; those that are equal in both stay in their order."""
+def _order_by_slot_and_rank(slot: Tensor, rank: Tensor, former: Tensor | None = None) -> Tensor:
+    """Compute the order of entries by slot and rank, [n] int64; those that are equal in both stay in their order.
+
+    former  [n] int64: the order that they have before, to which the result refers; None: as they are
+    """
     # Slot and rank in one integer sort many times as fast as two keys
-    return torch.sort((slot << 32) | entries.rank, stable=True).indices
+    key = (slot << 32) | rank
+    return torch.sort(key if former is None else key[former], stable=True).indices
 
 
 def first_of_each_text(slot: Tensor, text_key: Tensor) -> Tensor:
