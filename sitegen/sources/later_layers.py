@@ -23,8 +23,9 @@ class LaterLayers:
         self._bridge, self._blocks = bridge, list(bridge.blocks)[:n_kept]
         self._kept: list[Any] = []
 
-    def run_all(self, tokens: Tensor, hooks: Hooks) -> Tensor:
-        """Run all layers on `tokens` [n_rows, seq_len], and keep what the first ones return; returns the logits."""
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep what the first layers return in the whole pass that is run in the block."""
         self._kept = [None] * len(self._blocks)
 
         def keep_as(i: int) -> Any:
@@ -36,14 +37,13 @@ class LaterLayers:
 
         handles = [block.register_forward_hook(keep_as(i)) for i, block in enumerate(self._blocks)]
         try:
-            logits: Tensor = self._bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+            yield
         finally:
             for handle in handles:
                 handle.remove()
-        return logits
 
     def run_later(self, tokens: Tensor, hooks: Hooks) -> Tensor:
-        """Run the later layers on the tokens of the last `run_all`; returns the logits."""
+        """Run the later layers on the tokens of the pass that was kept; returns the logits."""
         with self._returning_kept():
             logits: Tensor = self._bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         return logits

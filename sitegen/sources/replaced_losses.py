@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from sitegen.maths.ablation import FinalLayer, next_losses
 from sitegen.maths.logits import written_by
 from sitegen.sources.later_layers import LaterLayers
 from sitegen.sources.model import HookedModel, layer_and_point
+from sitegen.sources.model_files import run_with_points
 
 # Losses by the later layers alone may differ from those of a whole pass by so much, in nats
 TOLERANCE = 1e-5
@@ -104,20 +104,11 @@ class _LayerLosses(ReplacedLosses):
     @torch.no_grad()
     def start(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         self._tokens = tokens
-        found: dict[str, Tensor] = {}
-
-        def keep_as(point: str) -> Any:
-            def keep(activations: Tensor, hook: Any) -> None:
-                # Heads, if there are any, are concatenated
-                found[point] = activations.flatten(2)
-
-            return keep
-
         points = (self._model.hook_point, self._model.output_point)
-        hooks = [(point, keep_as(point)) for point in dict.fromkeys(points)]
-        losses = next_losses(self._layers.run_all(tokens, hooks), tokens)
+        with self._layers.keeping():
+            found, logits = run_with_points(self._model.bridge, tokens, points)
         x, target = (found[point] for point in points)
-        return x, target, losses
+        return x, target, next_losses(logits, tokens)
 
     @torch.no_grad()
     def losses(self, activations: Tensor, *constants: Tensor) -> list[Tensor]:

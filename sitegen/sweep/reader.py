@@ -17,7 +17,7 @@ from sitegen.maths.deferred import DeferredChecks
 from sitegen.maths.encoder import ActivationSearch, ActiveEntries, Encoder
 from sitegen.sources.inputs import Inputs
 
-# Tokens of a batch elsewhere: more make the product no faster
+# Tokens of a batch on a GPU at most: more make the product no faster
 MOST_BATCH_TOKENS = 16_384
 # Share of a device's free memory that a batch may take
 BATCH_MEMORY = 0.25
@@ -118,8 +118,12 @@ def _batches(
     pass_rows = inputs.pass_rows
     for group in row_ranges(rows.start, rows.stop, max(batch_rows // pass_rows, 1) * pass_rows):
         passes = [inputs.ids(part) for part in row_ranges(group.start, group.stop, pass_rows)]
-        found = [torch.cat(parts) for parts in zip(*map(run, passes), strict=True)]
-        ids = torch.cat(passes)
-        for batch in row_ranges(group.start, group.stop, max(batch_rows, 1)):
+        ids, *found = map(_joined, [passes, *zip(*map(run, passes), strict=True)])
+        for batch in row_ranges(group.start, group.stop, batch_rows):
             part = slice(batch.start - group.start, batch.stop - group.start)
             yield batch, ids[part], [values[part].flatten(0, 1) for values in found]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Join the rows of several passes; those of a single one are not copied, so input and target may stay the same."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
